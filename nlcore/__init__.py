@@ -1,0 +1,18 @@
+"""nlcore: what a non-local operation computes, exactly. NumPy arrays in and out."""
+
+from nlcore.dialects import DIALECTS, dialect
+from nlcore.spec import SPEC_VERSION, NonLocalSpec, check_input
+from nlcore.weights import check_weights, init_weights, weight_shapes
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DIALECTS",
+    "SPEC_VERSION",
+    "NonLocalSpec",
+    "check_input",
+    "check_weights",
+    "dialect",
+    "init_weights",
+    "weight_shapes",
+]

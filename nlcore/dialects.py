@@ -1,0 +1,130 @@
+"""The block as eight sources compute it, each a NonLocalSpec with a name.
+
+Every entry was read in the source that it names; where the sources leave something optional
+(batch normalization, subsampling), the entry holds the source's own default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nlcore.spec import PAIRWISE, NonLocalSpec
+
+_GAUSSIAN_AND_DOT = ("embedded_gaussian", "dot_product")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What one source computes, as spec fields, and where that was read."""
+
+    source: str
+    fields: dict[str, Any]
+    pairwise: tuple[str, ...] = PAIRWISE
+    ndims: tuple[int, ...] = (3, 2, 1)  # the first is the default
+    pools: bool = False
+    inner_channels: Callable[[int], int] = lambda channels: max(channels // 2, 1)
+    #: The scale of the embedded Gaussian, from C and D; every other pairwise function has 1.
+    scale: Callable[[int, int], float] = lambda channels, inner: 1.0
+
+
+def _eighth_rounded_to_8(channels: int) -> int:
+    """C/8 to the nearest multiple of 8, at least 8 and not under 90% of C/8."""
+    wanted = channels / 8
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * wanted else rounded + 8
+
+
+DIALECTS: dict[str, Dialect] = {
+    "paper": Dialect(
+        source="arXiv 1711.07971, Sec. 3.3's prose and Figure 2: pooling after phi and g",
+        fields={},
+        pools=True,
+    ),
+    "paper_formula": Dialect(
+        source="arXiv 1711.07971, Sec. 3.3's formula: g of the pooled x",
+        fields={"subsample_at": "input"},
+        pools=True,
+    ),
+    "caffe2": Dialect(
+        source="facebookresearch/video-nonlocal-net, nonlocal_helper.py; SlowFast and "
+        "pytorchvideo compute the same",
+        fields={"subsample_at": "input", "bias": True},
+        pairwise=_GAUSSIAN_AND_DOT,
+        pools=True,
+        scale=lambda channels, inner: inner**-0.5,
+    ),
+    "mmcv": Dialect(
+        source="mmcv 2.2.0, cnn/bricks/non_local.py; with batch normalization its out.bias is 0",
+        fields={"bias": True, "batch_norm": False},
+        scale=lambda channels, inner: inner**-0.5,
+    ),
+    "alexhex7": Dialect(
+        source="AlexHex7/Non-local_pytorch, non_local_*.py",
+        fields={"bias": True},
+        pools=True,
+    ),
+    "tea1528": Dialect(
+        source="tea1528/Non-Local-NN-Pytorch, models/non_local.py",
+        fields={"bias": True, "pair_bias": True},
+    ),
+    "timm": Dialect(
+        source="timm, layers/non_local_attn.py; its out.bias is 0",
+        fields={"bias": True},
+        pairwise=("embedded_gaussian",),
+        ndims=(2,),
+        inner_channels=_eighth_rounded_to_8,
+        scale=lambda channels, inner: channels**-0.5,
+    ),
+    "gcnet": Dialect(
+        source="xvjiarui/GCNet, mmdet/models/plugins/non_local.py: divides by D**-0.5",
+        fields={"bias": True, "batch_norm": False},
+        pairwise=_GAUSSIAN_AND_DOT,
+        ndims=(2,),
+        scale=lambda channels, inner: inner**0.5,
+    ),
+}
+
+
+def dialect(
+    name: str, channels: int, pairwise: str = "embedded_gaussian", **overrides: Any
+) -> NonLocalSpec:
+    """The spec of the block that a known source computes.
+
+    Parameters
+    ----------
+    name : str
+        One of `DIALECTS`: "paper", "paper_formula", "caffe2", "mmcv", "alexhex7", "tea1528",
+        "timm", "gcnet".
+    channels : int
+        C.
+    pairwise : str
+        A pairwise function that the source has.
+    **overrides
+        Fields of NonLocalSpec that replace the dialect's.
+
+    Raises
+    ------
+    ValueError
+        Unknown dialect, or a pairwise function or ndim that the source does not have.
+    """
+    if name not in DIALECTS:
+        raise ValueError(f"dialect must be one of {tuple(DIALECTS)}; received {name!r}")
+    known = DIALECTS[name]
+    if pairwise not in known.pairwise:
+        raise ValueError(
+            f"dialect {name!r} has pairwise {known.pairwise}; received {pairwise!r}"
+        )
+    ndim = overrides.get("ndim", known.ndims[0])
+    if ndim not in known.ndims:
+        raise ValueError(f"dialect {name!r} has ndim {known.ndims}; received {ndim!r}")
+    fields: dict[str, Any] = {"ndim": ndim, **known.fields}
+    if pairwise != "concatenation":
+        fields.pop("pair_bias", None)
+    if known.pools:
+        fields["subsample"] = {1: (2,), 2: (2, 2), 3: (1, 2, 2)}[ndim]
+    fields["inner_channels"] = overrides.get("inner_channels") or known.inner_channels(channels)
+    if pairwise == "embedded_gaussian":
+        fields["scale"] = known.scale(channels, fields["inner_channels"])
+    return NonLocalSpec(channels, pairwise=pairwise, dialect=name, **{**fields, **overrides})

@@ -1,0 +1,232 @@
+"""NonLocalSpec: one value that says exactly which non-local block is meant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+#: Version of the semantics, apart from the distribution's version.
+SPEC_VERSION = "1.0"
+
+PAIRWISE = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
+NORMALIZATIONS = ("sum", "count")
+EXTENTS = ("all", "space", "time")
+SUBSAMPLE_AT = ("embedding", "input")
+#: dtypes in which a block may be computed, by NumPy name.
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+AXES = {1: ("T",), 2: ("H", "W"), 3: ("T", "H", "W")}
+
+
+@dataclass(frozen=True, repr=False)
+class NonLocalSpec:
+    """The non-local block z_i = BN(W_z y_i + b) + x_i with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j).
+
+    x has shape (B, C, *positions), positions being (T,), (H, W) or (T, H, W) for ndim 1, 2, 3.
+
+    Parameters
+    ----------
+    channels : int
+        C, channels of x.
+    inner_channels : int, optional
+        D, width of theta, phi and g. Default max(C // 2, 1).
+    ndim : {1, 2, 3}
+        Number of position axes.
+    pairwise : {"gaussian", "embedded_gaussian", "dot_product", "concatenation"}
+        f: exp(s x_i.x_j), exp(s theta_i.phi_j), s theta_i.phi_j, ReLU(w_f.[theta_i, phi_j] + b_f).
+    normalization : {"sum", "count"}, optional
+        C(x): the sum of f over j, or the number of positions j. Default "sum" for the two
+        Gaussians, "count" for the others.
+    scale : float
+        s above; 1.0 for concatenation.
+    subsample : None or one int per axis
+        Max-pooling window = stride, floor: what does not fill a window is dropped.
+    subsample_at : {"embedding", "input"}
+        Pool phi(x) and g(x), or pool x before phi and g.
+    extent : {"all", "space", "time"}
+        Which j a position i sees: all, its own frame, its own pixel through time.
+    window : None or int
+        Frames per temporal window; j stays in i's window, so it must divide T.
+    bias : bool
+        Biases on theta, phi, g and out.
+    pair_bias : bool
+        A bias b_f inside the concatenation's ReLU.
+    batch_norm : bool
+        Batch normalization after W_z.
+    eps : float
+        Batch normalization's epsilon, > 0.
+    dialect : str, optional
+        Name of the dialect that the spec came from; set by `nlcore.dialect`. Takes no part in ==.
+
+    Raises
+    ------
+    TypeError, ValueError
+        On construction, naming the field, what was expected and what was received.
+
+    Source: Wang, Girshick, Gupta, He 2018, "Non-local Neural Networks", arXiv 1711.07971, Sec. 3.
+    """
+
+    channels: int
+    inner_channels: int = None  # type: ignore[assignment]  # resolved on construction
+    ndim: int = 3
+    pairwise: str = "embedded_gaussian"
+    normalization: str = None  # type: ignore[assignment]  # resolved on construction
+    scale: float = 1.0
+    subsample: tuple[int, ...] | None = None
+    subsample_at: str = "embedding"
+    extent: str = "all"
+    window: int | None = None
+    bias: bool = False
+    pair_bias: bool = False
+    batch_norm: bool = True
+    eps: float = 1e-5
+    dialect: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        def set_(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)  # the dataclass is frozen
+
+        set_("channels", _positive_int("channels", self.channels))
+        if self.inner_channels is None:
+            set_("inner_channels", max(self.channels // 2, 1))
+        set_("inner_channels", _positive_int("inner_channels", self.inner_channels))
+        if _positive_int("ndim", self.ndim) not in AXES:
+            raise ValueError(f"ndim must be 1, 2 or 3; received {self.ndim}")
+        _one_of("pairwise", self.pairwise, PAIRWISE)
+        if self.normalization is None:
+            set_("normalization", "sum" if "gaussian" in self.pairwise else "count")
+        _one_of("normalization", self.normalization, NORMALIZATIONS)
+        set_("scale", _finite("scale", self.scale))
+        if self.pairwise == "concatenation" and self.scale != 1.0:
+            raise ValueError(f"scale must be 1.0 for concatenation; received {self.scale}")
+        _one_of("subsample_at", self.subsample_at, SUBSAMPLE_AT)
+        _one_of("extent", self.extent, EXTENTS)
+        for name in ("bias", "pair_bias", "batch_norm"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be a bool; received {getattr(self, name)!r}")
+        if self.pair_bias and self.pairwise != "concatenation":
+            raise ValueError(
+                f"pair_bias is the concatenation's; received pairwise={self.pairwise!r}"
+            )
+        set_("eps", _finite("eps", self.eps))
+        if self.eps <= 0:
+            raise ValueError(f"eps must be > 0; received {self.eps}")
+        if self.subsample is not None:
+            set_("subsample", self._checked_subsample())
+        self._check_extent()
+
+    def _checked_subsample(self) -> tuple[int, ...]:
+        expected = f"None or {self.ndim} int(s), one per axis {AXES[self.ndim]}"
+        if isinstance(self.subsample, (str, int)):
+            raise TypeError(f"subsample must be {expected}; received {self.subsample!r}")
+        sizes = tuple(_positive_int("subsample", n) for n in self.subsample or ())
+        if len(sizes) != self.ndim:
+            raise ValueError(f"subsample must be {expected}; received {self.subsample!r}")
+        return sizes
+
+    def _check_extent(self) -> None:
+        if self.extent != "all" and self.ndim != 3:
+            raise ValueError(f"extent={self.extent!r} needs ndim=3; received ndim={self.ndim}")
+        if self.window is not None:
+            _positive_int("window", self.window)
+            if self.ndim != 3 or self.extent != "all":
+                raise ValueError(
+                    f"window needs ndim=3 and extent='all'; received ndim={self.ndim}, "
+                    f"extent={self.extent!r}"
+                )
+        temporal, spatial = self.pool[0], self.pool[1:]
+        if self.extent == "time" and any(n != 1 for n in spatial):
+            raise ValueError(
+                "extent='time' needs spatial subsample entries of 1, since a pooled grid has no "
+                f"pixel of i's own; received subsample={self.subsample}"
+            )
+        if (self.extent == "space" or self.window is not None) and temporal != 1:
+            raise ValueError(
+                "extent='space' and window need a temporal subsample entry of 1; "
+                f"received subsample={self.subsample}"
+            )
+
+    @property
+    def pool(self) -> tuple[int, ...]:
+        """The pooling window per axis, 1 where nothing is pooled."""
+        return self.subsample or (1,) * self.ndim
+
+    @property
+    def embedded(self) -> bool:
+        """Whether theta and phi are learned; the Gaussian's are the identity."""
+        return self.pairwise != "gaussian"
+
+    def __repr__(self) -> str:
+        shown = [f"channels={self.channels}", f"inner_channels={self.inner_channels}"]
+        for f in fields(self)[2:]:
+            value = getattr(self, f.name)
+            if f.default is MISSING or value != f.default:
+                shown.append(f"{f.name}={value!r}")
+        return f"NonLocalSpec({', '.join(shown)})"
+
+
+def check_input(spec: NonLocalSpec, shape: tuple[int | None, ...], dtype: str) -> None:
+    """Raise unless x of this shape (B, C, *positions) and dtype name fits the spec.
+
+    An entry of None is a size that is not known yet (a Keras symbolic dimension) and fits.
+
+    Raises
+    ------
+    TypeError
+        x is not floating point.
+    ValueError
+        Wrong number of axes or channels, an axis of size 0, an axis smaller than its pooling
+        window, or T that `spec.window` does not divide.
+    """
+    if dtype not in FLOATS:
+        raise TypeError(f"x must be floating point, one of {FLOATS}; received dtype {dtype}")
+    expected = f"(B, {spec.channels}, {', '.join(AXES[spec.ndim])})"
+    if len(shape) != spec.ndim + 2:
+        raise ValueError(f"x must have shape {expected}; received shape {tuple(shape)}")
+    if shape[1] is not None and shape[1] != spec.channels:
+        raise ValueError(
+            f"x must have {spec.channels} channels, shape {expected}; received shape {tuple(shape)}"
+        )
+    if 0 in shape:
+        raise ValueError(f"x must have no axis of size 0; received shape {tuple(shape)}")
+    for axis, size, window in zip(AXES[spec.ndim], shape[2:], spec.pool, strict=True):
+        if size is not None and size < window:
+            raise ValueError(
+                f"axis {axis} must be at least its pooling window {window}; "
+                f"received size {size} in shape {tuple(shape)}"
+            )
+    frames = shape[2]
+    if spec.window is not None and frames is not None and frames % spec.window:
+        raise ValueError(
+            f"window={spec.window} must divide T; received T={frames} in shape {tuple(shape)}"
+        )
+
+
+def _positive_int(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = value.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be an int > 0; received {value!r}") from None
+    if number <= 0:
+        raise ValueError(f"{name} must be an int > 0; received {value!r}")
+    return int(number)
+
+
+def _finite(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a finite float; received {value!r}") from None
+    if isinstance(value, (str, bool)):
+        raise TypeError(f"{name} must be a finite float; received {value!r}")
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite float; received {value!r}")
+    return number
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {allowed}; received {value!r}")

@@ -1,0 +1,144 @@
+"""The block's weights: names, shapes, checks and initial values, shared by every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nlcore.spec import FLOATS, NonLocalSpec
+
+#: Batch normalization's state: it is loaded and saved, and has no gradient.
+RUNNING = ("bn.running_mean", "bn.running_var")
+INITS = ("he", "normal")
+
+
+def weight_shapes(spec: NonLocalSpec) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every weight that the spec needs, in the order of computation.
+
+    Embeddings are (D, C), out is (C, D), f.weight is (2D,): first D for theta, last D for phi.
+    """
+    c, d = spec.channels, spec.inner_channels
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in ("theta", "phi", "g") if spec.embedded else ("g",):
+        shapes[f"{name}.weight"] = (d, c)
+        if spec.bias:
+            shapes[f"{name}.bias"] = (d,)
+    if spec.pairwise == "concatenation":
+        shapes["f.weight"] = (2 * d,)
+        if spec.pair_bias:
+            shapes["f.bias"] = ()
+    shapes["out.weight"] = (c, d)
+    if spec.bias:
+        shapes["out.bias"] = (c,)
+    if spec.batch_norm:
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"bn.{name}"] = (c,)
+    return shapes
+
+
+def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
+    """Raise unless `weights` holds just the names that the spec needs, each of the right shape.
+
+    Values may be any arrays with `.shape`.
+
+    Raises
+    ------
+    ValueError
+        A missing, extra or misshapen weight, by name, with the shape expected and received.
+    TypeError
+        `weights` is not a mapping.
+    """
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights must be a mapping of name to array; received {type(weights)}")
+    expected = weight_shapes(spec)
+    for name, shape in expected.items():
+        if name not in weights:
+            raise ValueError(
+                f"weight {name!r} is missing: expected shape {shape}; received {sorted(weights)}"
+            )
+        received = tuple(np.shape(weights[name]))
+        if received != shape:
+            raise ValueError(f"weight {name!r} must have shape {shape}; received shape {received}")
+    extra = sorted(set(weights) - set(expected))
+    if extra:
+        raise ValueError(
+            f"weight {extra[0]!r} is not used by {spec}: expected just {sorted(expected)}; "
+            f"received also {extra}"
+        )
+
+
+def float64_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The checked weights as C-contiguous float64 arrays."""
+    check_weights(spec, weights)
+    out = {}
+    for name in weight_shapes(spec):
+        array = np.asarray(weights[name])
+        if array.dtype.name not in FLOATS:
+            raise TypeError(
+                f"weight {name!r} must be floating point, one of {FLOATS}; "
+                f"received dtype {array.dtype}"
+            )
+        out[name] = np.asarray(array, np.float64, order="C")  # keeps () as ()
+    return out
+
+
+def init_std(spec: NonLocalSpec, name: str, init: str) -> float:
+    """Standard deviation of the normal distribution that weight `name` starts from.
+
+    "he": sqrt(2 / fan_in), fan_in being the length of the products that the weight takes part in
+    (He et al. 2015, "Delving Deep into Rectifiers", as the paper has it). "normal": 0.01, as in
+    the authors' code.
+
+    Raises
+    ------
+    ValueError
+        Unknown init.
+    """
+    if init not in INITS:
+        raise ValueError(f"init must be one of {INITS}; received {init!r}")
+    if init == "normal":
+        return 0.01
+    return float(np.sqrt(2.0 / weight_shapes(spec)[name][-1]))
+
+
+def starts_constant(spec: NonLocalSpec, name: str, identity: bool) -> float | None:
+    """The constant that weight `name` starts from, or None where it starts random (`init_std`).
+
+    Biases and the running mean start at 0, the running variance at 1. With `identity`, the block
+    starts as the identity: BN's weight is 0, or without BN, W_z and its bias are.
+    """
+    if name == "bn.weight":
+        return 0.0 if identity else 1.0
+    if name == "bn.running_var":
+        return 1.0
+    if name.endswith(".bias") or name == "bn.running_mean":
+        return 0.0
+    if name == "out.weight" and identity and not spec.batch_norm:
+        return 0.0
+    return None
+
+
+def init_weights(
+    spec: NonLocalSpec, rng: np.random.Generator, init: str = "he", identity: bool = True
+) -> dict[str, np.ndarray]:
+    """Initial weights of a block as float64 arrays, drawn from `rng`.
+
+    Parameters
+    ----------
+    init : {"he", "normal"}
+        See `init_std`.
+    identity : bool
+        Start as the identity, z = x, see `starts_constant`.
+    """
+    if init not in INITS:
+        raise ValueError(f"init must be one of {INITS}; received {init!r}")
+    weights = {}
+    for name, shape in weight_shapes(spec).items():
+        constant = starts_constant(spec, name, identity)
+        if constant is None:
+            weights[name] = rng.normal(0.0, init_std(spec, name, init), shape)
+        else:
+            weights[name] = np.full(shape, constant)
+    return weights

@@ -1,6 +1,8 @@
 """nlcore: what a non-local operation computes, exactly. NumPy arrays in and out."""
 
+from nlcore.block import block, block_vjp
 from nlcore.dialects import DIALECTS, dialect
+from nlcore.operation import operation, operation_vjp
 from nlcore.spec import SPEC_VERSION, NonLocalSpec, check_input
 from nlcore.weights import check_weights, init_weights, weight_shapes
 
@@ -10,9 +12,13 @@ __all__ = [
     "DIALECTS",
     "SPEC_VERSION",
     "NonLocalSpec",
+    "block",
+    "block_vjp",
     "check_input",
     "check_weights",
     "dialect",
     "init_weights",
+    "operation",
+    "operation_vjp",
     "weight_shapes",
 ]

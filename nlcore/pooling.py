@@ -1,0 +1,46 @@
+"""Max-pooling with window = stride: what does not fill a window is dropped (floor).
+
+A tie goes to the first position of the window in row-major order; a NaN is the maximum.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def max_pool(x: np.ndarray, window: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Pool x (B, *positions, D) -> values (B, *pooled, D), and each one's index in its window."""
+    windows = _windows(x, window)  # (B, *pooled, W, D)
+    index = windows.argmax(axis=-2)[..., None, :]  # (B, *pooled, 1, D)
+    return np.take_along_axis(windows, index, -2)[..., 0, :], index
+
+
+def max_pool_vjp(
+    shape: tuple[int, ...], window: tuple[int, ...], index: np.ndarray, dy: np.ndarray
+) -> np.ndarray:
+    """Send dy (B, *pooled, D) back to the positions that were the maxima -> `shape`."""
+    sizes = (*dy.shape[:-1], int(np.prod(window)), dy.shape[-1])
+    windows = np.zeros(sizes)  # (B, *pooled, W, D)
+    np.put_along_axis(windows, index, dy[..., None, :], -2)
+    pooled = dy.shape[1:-1]
+    dx = np.zeros(shape)
+    kept = tuple(slice(n * w) for n, w in zip(pooled, window, strict=True))
+    split = windows.reshape(dy.shape[0], *pooled, *window, dy.shape[-1])
+    dx[:, *kept] = split.transpose(_interleaved(len(window))).reshape(dx[:, *kept].shape)
+    return dx
+
+
+def _windows(x: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
+    """(B, *positions, D) -> (B, *pooled, W, D), a window's positions in row-major order."""
+    pooled = [n // w for n, w in zip(x.shape[1:-1], window, strict=True)]
+    kept = x[:, *(slice(n * w) for n, w in zip(pooled, window, strict=True))]
+    axes = [n for pair in zip(pooled, window, strict=True) for n in pair]
+    split = kept.reshape(x.shape[0], *axes, x.shape[-1])  # (B, P1, W1, P2, W2, ..., D)
+    order = np.argsort(_interleaved(len(window)))
+    return split.transpose(order).reshape(x.shape[0], *pooled, -1, x.shape[-1])
+
+
+def _interleaved(ndim: int) -> list[int]:
+    """The axis order that takes (B, P1, P2, ..., W1, W2, ..., D) to (B, P1, W1, P2, W2, ..., D)."""
+    pairs = [axis for n in range(ndim) for axis in (1 + n, 1 + ndim + n)]
+    return [0, *pairs, 2 * ndim + 1]

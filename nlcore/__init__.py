@@ -2,6 +2,7 @@
 
 from nlcore.block import block, block_vjp
 from nlcore.dialects import DIALECTS, dialect
+from nlcore.means import nl_means
 from nlcore.operation import operation, operation_vjp
 from nlcore.spec import SPEC_VERSION, NonLocalSpec, check_input
 from nlcore.weights import check_weights, init_weights, weight_shapes
@@ -18,6 +19,7 @@ __all__ = [
     "check_weights",
     "dialect",
     "init_weights",
+    "nl_means",
     "operation",
     "operation_vjp",
     "weight_shapes",

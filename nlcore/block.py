@@ -36,6 +36,7 @@ class Stages:
     z: np.ndarray | None = None  # (B, *positions, C)
 
 
+@np.errstate(all="ignore")  # NaN and infinity are data
 def block(
     spec: NonLocalSpec, weights: Mapping[str, Any], x: Any, training: bool = False
 ) -> np.ndarray:
@@ -69,6 +70,7 @@ def block(
     return np.ascontiguousarray(np.moveaxis(stages.z, -1, 1))
 
 
+@np.errstate(all="ignore")
 def block_vjp(
     spec: NonLocalSpec, weights: Mapping[str, Any], x: Any, dz: Any, training: bool = False
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:

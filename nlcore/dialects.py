@@ -113,9 +113,7 @@ def dialect(
         raise ValueError(f"dialect must be one of {tuple(DIALECTS)}; received {name!r}")
     known = DIALECTS[name]
     if pairwise not in known.pairwise:
-        raise ValueError(
-            f"dialect {name!r} has pairwise {known.pairwise}; received {pairwise!r}"
-        )
+        raise ValueError(f"dialect {name!r} has pairwise {known.pairwise}; received {pairwise!r}")
     ndim = overrides.get("ndim", known.ndims[0])
     if ndim not in known.ndims:
         raise ValueError(f"dialect {name!r} has ndim {known.ndims}; received {ndim!r}")

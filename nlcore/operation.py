@@ -15,8 +15,8 @@ from nlcore.compensated import column_sums, dot, matmul, rounded, row_times_matr
 from nlcore.pairwise import KIND, LINEAR, pair_row
 from nlcore.spec import FLOATS, NonLocalSpec
 
-#: Rows i whose pairs are held at once in the backward direction.
-ROWS = 64
+#: Backward, the pairs of at least ROWS rows i, or of as many as make PAIRS, are held at once.
+ROWS, PAIRS = 64, 2**18
 
 
 @njit(cache=True)
@@ -90,27 +90,31 @@ def _backward(kind, scale, by_sum, theta, phi, phi_t, g, g_t, dy):
     dtheta = np.empty_like(theta)
     dphi, dphi_low = np.zeros_like(phi), np.zeros_like(phi)
     dg, dg_low = np.zeros_like(g), np.zeros_like(g)
-    rows = min(ROWS, n)
-    w, dt = np.empty((rows, m)), np.empty((rows, m))
-    for b in range(batch):
-        for start in range(0, n, rows):
-            count = min(rows, n - start)
-            for r in prange(count):
-                i = start + r
-                dtheta[b, i] = _row_vjp(
-                    kind, scale, by_sum, theta[b, i], phi_t[b], phi[b], g_t[b], dy[b, i], w[r], dt[r]
-                )
-            for j in prange(m):  # each j adds its i in order: the threads share no sum
-                dt_j, w_j = dt[:count, j].copy(), w[:count, j].copy()
-                stop = start + count
-                row_times_matrix(dt_j, theta[b, start:stop], dphi[b, j], dphi_low[b, j])
-                row_times_matrix(w_j, dy[b, start:stop], dg[b, j], dg_low[b, j])
-    for b in range(batch):
-        for j in prange(m):
-            for k in range(d):
-                dphi[b, j, k] = rounded(dphi[b, j, k], dphi_low[b, j, k])
-            for k in range(v):
-                dg[b, j, k] = rounded(dg[b, j, k], dg_low[b, j, k])
+    total = batch * n
+    chunk = min(total, max(ROWS, PAIRS // m))
+    w, dt = np.empty((chunk, m)), np.empty((chunk, m))
+    for start in range(0, total, chunk):  # rows (b, i) in order
+        stop = min(start + chunk, total)
+        for row in prange(start, stop):
+            b, i, r = row // n, row % n, row - start
+            dtheta[b, i] = _row_vjp(
+                kind, scale, by_sum, theta[b, i], phi_t[b], phi[b], g_t[b], dy[b, i], w[r], dt[r]
+            )
+        first, last = start // n, (stop - 1) // n
+        for column in prange(first * m, (last + 1) * m):
+            # each (b, j) adds its i in order, whatever the threads: they share no sum
+            b, j = column // m, column % m
+            i0, i1 = max(start, b * n), min(stop, (b + 1) * n)
+            dt_j, w_j = dt[i0 - start : i1 - start, j].copy(), w[i0 - start : i1 - start, j].copy()
+            here = slice(i0 - b * n, i1 - b * n)
+            row_times_matrix(dt_j, theta[b, here], dphi[b, j], dphi_low[b, j])
+            row_times_matrix(w_j, dy[b, here], dg[b, j], dg_low[b, j])
+    for column in prange(batch * m):
+        b, j = column // m, column % m
+        for k in range(d):
+            dphi[b, j, k] = rounded(dphi[b, j, k], dphi_low[b, j, k])
+        for k in range(v):
+            dg[b, j, k] = rounded(dg[b, j, k], dg_low[b, j, k])
     return dtheta, dphi, dg
 
 
@@ -165,8 +169,7 @@ def _checked(spec: NonLocalSpec, **arrays: Any) -> dict[str, np.ndarray]:
     for name, shape in expected.items():
         if name in out and out[name].shape != shape:
             raise ValueError(
-                f"{name} must have shape {shape} beside {shapes}; "
-                f"received shape {out[name].shape}"
+                f"{name} must have shape {shape} beside {shapes}; received shape {out[name].shape}"
             )
     return out
 
@@ -185,6 +188,7 @@ def _pair_weights(spec: NonLocalSpec, f_weight: Any, f_bias: Any) -> dict[str, A
     return {"f_weight": f_weight, "f_bias": 0.0 if f_bias is None else f_bias}
 
 
+@np.errstate(all="ignore")  # NaN and infinity are data
 def operation(
     spec: NonLocalSpec, theta: Any, phi: Any, g: Any, f_weight: Any = None, f_bias: Any = None
 ) -> np.ndarray:
@@ -222,6 +226,7 @@ def operation(
     )
 
 
+@np.errstate(all="ignore")
 def operation_vjp(
     spec: NonLocalSpec,
     theta: Any,
@@ -272,5 +277,5 @@ def operation_vjp(
                 matmul(db.reshape(1, -1), a["phi"].reshape(-1, d))[0],
             ]
         ),  # (2D,)
-        "f.bias": column_sums(da)[0],  # ()
+        "f.bias": column_sums(da).reshape(()),
     }

@@ -5,32 +5,28 @@ A tie goes to the first position of the window in row-major order; a NaN is the 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
 def max_pool(x: np.ndarray, window: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Pool x (B, *positions, D) -> values (B, *pooled, D), and each one's index in its window."""
-    windows = _windows(x, window)  # (B, *pooled, W, D)
-    index = windows.argmax(axis=-2)[..., None, :]  # (B, *pooled, 1, D)
-    return np.take_along_axis(windows, index, -2)[..., 0, :], index
+    split = windows(x, window)  # (B, *pooled, W, D)
+    index = split.argmax(axis=-2)[..., None, :]  # (B, *pooled, 1, D)
+    return np.take_along_axis(split, index, -2)[..., 0, :], index
 
 
 def max_pool_vjp(
     shape: tuple[int, ...], window: tuple[int, ...], index: np.ndarray, dy: np.ndarray
 ) -> np.ndarray:
     """Send dy (B, *pooled, D) back to the positions that were the maxima -> `shape`."""
-    sizes = (*dy.shape[:-1], int(np.prod(window)), dy.shape[-1])
-    windows = np.zeros(sizes)  # (B, *pooled, W, D)
-    np.put_along_axis(windows, index, dy[..., None, :], -2)
-    pooled = dy.shape[1:-1]
-    dx = np.zeros(shape)
-    kept = tuple(slice(n * w) for n, w in zip(pooled, window, strict=True))
-    split = windows.reshape(dy.shape[0], *pooled, *window, dy.shape[-1])
-    dx[:, *kept] = split.transpose(_interleaved(len(window))).reshape(dx[:, *kept].shape)
-    return dx
+    split = np.zeros((*dy.shape[:-1], math.prod(window), dy.shape[-1]))  # (B, *pooled, W, D)
+    np.put_along_axis(split, index, dy[..., None, :], -2)
+    return from_windows(split, shape, window)
 
 
-def _windows(x: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
+def windows(x: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
     """(B, *positions, D) -> (B, *pooled, W, D), a window's positions in row-major order."""
     pooled = [n // w for n, w in zip(x.shape[1:-1], window, strict=True)]
     kept = x[:, *(slice(n * w) for n, w in zip(pooled, window, strict=True))]
@@ -38,6 +34,16 @@ def _windows(x: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
     split = kept.reshape(x.shape[0], *axes, x.shape[-1])  # (B, P1, W1, P2, W2, ..., D)
     order = np.argsort(_interleaved(len(window)))
     return split.transpose(order).reshape(x.shape[0], *pooled, -1, x.shape[-1])
+
+
+def from_windows(split: np.ndarray, shape: tuple[int, ...], window: tuple[int, ...]) -> np.ndarray:
+    """The inverse of `windows`: (B, *pooled, W, D) -> `shape`, 0 at what no window holds."""
+    batch, *pooled, _, depth = split.shape
+    x = np.zeros(shape)
+    kept = x[:, *(slice(n * w) for n, w in zip(pooled, window, strict=True))]  # a view
+    axes = split.reshape(batch, *pooled, *window, depth).transpose(_interleaved(len(window)))
+    kept[...] = axes.reshape(kept.shape)
+    return x
 
 
 def _interleaved(ndim: int) -> list[int]:

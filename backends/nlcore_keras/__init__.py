@@ -1,0 +1,26 @@
+"""The non-local block for Keras 3: a layer, `NonLocalBlock`, and the bare operation.
+
+Names are loaded on first use, so that `nlcore_keras.backend` can choose Keras' engine first.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nlcore_keras.layers import NonLocalBlock
+    from nlcore_keras.operation import non_local_operation
+
+__all__ = ["NonLocalBlock", "non_local_operation"]
+
+_HOME = {
+    "NonLocalBlock": "nlcore_keras.layers",
+    "non_local_operation": "nlcore_keras.operation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

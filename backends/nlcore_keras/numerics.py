@@ -1,0 +1,33 @@
+"""Dtypes: which are accepted, in which sums are kept; and division where the divisor may be 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+from nlcore.spec import FLOATS
+
+
+def float_name(name: str, array: Any) -> str:
+    """The dtype of a tensor or array, by name; TypeError unless it is floating point."""
+    dtype = getattr(array, "dtype", None)
+    seen = type(array).__name__ if dtype is None else keras.backend.standardize_dtype(dtype)
+    if seen not in FLOATS:
+        raise TypeError(
+            f"{name} must be a floating-point tensor, one of {FLOATS}; received {seen}"
+        )
+    return seen
+
+
+def sum_dtype(dtype: Any) -> str:
+    """The dtype of sums over arrays of `dtype`: float64 stays, the others are float32."""
+    return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
+def divided(y: Any, total: Any) -> Any:
+    """y (B, N, V) / total (B, N, 1); where the total is 0, 0 with no gradient."""
+    zero = ops.equal(total, 0)
+    # both: the gradient of the branch that is not taken is multiplied by 0, so it must be finite
+    safe = ops.where(zero, ops.ones_like(total), total)  # (B, N, 1)
+    return ops.where(zero, ops.zeros_like(y), y / safe)

@@ -1,0 +1,144 @@
+"""The block's steps in keras.ops, channels last: subsampling, extents, embeddings, moments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+from keras import ops
+from nlcore import NonLocalSpec
+
+from nlcore_keras.operation import non_local_operation
+
+
+def response(spec: NonLocalSpec, weights: Mapping[str, Any], x: Any) -> Any:
+    """W_z y + b with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j), before normalization.
+
+    Parameters
+    ----------
+    spec : NonLocalSpec
+    weights : mapping of name to tensor
+        Names and shapes of `nlcore.weight_shapes(spec)`, of the dtype of x; those of batch
+        normalization are not read.
+    x : (B, *positions, C)
+        Sizes other than C may be unknown (None).
+
+    Returns
+    -------
+    out : (B, *positions, C), of the dtype of x
+
+    Source: arXiv 1711.07971, Eq. 6 and Sec. 3.3.
+    """
+    shape = ops.shape(x)
+    theta, phi, g = embeddings(spec, weights, fold(spec, x))
+    y = non_local_operation(
+        spec,
+        _flat(theta),
+        _flat(phi),
+        _flat(g),
+        weights.get("f.weight"),
+        weights.get("f.bias"),
+    )  # (B', N, D)
+    return unfold(spec, _linear(weights, ("out",), y), shape)
+
+
+def embeddings(spec: NonLocalSpec, weights: Mapping[str, Any], x: Any) -> tuple[Any, Any, Any]:
+    """theta(x), phi(x) and g(x), the last two subsampled: (B', *positions, D or C) each."""
+    d = spec.inner_channels
+    at_input = spec.subsample_at == "input"
+    keys = max_pool(x, spec.pool) if at_input else x  # (B', *pooled, C)
+    window = (1,) * spec.ndim if at_input else spec.pool
+    if not spec.embedded:
+        phi = max_pool(keys, window)
+        return x, phi, max_pool(_linear(weights, ("g",), keys), window)
+    if keys is x:
+        stacked = _linear(weights, ("theta", "phi", "g"), x)  # (B', *positions, 3D)
+        theta, stacked = stacked[..., :d], stacked[..., d:]
+    else:
+        theta = _linear(weights, ("theta",), x)  # (B', *positions, D)
+        stacked = _linear(weights, ("phi", "g"), keys)  # (B', *pooled, 2D)
+    stacked = max_pool(stacked, window)
+    return theta, stacked[..., :d], stacked[..., d:]
+
+
+def max_pool(x: Any, window: tuple[int, ...]) -> Any:
+    """Max-pooling of x (B, *positions, D), window = stride, floor -> (B, *pooled, D).
+
+    A tie goes to the first position of the window in row-major order, in the gradient too, and a
+    NaN is the maximum. Not keras.ops.max_pool: on TensorFlow's CPU kernels it drops NaN, and in
+    three dimensions it sends a tied gradient to every position.
+    """
+    # axis by axis from the last, which keeps the order of the window's positions
+    for axis in range(len(window), 0, -1):
+        size = window[axis - 1]
+        if size == 1:
+            continue
+        shape = list(ops.shape(x))
+        pooled = shape[axis] // size
+        x = x[(slice(None),) * axis + (slice(0, pooled * size),)]
+        rest = prod(shape[axis + 1 :])
+        x = ops.reshape(x, (-1, size, rest))  # (..., window, ...)
+        best = x[:, 0]
+        for k in range(1, size):
+            keep = ops.logical_or(best >= x[:, k], ops.isnan(best))
+            best = ops.where(keep, best, x[:, k])
+        shape[axis] = pooled
+        x = ops.reshape(best, shape)
+    return x
+
+
+def fold(spec: NonLocalSpec, x: Any) -> Any:
+    """(B, T, H, W, C) -> (B', T', H', W', C): each item of B' is one set of positions.
+
+    The same reshapes as `nlcore.extent.fold`.
+    """
+    if spec.extent == "all" and spec.window is None:
+        return x
+    _, t, h, w, c = ops.shape(x)
+    if spec.extent == "time":
+        return ops.reshape(ops.transpose(x, (0, 2, 3, 1, 4)), (-1, t, 1, 1, c))
+    return ops.reshape(x, (-1, spec.window or 1, h, w, c))
+
+
+def unfold(spec: NonLocalSpec, y: Any, shape: tuple[Any, ...]) -> Any:
+    """(B', N, C) -> `shape`, (B, *positions, C): the inverse of `fold`, positions restored."""
+    if spec.extent != "time":
+        return ops.reshape(y, shape)
+    b, t, h, w, c = shape
+    return ops.transpose(ops.reshape(y, (b, h, w, t, c)), (0, 3, 1, 2, 4))
+
+
+def moments(out: Any) -> tuple[Any, Any, Any]:
+    """Mean and biased variance (C,) of out (B, *positions, C), and how many they are over, ()."""
+    axes = tuple(range(len(out.shape) - 1))
+    count = ops.cast(prod(ops.shape(out)[:-1]), out.dtype)
+    # not keras.ops.mean, which computes float64 in float32 on JAX
+    mean = ops.sum(out, axis=axes) / count  # (C,)
+    # from squared deviations: E[out^2] - E[out]^2 cancels
+    variance = ops.sum(ops.square(out - mean), axis=axes) / count  # (C,)
+    return mean, variance, count
+
+
+def batch_norm(out: Any, mean: Any, variance: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """(out - mean) / sqrt(variance + eps) * weight + bias, per channel, for out (..., C)."""
+    return (out - mean) * (weight / ops.sqrt(variance + eps)) + bias
+
+
+def _linear(weights: Mapping[str, Any], names: tuple[str, ...], x: Any) -> Any:
+    """x (..., C) times the stacked W^T of `names`, plus biases where they have them."""
+
+    def stacked(kind: str) -> Any:
+        arrays = [weights[f"{name}.{kind}"] for name in names]
+        return arrays[0] if len(arrays) == 1 else ops.concatenate(arrays, axis=0)
+
+    weight = stacked("weight")  # (D, C)
+    y = ops.reshape(x, (-1, weight.shape[1])) @ ops.transpose(weight)  # (R, D)
+    if f"{names[0]}.bias" in weights:
+        y = y + stacked("bias")
+    return ops.reshape(y, (*ops.shape(x)[:-1], weight.shape[0]))
+
+
+def _flat(x: Any) -> Any:
+    """(B, *positions, D) -> (B, N, D)."""
+    return ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))

@@ -1,0 +1,7 @@
+"""The non-local block in PyTorch: a module, `NonLocalBlock`, and a functional form."""
+
+from nlcore_torch.block import NonLocalBlock
+from nlcore_torch.operation import non_local_operation
+from nlcore_torch.ops import non_local_block
+
+__all__ = ["NonLocalBlock", "non_local_block", "non_local_operation"]

@@ -1,0 +1,87 @@
+"""Concatenation: w_f . [theta_i, phi_j] + b_f = a_i + b_j, so sums over j need no N x M array.
+
+With b sorted descending and G_k = g_1 + ... + g_k, the k keys with b_j > -a_i give
+
+    sum_j ReLU(a_i + b_j) g_j = (a_i + b_k) G_k + sum_{m<k} (b_m - b_{m+1}) G_m
+
+Every factor of a G is >= 0, so nothing cancels that does not cancel in the left-hand side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlcore_torch.arithmetic import divided, sum_dtype
+
+
+def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
+    """y_i = 1/C(x) sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V).
+
+    C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
+    """
+    values = g.to(sum_dtype(g))  # (B, M, V)
+    if not by_sum:
+        return (_PairSums.apply(a, b, values)[0] / g.shape[1]).to(g.dtype)
+    values = torch.cat([values, torch.ones_like(values[..., :1])], -1)  # (B, M, V + 1)
+    sums = _PairSums.apply(a, b, values)[0]  # (B, N, V + 1)
+    total = sums[..., -1:]  # (B, N, 1)
+    return divided(sums[..., :-1], total).to(g.dtype)
+
+
+class _PairSums(torch.autograd.Function):
+    """sum_j ReLU(a_i + b_j) g_j and sum_j [a_i + b_j > 0] g_j, each (B, N, V).
+
+    Both derivatives are sums of the same two kinds with the roles of i and j exchanged, so the
+    backward direction is as cheap and as exact, and is differentiable any number of times.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        descending, order = b.sort(dim=-1, descending=True)  # (B, M), a NaN comes first
+        g_sorted = _rows(g, order)  # (B, M, V)
+        prefix = F.pad(g_sorted.cumsum(1), (0, 0, 1, 0))  # (B, M + 1, V): G_0 = 0, G_1, ...
+        gaps = descending[:, :-1] - descending[:, 1:]  # (B, M - 1)
+        steps = (gaps.unsqueeze(-1) * prefix[:, 1:-1]).cumsum(1)  # (B, M - 1, V)
+        ascending = -descending.contiguous()  # (B, M)
+        count = torch.searchsorted(ascending, a.contiguous())  # (B, N): how many b_j > -a_i
+        last = descending.gather(1, (count - 1).clamp(min=0))  # (B, N): b_k
+        # where k = 0 this is 0, or NaN where a_i or the largest b_j is
+        lead = (a + last).clamp(min=0)
+        active = _rows(prefix, count)  # (B, N, V)
+        relu = lead.unsqueeze(-1) * active + _rows(F.pad(steps, (0, 0, 2, 0)), count)
+        # 0 times infinity or NaN is NaN in the sum over all j, the inactive ones too
+        return relu + (0 * g).sum(1, keepdim=True), active
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs, output[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(
+        ctx: Any, d_relu: Tensor | None, d_active: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        a, b, g, active = ctx.saved_tensors
+        da = db = dg = None
+        if d_relu is not None:
+            dg, active_t = _PairSums.apply(b, a, d_relu)  # (B, M, V)
+            da = (d_relu * active).sum(-1)  # (B, N)
+            db = (g * active_t).sum(-1)  # (B, M)
+        if d_active is not None:
+            more = _PairSums.apply(b, a, d_active)[1]  # (B, M, V)
+            dg = more if dg is None else dg + more
+        return da, db, dg
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows (B, N, V) of table (B, R, V) at index (B, N)."""
+    batch, size, width = table.shape
+    start = torch.arange(batch, device=table.device).unsqueeze(1) * size  # (B, 1)
+    rows = table.flatten(0, 1).index_select(0, (index + start).flatten())  # (B N, V)
+    return rows.view(batch, -1, width)

@@ -1,0 +1,138 @@
+"""W_z y + b, what the block normalizes and adds to x: embeddings, subsampling, extent, W_z."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlcore import NonLocalSpec
+from nlcore_torch.arithmetic import sum_dtype, without_autocast
+from nlcore_torch.concatenation import concatenation
+from nlcore_torch.operation import operation, project
+
+Weights = Mapping[str, Tensor]
+
+
+def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
+    """W_z y + b for checked arguments: x (B, C, *positions) -> (B, C, *positions)."""
+    if spec.pairwise == "concatenation":
+        a, b, g = _logit_shares(spec, weights, x)  # (B, N, 1), (B, M, 1), (B, M, D)
+        a, b, g = _fold_all(spec, x, a, b, g)
+        y = concatenation(a.squeeze(2), b.squeeze(2), g, spec.normalization == "sum")
+    else:
+        y = operation(spec, *_fold_all(spec, x, *_embeddings(spec, weights, x)))  # (B', N', D)
+    y = _unfold(spec, x, y)  # (B, N, D)
+    out_weight = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, D)
+    bias = weights.get("out.bias")
+    if bias is None:
+        out = torch.bmm(out_weight, y.mT)  # (B, C, N)
+    else:
+        out = torch.baddbmm(bias.unsqueeze(1), out_weight, y.mT)  # (B, C, N)
+    return out.unflatten(2, x.shape[2:])
+
+
+def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """theta (B, N, D), phi (B, M, D) and g (B, M, D); the Gaussian's theta and phi are x's rows."""
+    rows, pooled = _rows(x), _pooled(spec, x, "input")
+    if not spec.embedded:
+        phi = _rows(_pooled(spec, pooled, "embedding"))  # (B, M, C), the same wherever it is pooled
+        g = _linear(weights, ("g",), _rows(pooled))
+        return rows, phi, _pooled_rows(spec, x, g)
+    if pooled is x:
+        stacked = _linear(weights, ("theta", "phi", "g"), rows)  # (B, N, 3 D)
+        theta, stacked = stacked.split((spec.inner_channels, 2 * spec.inner_channels), 2)
+    else:
+        theta = _linear(weights, ("theta",), rows)
+        stacked = _linear(weights, ("phi", "g"), _rows(pooled))
+    phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
+    return theta, phi, g
+
+
+def _logit_shares(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """a (B, N, 1), b (B, M, 1), g (B, M, D): w_f . [theta_i, phi_j] + b_f = a_i + b_j."""
+    theta_weight, phi_weight = weights["f.weight"].chunk(2)  # (D,), (D,)
+    a = _through(weights, "theta", theta_weight, _rows(x))
+    if "f.bias" in weights:
+        a = a + weights["f.bias"].to(a.dtype)
+    if _pools(spec, "embedding"):  # the maximum is of phi's channels, so phi is needed
+        stacked = _pooled_rows(spec, x, _linear(weights, ("phi", "g"), _rows(x)))
+        phi, g = stacked.chunk(2, 2)
+        b = project(phi, phi_weight)
+    else:
+        key_rows = _rows(_pooled(spec, x, "input"))  # (B, M, C)
+        b = _through(weights, "phi", phi_weight, key_rows)
+        g = _linear(weights, ("g",), key_rows)
+    return a.unsqueeze(2), b.unsqueeze(2), g
+
+
+def _through(weights: Weights, name: str, vector: Tensor, rows: Tensor) -> Tensor:
+    """vector . (W x + b) as (W^T vector) . x + vector . b: rows (B, P, C) -> (B, P)."""
+    dtype = sum_dtype(rows)
+    bias = weights.get(f"{name}.bias")
+    with without_autocast(rows):
+        vector = vector.to(dtype)
+        constant = None if bias is None else vector @ bias.to(dtype)
+        return project(rows, vector @ weights[f"{name}.weight"].to(dtype), constant)
+
+
+def _linear(weights: Weights, names: Sequence[str], rows: Tensor) -> Tensor:
+    """W x + b of several embeddings as one product: rows (B, P, C) -> (B, P, len(names) D)."""
+    weight = torch.cat([weights[f"{name}.weight"] for name in names])
+    if f"{names[0]}.bias" not in weights:
+        return F.linear(rows, weight)
+    return F.linear(rows, weight, torch.cat([weights[f"{name}.bias"] for name in names]))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, *positions) -> (B, N, C)."""
+    return x.flatten(2).mT
+
+
+def _pools(spec: NonLocalSpec, at: str) -> bool:
+    return spec.subsample is not None and spec.subsample_at == at
+
+
+def _pooled(spec: NonLocalSpec, x: Tensor, at: str) -> Tensor:
+    """x (B, C, *positions) -> (B, C, *pooled) where the spec subsamples there, else x itself."""
+    if not _pools(spec, at):
+        return x
+    # on a tie torch's gradient goes to the first position in row-major order, as the spec says
+    return (F.max_pool1d, F.max_pool2d, F.max_pool3d)[spec.ndim - 1](x, spec.pool)
+
+
+def _pooled_rows(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:
+    """rows (B, N, E) at x's positions -> (B, M, E) where embeddings are subsampled, else as is."""
+    if not _pools(spec, "embedding"):
+        return rows
+    return _rows(_pooled(spec, rows.mT.unflatten(2, x.shape[2:]), "embedding"))
+
+
+def _fold_all(
+    spec: NonLocalSpec, x: Tensor, theta: Tensor, phi: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fold what stands at x's positions and what stands at the pooled ones."""
+    positions = x.shape[2:]
+    pooled = tuple(n // w for n, w in zip(positions, spec.pool, strict=True))
+    return _fold(spec, theta, positions), _fold(spec, phi, pooled), _fold(spec, g, pooled)
+
+
+def _fold(spec: NonLocalSpec, rows: Tensor, positions: Sequence[int]) -> Tensor:
+    """rows (B, N, E) -> (B', N', E), each item of B' one set of positions, as nlcore.extent."""
+    if spec.extent == "all" and spec.window is None:
+        return rows
+    frames, pixels = positions[0], positions[1] * positions[2]
+    if spec.extent == "time":
+        rows = rows.unflatten(1, (frames, pixels)).transpose(1, 2)  # (B, H W, T, E)
+        return rows.flatten(0, 1)
+    return rows.unflatten(1, (-1, (spec.window or 1) * pixels)).flatten(0, 1)
+
+
+def _unfold(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:
+    """The inverse of `_fold` at x's positions: (B', N', E) -> (B, N, E)."""
+    if spec.extent == "time":
+        rows = rows.unflatten(0, (x.shape[0], -1)).transpose(1, 2)  # (B, T, H W, E)
+        return rows.flatten(1, 2)
+    return rows.reshape(x.shape[0], -1, rows.shape[-1])

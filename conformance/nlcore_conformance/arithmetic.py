@@ -1,0 +1,177 @@
+"""Numbers with a bound on the error that an honest implementation may make in them.
+
+Every rule below is a first-order running error analysis (Higham 2002, "Accuracy and Stability of
+Numerical Algorithms", ch. 3): the error that the operands bring, plus the rounding of the
+operation itself. A sum of n terms has the probabilistic factor of Higham and Mary 2019, "A new
+approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5),
+doi 10.1137/18M1226312, where it is the smaller: for independent roundings of mean zero each
+chain of n of them is within exp(LAMBDA sqrt(n) u + n u^2 / (1 - u)) - 1 with probability
+1 - 2 exp(-LAMBDA^2 / 2), that is 1 - 3.1e-8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Confidence of the probabilistic factor, see above.
+LAMBDA = 6.0
+#: Rounding errors, in units, of a library's exp relative to its result.
+EXP_UNITS = 4.0
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Exact values, a bound on the error of the computed ones, and the size of their terms.
+
+    `magnitude` is the sum of the absolute values of the terms that a chain of linear operations
+    adds up, so that sums may be associated in any order: (theta phi^T) g or theta (phi^T g).
+    """
+
+    value: np.ndarray
+    error: np.ndarray
+    magnitude: np.ndarray
+
+    @staticmethod
+    def exact(value: np.ndarray) -> Bounded:
+        """Values that carry no error, like the inputs."""
+        return Bounded(value, np.zeros_like(value), np.abs(value))
+
+    def settled(self) -> Bounded:
+        """The same number as something stored: its own size is the size of its terms."""
+        return Bounded(self.value, self.error, np.abs(self.value) + self.error)
+
+    def reshape(self, *shape: int) -> Bounded:
+        return self.apply(lambda a: a.reshape(*shape))
+
+    def apply(self, move) -> Bounded:
+        """Move elements about, the same way in all three arrays."""
+        return Bounded(move(self.value), move(self.error), move(self.magnitude))
+
+    @property
+    def T(self) -> Bounded:
+        return self.apply(lambda a: a.swapaxes(-1, -2))
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The arithmetic that an implementation is granted.
+
+    unit, tiny, huge : unit roundoff, smallest normal and largest finite number of the dtype in
+        which stages are stored. Results under `tiny` may be flushed to zero.
+    sum_unit : unit roundoff of running sums.
+    compensated : sums are rounded once, as in the reference itself.
+    """
+
+    unit: float
+    tiny: float
+    huge: float
+    sum_unit: float
+    compensated: bool = False
+
+    def gamma(self, terms: int) -> float:
+        """Relative error of a sum of products, against the sum of their absolute values."""
+        if self.compensated:
+            return self.sum_unit
+        u, n = self.sum_unit, terms + 2
+        worst = n * u / (1 - n * u) if n * u < 1 else np.inf
+        return min(worst, float(np.expm1(LAMBDA * np.sqrt(n) * u + n * u * u / (1 - u))))
+
+    def stored(self, x: Bounded, roundings: float = 1.0) -> Bounded:
+        """x rounded to the dtype; beyond `huge` nothing can be said."""
+        size = np.abs(x.value) + x.error
+        error = x.error + np.where(size > 0, roundings * (self.unit * size + self.tiny), 0.0)
+        error = np.where(size + error > self.huge, np.inf, error)
+        return Bounded(x.value, error, x.magnitude)
+
+    def add(self, x: Bounded, y: Bounded) -> Bounded:
+        return self.stored(Bounded(x.value + y.value, x.error + y.error, x.magnitude + y.magnitude))
+
+    def subtract(self, x: Bounded, y: Bounded) -> Bounded:
+        return self.add(x, Bounded(-y.value, y.error, y.magnitude))
+
+    def multiply(self, x: Bounded, y: Bounded) -> Bounded:
+        error = np.abs(x.value) * y.error + x.error * np.abs(y.value) + x.error * y.error
+        return self.stored(Bounded(x.value * y.value, error, x.magnitude * y.magnitude))
+
+    def divide(self, x: Bounded, y: Bounded) -> Bounded:
+        """x / y, and 0 where y is exactly 0 and certain; nothing can be said of an uncertain 0."""
+        zero = (y.value == 0) & (y.error == 0)
+        least = np.where(np.abs(y.value) > y.error, np.abs(y.value) - y.error, np.nan)
+        quotient = x.value / np.where(y.value == 0, np.inf, y.value)
+        error = (x.error + np.abs(quotient) * y.error) / least
+        magnitude = x.magnitude / least
+        return self.stored(
+            Bounded(
+                np.where(zero, 0.0, quotient),
+                np.where(zero, 0.0, np.nan_to_num(error, nan=np.inf, posinf=np.inf)),
+                np.where(zero, 0.0, np.nan_to_num(magnitude, nan=np.inf, posinf=np.inf)),
+            )
+        )
+
+    def scale(self, x: Bounded, factor: float) -> Bounded:
+        return self.multiply(x, Bounded.exact(np.float64(factor)))
+
+    def matmul(self, x: Bounded, y: Bounded) -> Bounded:
+        """x (..., P, K) @ y (..., K, Q)."""
+        terms = x.value.shape[-1]
+        size, size_y = np.abs(x.value) + x.error, np.abs(y.value)
+        magnitude = x.magnitude @ y.magnitude
+        rounding = self.gamma(terms) * magnitude + np.where(magnitude > 0, terms * self.tiny, 0.0)
+        error = size @ y.error + x.error @ size_y + rounding
+        return self.stored(Bounded(x.value @ y.value, error, magnitude))
+
+    def sum(self, x: Bounded, axis: int | tuple[int, ...]) -> Bounded:
+        """Sum over `axis`, which is kept with length 1."""
+        value = x.value.sum(axis, keepdims=True)
+        magnitude = x.magnitude.sum(axis, keepdims=True)
+        terms = x.value.size // value.size
+        error = x.error.sum(axis, keepdims=True) + self.gamma(terms) * magnitude
+        return self.stored(Bounded(value, error, magnitude))
+
+    def exp(self, logit: Bounded, shift: np.ndarray | float) -> Bounded:
+        """exp(logit - shift), `shift` being any number of the row's that later cancels.
+
+        The logit may be multiplied by log2(e), a rounded constant, and the shift subtracted
+        before or after: three roundings of the logit and one of the difference.
+        """
+        exponent = logit.value - shift
+        error = logit.error + self.unit * (3 * np.abs(logit.value) + np.abs(exponent))
+        value = np.exp(exponent)
+        bound = value * np.expm1(error) + EXP_UNITS * self.unit * value
+        # stored() adds the rounding, what is flushed to zero, and overflow
+        return self.stored(Bounded(value, bound, value)).settled()
+
+    def relu(self, x: Bounded) -> Bounded:
+        """max(x, 0); certainly negative terms contribute nothing, not even rounding."""
+        off = x.value + x.error <= 0
+        error = np.where(x.value > 0, x.error, np.maximum(x.value + x.error, 0.0))
+        return Bounded(np.maximum(x.value, 0.0), error, np.where(off, 0.0, x.magnitude))
+
+    def step(self, x: Bounded) -> Bounded:
+        """1 where x > 0, else 0: the ReLU's derivative, in doubt within x's own error."""
+        doubtful = (np.abs(x.value) <= x.error) & (x.error > 0)
+        value = np.where(x.value > 0, 1.0, 0.0)
+        return Bounded(value, np.where(doubtful, 1.0, 0.0), np.where(doubtful, 1.0, value))
+
+    def rsqrt(self, x: Bounded) -> Bounded:
+        """1 / sqrt(x) for x > 0, in three roundings (sqrt, division, and one to spare)."""
+        least = np.maximum(x.value - x.error, 0.0)
+        value = 1 / np.sqrt(x.value)
+        return self.stored(Bounded(value, 1 / np.sqrt(least) - value, value), 3).settled()
+
+
+_FLOATS = {  # significand bits with the hidden one, smallest normal exponent, largest finite
+    "float64": (53, -1022, float(np.finfo(np.float64).max)),
+    "float32": (24, -126, float(np.finfo(np.float32).max)),
+    "float16": (11, -14, 65504.0),
+    "bfloat16": (8, -126, 3.3895313892515355e38),
+}
+
+
+def arithmetic(dtype: str, compensated: bool = False) -> Arithmetic:
+    """The arithmetic of a dtype: half precision is granted sums in float32, and needs them."""
+    bits, exponent, huge = _FLOATS[dtype]
+    sum_bits = max(bits, 24)
+    return Arithmetic(2.0**-bits, 2.0**exponent, huge, 2.0**-sum_bits, compensated)

@@ -1,0 +1,351 @@
+"""How far an honest implementation may be from the reference, per output element.
+
+The block and its vector-Jacobian product once more, written in numbers that carry their own
+error bound (`nlcore_conformance.arithmetic`), with the N x M pairs laid out: problems here are
+small. No bound depends on the result that is judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nlcore import NonLocalSpec
+from nlcore.extent import fold, unfold
+from nlcore.pooling import from_windows, windows
+from nlcore_conformance.arithmetic import Arithmetic, Bounded, arithmetic
+
+Weights = dict[str, np.ndarray]
+
+
+def block_bounds(
+    spec: NonLocalSpec,
+    weights: Weights,
+    x: np.ndarray,
+    dz: np.ndarray | None,
+    training: bool,
+    dtype: str,
+) -> dict[str, np.ndarray]:
+    """Bounds on the absolute error of "z", and with dz of "dx" and each weight's gradient.
+
+    Parameters
+    ----------
+    weights, x, dz
+        As for `nlcore.block_vjp`; x is (B, C, *positions), all float64. Without dz there is no
+        gradient.
+    dtype : str
+        The dtype that the implementation computes in.
+
+    Returns
+    -------
+    dict of str to array
+        Bounds shaped like what they bound, inf where nothing can be said: an overflow of the
+        dtype, or a normalizer that may be zero.
+    """
+    bounds = {n: b.error for n, b in _block(arithmetic(dtype), spec, weights, x, dz, training)}
+    if dtype == "float64":  # the reference's own rounding counts beside float64's, and only there
+        own = _block(arithmetic(dtype, compensated=True), spec, weights, x, dz, training)
+        bounds = {name: bounds[name] + b.error for name, b in own}
+    return {name: np.where(np.isnan(b), np.inf, b) for name, b in bounds.items()}
+
+
+def _block(
+    a: Arithmetic,
+    spec: NonLocalSpec,
+    weights: Weights,
+    x: np.ndarray,
+    dz: np.ndarray | None,
+    training: bool,
+) -> list[tuple[str, Bounded]]:
+    w = {name: Bounded.exact(np.asarray(v, np.float64)) for name, v in weights.items()}
+    rows = Bounded.exact(np.moveaxis(x, 1, -1))  # (B, *positions, C)
+
+    def first(b: Bounded) -> Bounded:
+        return b.apply(lambda array: np.moveaxis(array, -1, 1))
+
+    with np.errstate(all="ignore"):
+        s = _forward(a, spec, w, rows, training)
+        results = [("z", first(s.z))]
+        if dz is not None:
+            dx, grads = _vjp(a, spec, w, rows, s, Bounded.exact(np.moveaxis(dz, 1, -1)), training)
+            results += [("dx", first(dx)), *grads.items()]
+    return results
+
+
+@dataclass
+class _Pairs:
+    """The operation's forward direction; (B', N, M) unless said."""
+
+    t: Bounded
+    f: Bounded
+    weight: Bounded  # f / C
+    c: Bounded  # C: (B', N, 1), or the number M
+    y: Bounded  # (B', N, D)
+
+
+@dataclass
+class _Stages:
+    folded: Bounded  # (B', *positions, C)
+    keys: Bounded  # (B', *positions or pooled, C)
+    theta: Bounded  # (B', N, D)
+    phi: Bounded  # (B', M, D)
+    g: Bounded  # (B', M, D)
+    before_pool: dict[str, Bounded]  # what was pooled: (B', *positions, D)
+    pairs: _Pairs
+    z: Bounded  # (B, *positions, C)
+    xhat: Bounded | None = None  # (B, *positions, C)
+    slope: Bounded | None = None  # (C,), BN's weight / sqrt(var + eps)
+
+
+def _forward(
+    a: Arithmetic, spec: NonLocalSpec, w: dict[str, Bounded], x: Bounded, training: bool
+) -> _Stages:
+    before: dict[str, Bounded] = {}
+
+    def pooled(name: str, array: Bounded, at: str) -> Bounded:
+        if spec.subsample is None or spec.subsample_at != at:
+            return array
+        before[name] = array
+        return _max_pool(array, spec.subsample)
+
+    folded = x.apply(lambda v: fold(spec, v))
+    keys = pooled("keys", folded, "input")
+    theta = _linear(a, w, "theta", folded) if spec.embedded else folded
+    phi = pooled("phi", _linear(a, w, "phi", keys) if spec.embedded else keys, "embedding")
+    g = pooled("g", _linear(a, w, "g", keys), "embedding")
+    theta, phi, g = (_flat(b) for b in (theta, phi, g))
+    pairs = _operation(a, spec, w, theta, phi, g.settled())
+    out = _linear(a, w, "out", pairs.y).settled()  # (B', N, C)
+    out = out.apply(lambda v: unfold(spec, v, x.value.shape))
+    stages = _Stages(folded, keys, theta, phi, g.settled(), before, pairs, a.add(out, x))
+    if spec.batch_norm:
+        stages.xhat, rstd = _normalized(a, spec, w, out, training)
+        stages.slope = a.multiply(rstd, w["bn.weight"])
+        affine = a.add(a.multiply(stages.xhat, w["bn.weight"]), w["bn.bias"])
+        # folded into out * slope + (bias - mean * slope), the terms are those of the magnitude
+        error = affine.error + 4 * a.unit * affine.magnitude
+        stages.z = a.add(Bounded(affine.value, error, affine.magnitude), x)
+    return stages
+
+
+def _normalized(
+    a: Arithmetic, spec: NonLocalSpec, w: dict[str, Bounded], out: Bounded, training: bool
+) -> tuple[Bounded, Bounded]:
+    """(out - mean) / sqrt(var + eps) and 1 / sqrt(var + eps) (C,)."""
+    mean, variance = (w[n] for n in ("bn.running_mean", "bn.running_var"))
+    if training:
+        axes = tuple(range(out.value.ndim - 1))
+        count = out.value.size // out.value.shape[-1]
+        mean = a.scale(a.sum(out, axes), 1 / count).settled()  # (1, ..., C)
+        centred = a.subtract(out, mean).settled()
+        variance = a.scale(a.sum(a.multiply(centred, centred), axes), 1 / count)
+    rstd = a.rsqrt(a.add(variance, Bounded.exact(np.float64(spec.eps))))
+    xhat = a.multiply(a.subtract(out, mean), rstd)  # its magnitude keeps |out| + |mean|
+    return xhat, rstd
+
+
+def _operation(
+    a: Arithmetic,
+    spec: NonLocalSpec,
+    w: dict[str, Bounded],
+    theta: Bounded,
+    phi: Bounded,
+    g: Bounded,
+) -> _Pairs:
+    if spec.pairwise == "concatenation":
+        half = spec.inner_channels
+        weight = w["f.weight"].reshape(-1, 1)  # (2D, 1)
+        left = a.matmul(theta, weight.apply(lambda v: v[:half])).settled()  # (B', N, 1)
+        right = a.matmul(phi, weight.apply(lambda v: v[half:])).settled()  # (B', M, 1)
+        if spec.pair_bias:
+            left = a.add(left, w["f.bias"])
+        t = a.add(left, right.T)  # (B', N, M)
+        f = a.relu(t)
+    else:
+        t = a.matmul(theta.settled(), phi.settled().T)  # (B', N, M)
+        f = a.scale(t, spec.scale)
+        if spec.pairwise != "dot_product":
+            shift = f.value.max(-1, keepdims=True) if spec.normalization == "sum" else 0.0
+            f = a.exp(f, shift)
+    m = g.value.shape[1]
+    if spec.normalization == "count":
+        c = Bounded.exact(np.full((1, 1, 1), float(m)))
+        weight = a.divide(f, c)
+        return _Pairs(t, f, weight, c, a.matmul(weight, g))
+    c = a.sum(f, -1)  # (B', N, 1)
+    weight = a.divide(f, c)
+    return _Pairs(t, f, weight, c, _weighted_mean(a, f, c, weight, g))
+
+
+def _weighted_mean(a: Arithmetic, f: Bounded, c: Bounded, weight: Bounded, g: Bounded) -> Bounded:
+    """y = sum_j f_j g_j / sum_j f_j: an error e_j in f_j moves y by e_j (g_j - y) / C.
+
+    So what all f_j have in common cancels, and a constant g comes back exactly but for the
+    rounding of the two sums and the division.
+    """
+    least = np.abs(c.value) - c.error  # (B', N, 1)
+    certain = (c.value == 0) & (c.error == 0)
+    least = np.where(least > 0, least, np.nan)
+    y = weight.value @ g.value  # (B', N, V)
+    distance = np.abs(g.value[:, None] - y[:, :, None])  # (B', N, M, V)
+    moved = np.einsum("bnm,bnmv->bnv", f.error, distance)
+    terms = f.value.shape[-1]
+    sums = f.magnitude @ g.magnitude + np.abs(y) * f.magnitude.sum(-1, keepdims=True)
+    # each f_j / C may also be rounded where it is stored before the product with g
+    rounded = 2 * a.unit * (np.abs(f.value) @ np.abs(g.value))
+    spread = (np.abs(f.value) + f.error) @ g.error
+    error = (moved + spread + a.gamma(terms) * sums + rounded) / least
+    error = np.where(certain, 0.0, np.where(np.isnan(error), np.inf, error))
+    return a.stored(Bounded(y, error, np.abs(y)), 2).settled()
+
+
+def _vjp(
+    a: Arithmetic,
+    spec: NonLocalSpec,
+    w: dict[str, Bounded],
+    x: Bounded,
+    s: _Stages,
+    dz: Bounded,
+    training: bool,
+) -> tuple[Bounded, dict[str, Bounded]]:
+    grads: dict[str, Bounded] = {}
+    dout = dz
+    if s.xhat is not None and s.slope is not None:
+        axes = tuple(range(x.value.ndim - 1))
+        bias, weight = a.sum(dz, axes), a.sum(a.multiply(dz, s.xhat), axes)  # (1, ..., C)
+        grads["bn.weight"], grads["bn.bias"] = weight.reshape(-1), bias.reshape(-1)
+        if training:
+            count = x.value.size // x.value.shape[-1]
+            through = a.scale(a.add(bias, a.multiply(s.xhat, weight)), 1 / count)
+            dout = a.subtract(dz, through)
+        dout = a.multiply(dout, s.slope)
+    dout = _flat(dout.settled().apply(lambda v: fold(spec, v)))  # (B', N, C)
+    dy = a.matmul(dout, w["out.weight"]).settled()  # (B', N, D)
+    _linear_grads(a, w, "out", s.pairs.y, dout, grads)
+    dtheta, dphi, dg = _operation_vjp(a, spec, w, s, dy, grads)
+
+    keys = _flat(s.keys)
+    dphi, dg = (_unpooled(spec, s, name, d) for name, d in (("phi", dphi), ("g", dg)))
+    _linear_grads(a, w, "g", keys, dg, grads)
+    dkeys = a.matmul(dg, w["g.weight"])  # (B', M, C)
+    if spec.embedded:
+        _linear_grads(a, w, "theta", _flat(s.folded), dtheta, grads)
+        _linear_grads(a, w, "phi", keys, dphi, grads)
+        dtheta, dphi = a.matmul(dtheta, w["theta.weight"]), a.matmul(dphi, w["phi.weight"])
+    dkeys = _unpooled(spec, s, "keys", a.add(dkeys, dphi))
+    folded = a.add(dtheta, dkeys).reshape(*s.folded.value.shape)
+    return a.add(folded.apply(lambda v: unfold(spec, v, x.value.shape)), dz), grads
+
+
+def _operation_vjp(
+    a: Arithmetic,
+    spec: NonLocalSpec,
+    w: dict[str, Bounded],
+    s: _Stages,
+    dy: Bounded,
+    grads: dict[str, Bounded],
+) -> tuple[Bounded, Bounded, Bounded]:
+    p = s.pairs
+    dp = a.matmul(dy, s.g.T)  # (B', N, M)
+    if spec.normalization == "sum":
+        # delta_i = dy_i . y_i, or sum_j w_ij dp_ij: the terms are those of the second form
+        value = (dy.value * p.y.value).sum(-1, keepdims=True)  # (B', N, 1)
+        size = (np.abs(p.weight.value) * dp.magnitude).sum(-1, keepdims=True)
+        carried = (np.abs(dy.value) * p.y.error + dy.error * np.abs(p.y.value)).sum(-1)
+        gamma = a.gamma(dp.value.shape[-1] + dy.value.shape[-1])
+        delta = Bounded(value, carried[..., None] + gamma * size, size)
+        dp = a.subtract(dp, a.stored(delta))
+    if "gaussian" in spec.pairwise:
+        dt = a.scale(a.multiply(p.weight, dp), spec.scale).settled()
+    elif spec.pairwise == "dot_product":
+        dt = a.divide(a.scale(dp, spec.scale), p.c)
+    else:
+        dt = a.divide(a.multiply(a.step(p.t), dp), p.c)
+    dg = a.matmul(p.weight.T, dy)  # (B', M, D)
+    if spec.pairwise != "concatenation":
+        theta, phi = s.theta.settled(), s.phi.settled()
+        return a.matmul(dt, phi), a.matmul(dt.T, theta), dg
+    half = spec.inner_channels
+    da, db = a.sum(dt, -1), a.sum(dt, -2).T  # (B', N, 1), (B', M, 1)
+    halves = [a.matmul(_rows(d).T, _rows(e)) for d, e in ((da, s.theta), (db, s.phi))]  # (1, D)
+    both = [np.concatenate(parts, -1)[0] for parts in zip(*map(_parts, halves), strict=True)]
+    grads["f.weight"] = Bounded(*both)  # (2D,)
+    if spec.pair_bias:
+        grads["f.bias"] = a.sum(da, (0, 1, 2)).apply(lambda v: v.reshape(()))
+    weight = w["f.weight"]
+    dtheta = a.multiply(da, weight.apply(lambda v: v[:half]))
+    return dtheta, a.multiply(db, weight.apply(lambda v: v[half:])), dg
+
+
+def _linear(a: Arithmetic, w: dict[str, Bounded], name: str, x: Bounded) -> Bounded:
+    y = a.matmul(x, w[f"{name}.weight"].T)
+    return a.add(y, w[f"{name}.bias"]) if f"{name}.bias" in w else y
+
+
+def _linear_grads(
+    a: Arithmetic,
+    w: dict[str, Bounded],
+    name: str,
+    x: Bounded,
+    dy: Bounded,
+    grads: dict[str, Bounded],
+) -> None:
+    grads[f"{name}.weight"] = a.matmul(_rows(dy).T, _rows(x))
+    if f"{name}.bias" in w:
+        grads[f"{name}.bias"] = a.sum(_rows(dy), 0).reshape(-1)
+
+
+def _max_pool(x: Bounded, window: tuple[int, ...]) -> Bounded:
+    """The maximum, in error by no more than the worst of those that may be the maximum."""
+    split = x.apply(lambda v: windows(v, window))  # (B', *pooled, W, D)
+    candidates = _may_be_maximum(split)
+    error = np.where(candidates, split.error, 0.0).max(-2)
+    magnitude = np.where(candidates, split.magnitude, 0.0).max(-2)
+    return Bounded(split.value.max(-2), error, magnitude)
+
+
+def _may_be_maximum(split: Bounded) -> np.ndarray:
+    least = (split.value - split.error).max(-2, keepdims=True)
+    return split.value + split.error >= least
+
+
+def _unpooled(spec: NonLocalSpec, s: _Stages, name: str, d: Bounded) -> Bounded:
+    """Send d (B', M, D) back through the pooling of `name`, where there was one -> (B', N, D).
+
+    Where rounding decides which position was the maximum, the whole of d may be at any of them.
+    An exact tie without error goes to the first.
+    """
+    if name not in s.before_pool or spec.subsample is None:
+        return d
+    whole = s.before_pool[name]
+    split = whole.apply(lambda v: windows(v, spec.subsample))  # (B', *pooled, W, D)
+    candidates = _may_be_maximum(split)
+    in_doubt = (candidates.sum(-2, keepdims=True) > 1) & (
+        np.where(candidates, split.error, 0.0).max(-2, keepdims=True) > 0
+    )
+    d = d.reshape(*split.value.shape[:-2], 1, d.value.shape[-1])  # (B', *pooled, 1, D)
+    index = split.value.argmax(-2)[..., None, :]
+    chosen = np.arange(split.value.shape[-2])[:, None] == index
+    anywhere = candidates & in_doubt
+    out = Bounded(
+        np.where(chosen, d.value, 0.0),
+        np.where(anywhere, np.abs(d.value) + d.error, np.where(chosen, d.error, 0.0)),
+        np.where(anywhere | chosen, d.magnitude, 0.0),
+    )
+    shape = whole.value.shape
+    return _flat(out.apply(lambda v: from_windows(v, shape, spec.subsample)))
+
+
+def _flat(b: Bounded) -> Bounded:
+    """(B', *positions, D) -> (B', N, D)."""
+    return b.apply(lambda v: v.reshape(len(v), -1, v.shape[-1]))
+
+
+def _rows(b: Bounded) -> Bounded:
+    """(..., D) -> (R, D)."""
+    return b.apply(lambda v: v.reshape(-1, v.shape[-1]))
+
+
+def _parts(b: Bounded) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return b.value, b.error, b.magnitude

@@ -1,0 +1,184 @@
+"""The checks: what is tried, and what the result is held against.
+
+Every check draws cases, asks the backend, and judges each output element by its derived bound:
+ratio = error / bound, which must not exceed 1. docs/spec.md has the clauses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import nlcore
+from nlcore_conformance.bounds import block_bounds
+from nlcore_conformance.protocol import Backend
+from nlcore_conformance.strategies import DATA, PAIRWISE, Case, arrays
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How one output of one case compares with the reference, at its worst element."""
+
+    output: str  # "z", "dx" or a weight's name
+    ratio: float  # error / bound; inf where the shape, the dtype or a NaN is wrong
+    index: tuple[int, ...]
+    expected: float
+    received: float
+    bound: float
+    elements: int
+    unpredictable: int  # elements without a finite bound, which do not count
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One rule under test."""
+
+    name: str
+    clause: str  # of docs/spec.md
+    pairwise: tuple[str, ...]
+    judge: Callable[[Backend, Case], list[Judgement]]
+    weight: float = 1.0  # share of a profile's examples
+    training: bool = False
+    needs_vjp: bool = False
+    batch_norm: bool | None = None  # what the rule is about: only with, only without, or either
+    data: tuple[str, ...] = DATA
+
+
+def forward(backend: Backend, case: Case) -> list[Judgement]:
+    """z against the reference's."""
+    weights, x, _ = arrays(case)
+    z = _unchanged(backend.block, case, weights, x)
+    expected = nlcore.block(case.spec, weights, x, case.training)
+    return [judged("z", z, expected, _bounds(case, gradient=False)["z"], case.dtype)]
+
+
+def gradient(backend: Backend, case: Case) -> list[Judgement]:
+    """dx and every weight's gradient against the reference's."""
+    weights, x, dz = arrays(case)
+    dx, dweights = backend.block_vjp(case.spec, weights, x, dz, case.training)  # type: ignore[attr-defined]
+    received = {"dx": dx, **dweights}
+    dx, dweights = nlcore.block_vjp(case.spec, weights, x, dz, case.training)
+    expected = {"dx": dx, **dweights}
+    if set(received) != set(expected):
+        raise AssertionError(
+            f"gradients must be named {sorted(expected)}; received {sorted(received)}"
+        )
+    bounds = _bounds(case, gradient=True)
+    return [
+        judged(name, received[name], expected[name], bounds[name], case.dtype) for name in expected
+    ]
+
+
+def identity(backend: Backend, case: Case) -> list[Judgement]:
+    """With BN's weight and bias 0, or without BN W_z and its bias 0, z = x exactly."""
+    weights, x, _ = arrays(case)
+    # where a stage before may overflow, 0 times infinity is no 0
+    overflow = np.isinf(_bounds(case, gradient=False)["z"])
+    names = ("bn.weight", "bn.bias") if case.spec.batch_norm else ("out.weight", "out.bias")
+    weights |= {name: np.zeros_like(weights[name]) for name in names if name in weights}
+    z = backend.block(case.spec, weights, x, case.training)
+    return [judged("z", z, _float64(x), np.where(overflow, np.inf, 0.0), case.dtype)]
+
+
+def nan(backend: Backend, case: Case) -> list[Judgement]:
+    """A NaN in x reaches every output that sees it and no other; the others are as ever."""
+    weights, x, _ = arrays(case)
+    x = np.array(x)
+    where = tuple(np.random.default_rng(case.seed).integers(n) for n in x.shape)
+    x[where] = np.nan
+    z = backend.block(case.spec, weights, x, case.training)
+    expected = nlcore.block(case.spec, weights, x, case.training)
+    bound = block_bounds(
+        case.spec, _float64(weights), _float64(x), None, case.training, case.dtype
+    )["z"]
+    lost = np.isnan(expected) & ~np.isnan(_float64(z)) if z.shape == x.shape else np.True_
+    if np.any(lost):
+        index = tuple(int(k) for k in np.argwhere(lost)[0])
+        return [Judgement("z", np.inf, index, np.nan, float(_float64(z)[index]), 0.0, x.size, 0)]
+    kept = np.where(np.isnan(expected), np.inf, bound)
+    return [judged("z", z, np.nan_to_num(expected), kept, case.dtype)]
+
+
+def repeatable(backend: Backend, case: Case) -> list[Judgement]:
+    """The same call twice gives the same bits: weights are held, nothing is drawn."""
+    weights, x, _ = arrays(case)
+    once = _float64(backend.block(case.spec, weights, x, case.training))
+    again = backend.block(case.spec, weights, x, case.training)
+    return [judged("z", again, once, np.zeros(once.shape), case.dtype)]
+
+
+def checks() -> Iterator[Check]:
+    """All checks, in the order of the report."""
+    each = [(name, (name,)) for name in PAIRWISE]
+    for name, pairwise in each:
+        yield Check(f"forward / {name}", "NL-3", pairwise, forward)
+    yield Check("forward / batch statistics", "NL-7", PAIRWISE, forward, 1, True, batch_norm=True)
+    for name, pairwise in each:
+        yield Check(f"gradient / {name}", "NL-9", pairwise, gradient, 0.75, needs_vjp=True)
+    yield Check(
+        "gradient / batch statistics", "NL-9", PAIRWISE, gradient, 0.75, True, True, batch_norm=True
+    )
+    yield Check("identity at insertion", "NL-8", PAIRWISE, identity, 0.3)
+    yield Check("NaN is data", "NL-10", PAIRWISE, nan, 0.4, data=("normal",))
+    yield Check("repeatable", "NL-1", PAIRWISE, repeatable, 0.2)
+
+
+def judged(
+    output: str, received: Any, expected: np.ndarray, bound: np.ndarray, dtype: str
+) -> Judgement:
+    """The worst element of one output; `expected` and `bound` are float64 of one shape."""
+    if isinstance(received, np.generic):
+        received = np.asarray(received)
+    if not isinstance(received, np.ndarray) or received.shape != expected.shape:
+        what = f"shape {np.shape(received)} of {type(received).__name__}"
+        note = f"expected an array of shape {expected.shape}; received {what}"
+        return Judgement(output, np.inf, (), np.nan, np.nan, np.nan, expected.size, 0, note)
+    if received.dtype.name != dtype:
+        note = f"expected dtype {dtype}; received {received.dtype.name}"
+        return Judgement(output, np.inf, (), np.nan, np.nan, np.nan, expected.size, 0, note)
+    counted = np.isfinite(bound) & np.isfinite(expected)
+    got = _float64(received)
+    with np.errstate(all="ignore"):
+        error = np.abs(got - expected)
+        ratio = np.where(error == 0, 0.0, error / bound)
+    ratio = np.where(np.isnan(got), np.inf, ratio)
+    ratio = np.where(counted, ratio, -1.0)
+    flat = int(ratio.argmax())
+    index = tuple(int(k) for k in np.unravel_index(flat, expected.shape))
+    return Judgement(
+        output,
+        max(float(ratio.flat[flat]), 0.0),
+        index,
+        float(expected[index]),
+        float(got[index]),
+        float(bound[index]),
+        expected.size,
+        int(expected.size - counted.sum()),
+    )
+
+
+def _unchanged(block: Callable[..., Any], case: Case, weights: dict, x: np.ndarray) -> Any:
+    """block's answer, having seen that it left its arguments alone."""
+    before = {"x": x.copy(), **{name: w.copy() for name, w in weights.items()}}
+    z = block(case.spec, weights, x, case.training)
+    for name, old in before.items():
+        new = x if name == "x" else weights[name]
+        if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
+            raise AssertionError(f"block must not change its arguments; it changed {name}")
+    return z
+
+
+def _float64(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: np.asarray(v).astype(np.float64) for name, v in value.items()}
+    return np.asarray(value).astype(np.float64)
+
+
+def _bounds(case: Case, gradient: bool) -> dict[str, np.ndarray]:
+    weights, x, dz = arrays(case)
+    dz64 = _float64(dz) if gradient else None
+    return block_bounds(case.spec, _float64(weights), _float64(x), dz64, case.training, case.dtype)

@@ -1,0 +1,79 @@
+"""What an implementation must look like to be judged: NumPy in, NumPy out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from nlcore import NonLocalSpec
+
+Weights = Mapping[str, np.ndarray]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An implementation of the block; `block` is the one thing required.
+
+    name : str
+    block(spec, weights, x, training=False) -> z
+        As `nlcore.block`, computed in x's dtype (bfloat16 through ml_dtypes). Raising
+        NotImplementedError says that the spec is not supported.
+
+    Optional:
+
+    dtypes : tuple of str, default ("float32",)
+    supports(spec, dtype) -> True, or a str that says why not
+    block_vjp(spec, weights, x, dz, training=False) -> (dx, dweights)
+        As `nlcore.block_vjp`.
+    device : str
+        Set from the command line's --device before the first call.
+    """
+
+    name: str
+
+    def block(
+        self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool = False
+    ) -> np.ndarray: ...
+
+
+class _Function:
+    """A plain function block(spec, weights, x, training=False) as a Backend."""
+
+    def __init__(self, function: Callable[..., np.ndarray]) -> None:
+        self.name = getattr(function, "__name__", "block")
+        self.block = function
+
+
+def as_backend(found: Any, name: str) -> Backend:
+    """The Backend that `found` is or makes: an object, a class of one, or a plain function.
+
+    Raises
+    ------
+    TypeError
+        None of these.
+    """
+    if hasattr(found, "block") and not isinstance(found, type):
+        return found
+    if isinstance(found, type):
+        return as_backend(found(), name)
+    if callable(found):
+        return _Function(found)
+    raise TypeError(
+        f"{name} must be an object with block(spec, weights, x, training=False), or a plain "
+        f"function of that form; received {found!r}"
+    )
+
+
+def dtypes(backend: Backend) -> tuple[str, ...]:
+    """The dtypes that the backend computes in."""
+    return tuple(getattr(backend, "dtypes", ("float32",)))
+
+
+def supports(backend: Backend, spec: NonLocalSpec, dtype: str) -> bool | str:
+    """True, or why the backend does not support the spec in this dtype."""
+    if not hasattr(backend, "supports"):
+        return True
+    answer = backend.supports(spec, dtype)
+    return answer if answer is True or isinstance(answer, str) else "not supported"

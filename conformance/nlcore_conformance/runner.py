@@ -1,0 +1,345 @@
+"""Run the checks against a backend: hypothesis searches, the worst ratio is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, given, settings
+
+from nlcore_conformance.checks import Check, Judgement, checks
+from nlcore_conformance.protocol import Backend, dtypes, supports
+from nlcore_conformance.strategies import (
+    DATA,
+    LAYOUTS,
+    PAIRWISE,
+    Case,
+    Sizes,
+    Template,
+    cases,
+    templates,
+)
+
+#: Examples that a failing check may spend on finding its smallest case.
+SHRINK_EXAMPLES = 120
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How hard to try."""
+
+    examples: int  # of a check of weight 1
+    sizes: Sizes
+
+
+PROFILES = {
+    "quick": Profile(examples=60, sizes=Sizes()),
+    "full": Profile(examples=1000, sizes=Sizes(channels=40, axis=(400, 20, 8))),
+}
+
+
+@dataclass
+class Failure:
+    """The smallest failing case that was found, and what was wrong with it."""
+
+    case: Case
+    judgement: Judgement | None  # None where the backend raised
+    error: str = ""
+
+
+@dataclass
+class CheckResult:
+    """What one check found."""
+
+    name: str
+    clause: str
+    examples: int = 0
+    worst: float = 0.0  # ratio, over the examples that passed
+    worst_case: Case | None = None
+    elements: int = 0
+    unpredictable: int = 0
+    failure: Failure | None = None
+    not_run: str = ""  # why, where no example could be tried
+
+    @property
+    def verdict(self) -> str:
+        if self.failure is not None:
+            return "FAIL"
+        return "pass" if self.examples else "not run"
+
+
+@dataclass
+class Report:
+    """A backend's verdict."""
+
+    backend: str
+    profile: str
+    seed: int
+    results: list[CheckResult] = field(default_factory=list)
+    covered: dict[str, Counter] = field(default_factory=dict)  # field -> value -> examples
+    not_covered: dict[str, dict[str, str]] = field(default_factory=dict)  # field -> value -> why
+    seconds: float = 0.0
+
+    @property
+    def conforms(self) -> bool:
+        """Nothing failed, and something was tried: what supports nothing conforms to nothing."""
+        tried = any(r.examples for r in self.results)
+        return tried and not any(r.failure for r in self.results)
+
+    def to_json(self) -> dict[str, Any]:
+        out = asdict(self) | {"conforms": self.conforms}
+        for result, fields_ in zip(self.results, out["results"], strict=True):
+            fields_["verdict"] = result.verdict
+            fields_["worst_case"] = result.worst_case and result.worst_case.to_json()
+            if result.failure:
+                fields_["failure"]["case"] = result.failure.case.to_json()
+        return out
+
+
+class _Failed(Exception):
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.error or failure.judgement)
+        self.failure = failure
+
+
+def run(
+    backend: Backend,
+    profile: str = "quick",
+    seed: int = 0,
+    only: Callable[[Check], bool] = lambda check: True,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> Report:
+    """Run every check that `only` keeps; `progress` hears of each example."""
+    start = time.perf_counter()
+    report = Report(backend.name, profile, seed)
+    chosen = [check for check in checks() if only(check)]
+    for check in chosen:
+        report.results.append(
+            run_check(check, backend, PROFILES[profile], seed, report.covered, progress)
+        )
+    report.not_covered = _not_covered(backend, report.covered, chosen)
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def run_check(
+    check: Check,
+    backend: Backend,
+    profile: Profile,
+    seed: int,
+    covered: dict[str, Counter] | None = None,
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> CheckResult:
+    """Search for a case in which the backend breaks the check, and shrink the one found."""
+    result = CheckResult(check.name, check.clause)
+    if check.needs_vjp and not hasattr(backend, "block_vjp"):
+        result.not_run = "the backend has no block_vjp"
+        return result
+    allowed, reason = _allowed(check, backend)
+    if not allowed:
+        result.not_run = reason
+        return result
+    total = max(round(profile.examples * check.weight), 1)
+    shrunk = 0
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=total,
+        phases=(Phase.generate, Phase.shrink),
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        verbosity=hypothesis.Verbosity.quiet,
+    )
+    @given(cases(allowed, dtypes(backend), profile.sizes, check.training, check.data))
+    def search(case: Case) -> None:
+        nonlocal shrunk
+        if result.failure is not None:
+            shrunk += 1
+            if shrunk > SHRINK_EXAMPLES and case != result.failure.case:
+                return  # small enough
+        if supports(backend, case.spec, case.dtype) is not True:
+            hypothesis.reject()
+        try:
+            judgements = attempt(check, backend, case)
+        except NotImplementedError as error:
+            result.not_run = str(error) or "block raised NotImplementedError"
+            hypothesis.reject()
+        except _Failed as error:
+            result.failure = error.failure
+            raise
+        if result.failure is not None:
+            return
+        _tally(result, covered, case, judgements)
+        progress(check.name, result.examples, total)
+
+    try:
+        search()
+    except _Failed:
+        pass
+    except hypothesis.errors.Unsatisfiable:
+        result.not_run = result.not_run or "no example could be tried"
+    if result.examples:
+        result.not_run = ""
+    return result
+
+
+def attempt(check: Check, backend: Backend, case: Case) -> list[Judgement]:
+    """Judge one case.
+
+    Raises
+    ------
+    _Failed
+        A ratio above 1, or any exception of the backend's but NotImplementedError.
+    """
+    try:
+        judgements = check.judge(backend, case)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f" ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
+        message = f"{type(error).__name__}: {error}"
+        if not isinstance(error, AssertionError):
+            message += where
+        raise _Failed(Failure(case, None, message)) from error
+    worst = max(judgements, key=lambda j: j.ratio)
+    if worst.ratio > 1:
+        raise _Failed(Failure(case, worst))
+    return judgements
+
+
+def replay(check_name: str, backend: Backend, case: Case) -> tuple[list[Judgement], str]:
+    """Judge one case again; returns its judgements and the error, if the backend raised."""
+    check = next((c for c in checks() if c.name == check_name), None)
+    if check is None:
+        raise ValueError(
+            f"check must be one of {[c.name for c in checks()]}; received {check_name!r}"
+        )
+    try:
+        return attempt(check, backend, case), ""
+    except _Failed as error:
+        judgement = error.failure.judgement
+        return ([judgement] if judgement else []), error.failure.error
+
+
+def reproduction(backend: str, check: str, case: Case) -> str:
+    """One line to paste that judges the case again."""
+    text = json.dumps({"backend": backend, "check": check, "case": case.to_json()})
+    return f"nlcore-conformance replay '{text}'"
+
+
+@cache
+def _probes() -> tuple[tuple[Template, Any], ...]:
+    """Every template with a spec of ordinary sizes, to ask whether it is supported."""
+    return tuple(
+        (t, t.spec(64, 24, 2, 3, 1e-5)) for pairwise in PAIRWISE for t in templates(pairwise)
+    )
+
+
+def _allowed(check: Check, backend: Backend) -> tuple[list[Template], str]:
+    """The templates that the check is about and the backend supports, or why there is none."""
+    allowed, reason = [], "the check is about no such spec"
+    for template, spec in _probes():
+        if spec.pairwise not in check.pairwise:
+            continue
+        if check.batch_norm not in (None, spec.batch_norm):
+            continue
+        answers = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
+        if True in answers:
+            allowed.append(template)
+        else:
+            reason = str(answers[0])
+    return allowed, reason
+
+
+def _tally(
+    result: CheckResult,
+    covered: dict[str, Counter] | None,
+    case: Case,
+    judgements: list[Judgement],
+) -> None:
+    result.examples += 1
+    result.elements += sum(j.elements for j in judgements)
+    result.unpredictable += sum(j.unpredictable for j in judgements)
+    ratio = max(j.ratio for j in judgements)
+    if ratio >= result.worst:
+        result.worst, result.worst_case = ratio, case
+    if covered is not None:
+        for name, value in _values(case).items():
+            covered.setdefault(name, Counter())[value] += 1
+
+
+#: Every value that a spec's fields are told apart by, and those of a case besides.
+VALUES: dict[str, tuple[str, ...]] = {
+    "pairwise": PAIRWISE,
+    "normalization": ("sum", "count"),
+    "scale": ("1", "other"),
+    "ndim": ("1", "2", "3"),
+    "subsample": ("none", "window"),
+    "subsample_at": ("embedding", "input"),
+    "extent": ("all", "space", "time"),
+    "window": ("none", "frames"),
+    "bias": ("False", "True"),
+    "pair_bias": ("False", "True"),
+    "batch_norm": ("False", "True"),
+    "training": ("False", "True"),
+    "layout": LAYOUTS,
+    "data": DATA,
+}
+
+
+def _values(case: Case) -> dict[str, str]:
+    spec = case.spec
+    values = {f.name: str(getattr(spec, f.name)) for f in fields(spec) if f.name in VALUES}
+    values["scale"] = "1" if spec.scale == 1 else "other"
+    values["subsample"] = "none" if spec.subsample is None else "window"
+    values["window"] = "none" if spec.window is None else "frames"
+    if spec.subsample is None:
+        del values["subsample_at"]  # it has no meaning there
+    return values | {
+        "training": str(case.training),
+        "layout": case.layout,
+        "data": case.data,
+        "dtype": case.dtype,
+    }
+
+
+def _not_covered(
+    backend: Backend, covered: dict[str, Counter], chosen: list[Check]
+) -> dict[str, dict[str, str]]:
+    """Values that no example had, with what the backend says of them."""
+    missing: dict[str, dict[str, str]] = {}
+    for name, values in VALUES.items():
+        for value in values:
+            if covered.get(name, Counter())[value] == 0:
+                missing.setdefault(name, {})[value] = _why(backend, name, value)
+    return missing
+
+
+def _why(backend: Backend, name: str, value: str) -> str:
+    """What the backend says of a supported spec with just this one value changed."""
+    changes: dict[str, Any] = {
+        "ndim": {"ndim": int(value)} if name == "ndim" else {},
+        "subsample": {"subsample": None if value == "none" else (1, 2, 2)},
+        "window": {"window": 2},
+        "scale": {"scale": 1.0 if value == "1" else 0.7},
+    }
+    change = changes.get(name, {name: {"True": True, "False": False}.get(value, value)})
+    dtype = dtypes(backend)[0]
+    for _, spec in _probes():
+        if supports(backend, spec, dtype) is True:
+            with contextlib.suppress(TypeError, ValueError):
+                answer = supports(backend, replace(spec, **change), dtype)
+                if answer is not True:
+                    return str(answer)
+    return ""

@@ -1,0 +1,26 @@
+"""A part of these tests on the engines that Keras is not configured for, each in a process."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+OTHERS = sorted({"tensorflow", "jax", "torch"} - {keras.backend.backend()})
+
+
+@pytest.mark.parametrize("engine", OTHERS)
+def test_on(engine):
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "each_engine"]
+    command += [str(HERE / "test_ops.py"), str(HERE / "test_backend.py")]
+    run = subprocess.run(
+        command,
+        env=os.environ | {"KERAS_BACKEND": engine},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -1,0 +1,208 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import nlcore_torch.gaussian
+from nlcore import NonLocalSpec
+from nlcore.operation import operation
+from nlcore.spec import NORMALIZATIONS, PAIRWISE
+from nlcore_torch import non_local_operation
+
+FUNCTIONS = list(itertools.product(PAIRWISE, NORMALIZATIONS))
+each_function = pytest.mark.parametrize("pairwise, normalization", FUNCTIONS)
+
+
+def make(pairwise, normalization="sum", n=5, m=4, d=3, v=2, seed=0, **fields):
+    """A spec and float64 tensors theta, phi, g and, for concatenation, f_weight and f_bias."""
+    spec = NonLocalSpec(8, pairwise=pairwise, normalization=normalization, **fields)
+    rng = np.random.default_rng(seed)
+    shapes = [(2, n, d), (2, m, d), (2, m, v)]
+    if pairwise == "concatenation":
+        shapes += [(2 * d,), ()]
+    return spec, [torch.from_numpy(np.asarray(rng.normal(size=shape))) for shape in shapes]
+
+
+@pytest.mark.parametrize("sizes", [(5, 4, 3, 2), (4, 7, 3, 3), (1, 1, 1, 1), (40, 30, 8, 8)])
+@each_function
+def test_matches_reference(pairwise, normalization, sizes):
+    spec, arguments = make(pairwise, normalization, *sizes)
+    expected = operation(spec, *(t.numpy() for t in arguments))
+    y = non_local_operation(spec, *arguments).numpy()
+    # up to 40 terms a sum; the dot product's total may be small beside its terms
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
+
+
+@each_function
+def test_first_and_second_derivatives(pairwise, normalization):
+    spec, arguments = make(pairwise, normalization, n=3, m=4, d=2, v=2)
+    arguments = [t.requires_grad_() for t in arguments]
+
+    def call(*arguments):
+        return non_local_operation(spec, *arguments)
+
+    assert torch.autograd.gradcheck(call, arguments)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert torch.autograd.gradgradcheck(call, arguments, fast_mode=True)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_derivatives_in_chunks(normalization, monkeypatch):
+    monkeypatch.setattr(nlcore_torch.gaussian, "CHUNK", 12)
+    spec, arguments = make("gaussian", normalization, n=3, m=3, d=2, v=1)
+    arguments = [t.requires_grad_() for t in arguments]
+
+    def call(*arguments):
+        return non_local_operation(spec, *arguments)
+
+    assert torch.autograd.gradcheck(call, arguments, fast_mode=True)
+    assert torch.autograd.gradgradcheck(call, arguments, fast_mode=True)
+
+
+def test_fused_kernel_refuses_a_second_derivative():
+    spec, arguments = make("embedded_gaussian", d=3, v=3)
+    theta = arguments[0].requires_grad_()
+    y = non_local_operation(spec, *arguments)
+    (dtheta,) = torch.autograd.grad(y.square().sum(), theta, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"derivative for .* is not implemented"):
+        dtheta.sum().backward()
+
+
+@pytest.mark.parametrize("v", [2, 3])
+@pytest.mark.parametrize("scale", [-3.0, -0.2, 0.0, 0.2])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("pairwise", ["gaussian", "dot_product"])
+def test_scale(pairwise, normalization, scale, v):
+    spec, arguments = make(pairwise, normalization, v=v, scale=scale)
+    expected = operation(spec, *(t.numpy() for t in arguments))
+    y = non_local_operation(spec, *arguments).numpy()
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("pairwise", ["dot_product", "concatenation"])
+def test_where_c_is_0_so_are_y_and_its_gradient(pairwise):
+    spec, (theta, phi, g, *f) = make(pairwise, "sum")
+    theta[0, 0] = 0.0
+    if f:
+        f = [torch.full_like(f[0], 0.5), torch.tensor(-100.0, dtype=torch.float64)]
+        theta[1, 1] = 200.0  # the one row that is not all 0
+    arguments = [t.requires_grad_() for t in (theta, phi, g, *f)]
+    y = non_local_operation(spec, *arguments)
+    assert (y[0, 0] == 0).all() and (y[1, 1] != 0).all()
+    grads = torch.autograd.grad(y[0, 0].sum(), arguments)
+    assert all((grad == 0).all() for grad in grads)
+
+
+def test_derivative_of_relu_at_0_is_0():
+    spec, (theta, phi, g, weight, bias) = make("concatenation", "count", d=1)
+    weight, bias = torch.ones_like(weight), torch.zeros_like(bias)
+    theta, phi = torch.full_like(theta, 0.5).requires_grad_(), torch.full_like(phi, -0.5)
+    y = non_local_operation(spec, theta, phi, g, weight, bias)
+    assert (y == 0).all()
+    assert (torch.autograd.grad(y.sum(), theta)[0] == 0).all()
+
+
+def test_concatenation_does_not_cancel():
+    # a_i + b_1 is tiny beside a_i and b_1, and only b_1 is active: y_i is g_1 to the last bit
+    spec = NonLocalSpec(4, pairwise="concatenation", normalization="sum")
+    theta = torch.tensor([[[-1.0]]])
+    phi = torch.tensor([[[-3.0], [1.0 + 2**-22], [0.5]]])
+    g = torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(0))
+    y = non_local_operation(spec, theta, phi, g, torch.ones(2))
+    torch.testing.assert_close(y[0, 0], g[0, 1], rtol=0, atol=0)
+
+
+def test_equal_logits_are_all_counted():
+    spec, (theta, _, g, weight, bias) = make("concatenation", "count", m=6)
+    phi = theta[:, :1].expand(-1, 6, -1)
+    expected = operation(spec, *(t.numpy() for t in (theta, phi, g, weight, bias)))
+    y = non_local_operation(spec, theta, phi, g, weight, bias)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("which", range(3))
+@each_function
+def test_not_finite_values_spread_as_in_the_reference(pairwise, normalization, which, value):
+    for v in (2, 3):
+        spec, arguments = make(pairwise, normalization, v=v)
+        arguments[which][0, 1, 1] = value
+        with np.errstate(all="ignore"):
+            expected = operation(spec, *(t.numpy() for t in arguments))
+        y = non_local_operation(spec, *arguments).numpy()
+        np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected))
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_half_precision_sums_stay_in_range(normalization):
+    # sum_j f_ij g_j is 2e5, beyond float16's 65504; y is 100 or 1
+    for pairwise in ("dot_product", "concatenation"):
+        spec = NonLocalSpec(4, pairwise=pairwise, normalization=normalization)
+        ones = torch.ones(1, 2000, 1, dtype=torch.float16)
+        f = [torch.tensor([50.0, 5.0], dtype=torch.float16)] if pairwise == "concatenation" else []
+        y = non_local_operation(spec, 10 * ones, 10 * ones, ones, *f)
+        f_value = 550.0 if f else 100.0
+        assert y.dtype == torch.float16
+        assert (y == (f_value if normalization == "count" else 1.0)).all()
+
+
+def test_half_precision_exponentials_are_not_divided_into_subnormals():
+    # exp(-8) / 2000 is below float16's smallest number
+    spec = NonLocalSpec(4, pairwise="gaussian", normalization="count")
+    theta = torch.full((1, 3, 1), -8.0, dtype=torch.float16)
+    phi = torch.ones(1, 2000, 1, dtype=torch.float16)
+    y = non_local_operation(spec, theta, phi, 100 * phi)
+    torch.testing.assert_close(
+        y.double(), torch.full((1, 3, 1), 100 * np.exp(-8.0)).double(), rtol=1e-3, atol=0
+    )
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_autocast_keeps_logits_in_float32(pairwise):
+    # 3 + 2^-8 is no bfloat16 number
+    spec, arguments = make(pairwise, "count" if "gaussian" in pairwise else None)
+    arguments = [t.float() for t in arguments]
+    with torch.autocast("cpu", torch.bfloat16):
+        y = non_local_operation(spec, *arguments)
+    expected = operation(spec, *(t.numpy() for t in arguments))
+    ratio = 2**-7 if pairwise == "dot_product" else 1e-6
+    np.testing.assert_allclose(
+        y.double().numpy(), expected, rtol=0, atol=ratio * np.abs(expected).max()
+    )
+
+
+def test_bad_arguments():
+    spec, (theta, phi, g) = make("dot_product")
+    with pytest.raises(TypeError, match="theta must be a floating-point tensor; received ndarray"):
+        non_local_operation(spec, theta.numpy(), phi, g)
+    with pytest.raises(TypeError, match=r"phi must be a floating-point tensor.*torch.int64"):
+        non_local_operation(spec, theta, phi.long(), g)
+    with pytest.raises(TypeError, match=r"g must have theta's dtype torch.float64.*torch.float32"):
+        non_local_operation(spec, theta, phi, g.float())
+    shapes = r"theta, phi and g must have shapes .* received theta"
+    for wrong in (
+        (theta[0], phi, g),
+        (theta[:1], phi, g),
+        (theta[..., :2], phi, g),
+        (theta, phi[:, 1:], g),
+        (theta, phi, g[..., :0]),
+    ):
+        with pytest.raises(ValueError, match=shapes):
+            non_local_operation(spec, *wrong)
+
+
+def test_bad_pair_weights():
+    spec, (theta, phi, g, weight, bias) = make("concatenation")
+    with pytest.raises(ValueError, match=r"f_weight .* goes with pairwise='concatenation'"):
+        non_local_operation(spec, theta, phi, g)
+    with pytest.raises(ValueError, match=r"f_weight must have shape \(6,\).*received shape \(5,\)"):
+        non_local_operation(spec, theta, phi, g, weight[1:])
+    with pytest.raises(ValueError, match=r"f_bias must have shape \(\).*received shape \(1,\)"):
+        non_local_operation(spec, theta, phi, g, weight, bias[None])
+    gaussian = NonLocalSpec(8)
+    with pytest.raises(ValueError, match=r"f_weight .* goes with .*'embedded_gaussian'"):
+        non_local_operation(gaussian, theta, phi, g, weight)
+    with pytest.raises(ValueError, match="f_bias is the concatenation's"):
+        non_local_operation(gaussian, theta, phi, g, f_bias=bias)

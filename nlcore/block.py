@@ -15,7 +15,7 @@ from nlcore.compensated import column_sums, matmul
 from nlcore.extent import fold, unfold
 from nlcore.operation import operation, operation_vjp
 from nlcore.pooling import max_pool, max_pool_vjp
-from nlcore.spec import NonLocalSpec, check_input
+from nlcore.spec import NonLocalSpec, check_float, check_input
 from nlcore.weights import float64_weights
 
 
@@ -62,10 +62,12 @@ def block(
     TypeError, ValueError
         See `nlcore.check_input` and `nlcore.check_weights`.
 
+    Notes
+    -----
     Source: arXiv 1711.07971, Eq. 6 and Sec. 3.3, 4.1.
     """
     w = float64_weights(spec, weights)
-    stages = _forward(spec, w, _channels_last(spec, x), training)
+    stages = _forward(spec, w, _channels_last(spec, x, "x"), training)
     assert stages.z is not None
     return np.ascontiguousarray(np.moveaxis(stages.z, -1, 1))
 
@@ -80,10 +82,10 @@ def block_vjp(
     In training form the gradient goes through the batch's mean and variance.
     """
     w = float64_weights(spec, weights)
-    rows = _channels_last(spec, x)  # (B, *positions, C)
+    rows = _channels_last(spec, x, "x")  # (B, *positions, C)
     if np.shape(dz) != np.shape(x):
         raise ValueError(f"dz must have x's shape {np.shape(x)}; received shape {np.shape(dz)}")
-    drows = _channels_last(spec, dz)
+    drows = _channels_last(spec, dz, "dz")
     stages = _forward(spec, w, rows, training)
     dout, grads = _batch_norm_vjp(spec, w, stages, drows, training)
     dfolded = fold(spec, dout)  # (B', *positions, C)
@@ -95,9 +97,10 @@ def block_vjp(
     return np.ascontiguousarray(np.moveaxis(dx, -1, 1)), {n: (grads | more)[n] for n in order}
 
 
-def _channels_last(spec: NonLocalSpec, x: Any) -> np.ndarray:
+def _channels_last(spec: NonLocalSpec, x: Any, name: str) -> np.ndarray:
     """x (B, C, *positions), checked, as float64 (B, *positions, C)."""
     x = np.asarray(x)
+    check_float(name, x.dtype.name)
     check_input(spec, x.shape, x.dtype.name)
     return np.ascontiguousarray(np.moveaxis(x.astype(np.float64), 1, -1))
 
@@ -175,7 +178,7 @@ def _embeddings_vjp(
     d = operation_vjp(
         spec, stages.theta, stages.phi, stages.g, dy, w.get("f.weight"), w.get("f.bias")
     )
-    grads = {name: d[name] for name in ("f.weight", "f.bias") if name in w}
+    grads: dict[str, np.ndarray] = {name: d[name] for name in ("f.weight", "f.bias") if name in w}
 
     def unpooled(name: str, like: np.ndarray, grad: np.ndarray) -> np.ndarray:
         shape = (*like.shape[:-1], grad.shape[-1])

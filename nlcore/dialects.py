@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nlcore.spec import PAIRWISE, NonLocalSpec
+from nlcore.spec import PAIRWISE, NonLocalSpec, positive_int
 
 _GAUSSIAN_AND_DOT = ("embedded_gaussian", "dot_product")
 
@@ -108,6 +108,11 @@ def dialect(
     ------
     ValueError
         Unknown dialect, or a pairwise function or ndim that the source does not have.
+
+    Examples
+    --------
+    >>> dialect("gcnet", 64).scale == 32**0.5
+    True
     """
     if name not in DIALECTS:
         raise ValueError(f"dialect must be one of {tuple(DIALECTS)}; received {name!r}")
@@ -122,7 +127,10 @@ def dialect(
         fields.pop("pair_bias", None)
     if known.pools:
         fields["subsample"] = {1: (2,), 2: (2, 2), 3: (1, 2, 2)}[ndim]
-    fields["inner_channels"] = overrides.get("inner_channels") or known.inner_channels(channels)
+    channels = positive_int("channels", channels)
+    inner = overrides.pop("inner_channels", None)
+    inner = known.inner_channels(channels) if inner is None else inner
+    fields["inner_channels"] = positive_int("inner_channels", inner)
     if pairwise == "embedded_gaussian":
         fields["scale"] = known.scale(channels, fields["inner_channels"])
     return NonLocalSpec(channels, pairwise=pairwise, dialect=name, **{**fields, **overrides})

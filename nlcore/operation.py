@@ -13,7 +13,7 @@ from numba import njit, prange
 
 from nlcore.compensated import column_sums, dot, matmul, rounded, row_times_matrix, two_sum
 from nlcore.pairwise import KIND, LINEAR, pair_row
-from nlcore.spec import FLOATS, NonLocalSpec
+from nlcore.spec import NonLocalSpec, check_float
 
 #: Backward, the pairs of at least ROWS rows i, or of as many as make PAIRS, are held at once.
 ROWS, PAIRS = 64, 2**18
@@ -143,11 +143,9 @@ def _checked(spec: NonLocalSpec, **arrays: Any) -> dict[str, np.ndarray]:
     out = {}
     for name, value in arrays.items():
         array = np.asarray(value)
-        if array.dtype.name not in FLOATS:
-            raise TypeError(
-                f"{name} must be floating point, one of {FLOATS}; received dtype {array.dtype}"
-            )
-        out[name] = np.asarray(array, np.float64, order="C")
+        check_float(name, array.dtype.name)
+        # writable: numba would compile everything once more for a read-only array
+        out[name] = np.require(array, np.float64, "CAW")
     theta, phi, g = out["theta"], out["phi"], out["g"]
     shapes = f"theta {theta.shape}, phi {phi.shape}, g {g.shape}"
     if not (
@@ -214,6 +212,8 @@ def operation(
     TypeError, ValueError
         Arrays that are not floating point, or whose shapes do not go together.
 
+    Notes
+    -----
     Source: arXiv 1711.07971, Eq. 1 to 4 and Sec. 3.2.
     """
     a = _checked(spec, theta=theta, phi=phi, g=g, **_pair_weights(spec, f_weight, f_bias))

@@ -35,8 +35,9 @@ def exp_of(scale, high, low, shift):
     p = scale * high
     d, r = two_sum(p, -shift)
     if abs(d) < np.inf:
-        # |rest| <= u |p|, so exp(rest) = 1 + rest to well below u
-        rest = r + (fma(scale, high, -p) + scale * low)
+        # low is far above u where t's terms cancel, as is r where p and shift are large: d takes
+        # up all it can, |rest| <= u |d| after it, and exp(rest) = 1 + rest to well below u
+        d, rest = two_sum(d, r + (fma(scale, high, -p) + scale * low))
         return np.exp(d) * (1.0 + rest)
     return np.exp(d)
 

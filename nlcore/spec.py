@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 #: Version of the semantics, apart from the distribution's version.
 SPEC_VERSION = "1.0"
@@ -64,7 +67,14 @@ class NonLocalSpec:
     TypeError, ValueError
         On construction, naming the field, what was expected and what was received.
 
+    Notes
+    -----
     Source: Wang, Girshick, Gupta, He 2018, "Non-local Neural Networks", arXiv 1711.07971, Sec. 3.
+
+    Examples
+    --------
+    >>> NonLocalSpec(64, pairwise="dot_product", subsample=(1, 2, 2)).normalization
+    'count'
     """
 
     channels: int
@@ -87,11 +97,12 @@ class NonLocalSpec:
         def set_(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)  # the dataclass is frozen
 
-        set_("channels", _positive_int("channels", self.channels))
+        set_("channels", positive_int("channels", self.channels))
         if self.inner_channels is None:
             set_("inner_channels", max(self.channels // 2, 1))
-        set_("inner_channels", _positive_int("inner_channels", self.inner_channels))
-        if _positive_int("ndim", self.ndim) not in AXES:
+        set_("inner_channels", positive_int("inner_channels", self.inner_channels))
+        set_("ndim", positive_int("ndim", self.ndim))
+        if self.ndim not in AXES:
             raise ValueError(f"ndim must be 1, 2 or 3; received {self.ndim}")
         _one_of("pairwise", self.pairwise, PAIRWISE)
         if self.normalization is None:
@@ -114,13 +125,17 @@ class NonLocalSpec:
             raise ValueError(f"eps must be > 0; received {self.eps}")
         if self.subsample is not None:
             set_("subsample", self._checked_subsample())
+        if self.window is not None:
+            set_("window", positive_int("window", self.window))
         self._check_extent()
 
     def _checked_subsample(self) -> tuple[int, ...]:
         expected = f"None or {self.ndim} int(s), one per axis {AXES[self.ndim]}"
-        if isinstance(self.subsample, (str, int)):
-            raise TypeError(f"subsample must be {expected}; received {self.subsample!r}")
-        sizes = tuple(_positive_int("subsample", n) for n in self.subsample or ())
+        try:
+            entries = tuple(self.subsample)  # type: ignore[arg-type]
+        except TypeError:
+            raise TypeError(f"subsample must be {expected}; received {self.subsample!r}") from None
+        sizes = tuple(positive_int("subsample", n) for n in entries)
         if len(sizes) != self.ndim:
             raise ValueError(f"subsample must be {expected}; received {self.subsample!r}")
         return sizes
@@ -128,13 +143,11 @@ class NonLocalSpec:
     def _check_extent(self) -> None:
         if self.extent != "all" and self.ndim != 3:
             raise ValueError(f"extent={self.extent!r} needs ndim=3; received ndim={self.ndim}")
-        if self.window is not None:
-            _positive_int("window", self.window)
-            if self.ndim != 3 or self.extent != "all":
-                raise ValueError(
-                    f"window needs ndim=3 and extent='all'; received ndim={self.ndim}, "
-                    f"extent={self.extent!r}"
-                )
+        if self.window is not None and (self.ndim != 3 or self.extent != "all"):
+            raise ValueError(
+                f"window needs ndim=3 and extent='all'; received ndim={self.ndim}, "
+                f"extent={self.extent!r}"
+            )
         temporal, spatial = self.pool[0], self.pool[1:]
         if self.extent == "time" and any(n != 1 for n in spatial):
             raise ValueError(
@@ -166,6 +179,12 @@ class NonLocalSpec:
         return f"NonLocalSpec({', '.join(shown)})"
 
 
+def check_float(name: str, dtype: str) -> None:
+    """Raise TypeError unless the dtype of this name is one that a block is computed in."""
+    if dtype not in FLOATS:
+        raise TypeError(f"{name} must be floating point, one of {FLOATS}; received dtype {dtype}")
+
+
 def check_input(spec: NonLocalSpec, shape: tuple[int | None, ...], dtype: str) -> None:
     """Raise unless x of this shape (B, C, *positions) and dtype name fits the spec.
 
@@ -179,8 +198,7 @@ def check_input(spec: NonLocalSpec, shape: tuple[int | None, ...], dtype: str) -
         Wrong number of axes or channels, an axis of size 0, an axis smaller than its pooling
         window, or T that `spec.window` does not divide.
     """
-    if dtype not in FLOATS:
-        raise TypeError(f"x must be floating point, one of {FLOATS}; received dtype {dtype}")
+    check_float("x", dtype)
     expected = f"(B, {spec.channels}, {', '.join(AXES[spec.ndim])})"
     if len(shape) != spec.ndim + 2:
         raise ValueError(f"x must have shape {expected}; received shape {tuple(shape)}")
@@ -203,7 +221,8 @@ def check_input(spec: NonLocalSpec, shape: tuple[int | None, ...], dtype: str) -
         )
 
 
-def _positive_int(name: str, value: Any) -> int:
+def positive_int(name: str, value: Any) -> int:
+    """value as an int > 0, or a TypeError or ValueError that names it."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -216,12 +235,12 @@ def _positive_int(name: str, value: Any) -> int:
 
 
 def _finite(name: str, value: Any) -> float:
+    if not isinstance(value, (Real, np.floating, np.integer)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a finite float; received {value!r}")
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a finite float; received {value!r}") from None
-    if isinstance(value, (str, bool)):
-        raise TypeError(f"{name} must be a finite float; received {value!r}")
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite float; received {value!r}")
     return number

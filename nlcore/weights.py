@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.spec import FLOATS, NonLocalSpec
+from nlcore.spec import NonLocalSpec, check_float
 
 #: Batch normalization's state: it is loaded and saved, and has no gradient.
 RUNNING = ("bn.running_mean", "bn.running_var")
@@ -75,12 +75,9 @@ def float64_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> dict[str,
     out = {}
     for name in weight_shapes(spec):
         array = np.asarray(weights[name])
-        if array.dtype.name not in FLOATS:
-            raise TypeError(
-                f"weight {name!r} must be floating point, one of {FLOATS}; "
-                f"received dtype {array.dtype}"
-            )
-        out[name] = np.asarray(array, np.float64, order="C")  # keeps () as ()
+        check_float(f"weight {name!r}", array.dtype.name)
+        # keeps () as (); writable: numba would compile everything once more for a read-only array
+        out[name] = np.require(array, np.float64, "CAW")
     return out
 
 

@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
+
 from nlcore import NonLocalSpec, check_input, check_weights, weight_shapes
 from nlcore.weights import RUNNING
 

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+
 from nlcore import NonLocalSpec, check_input, check_weights, weight_shapes
 from nlcore.weights import RUNNING, init_std, starts_constant
-
 from nlcore_keras.numerics import float_name, sum_dtype
 from nlcore_keras.ops import batch_norm, moments, response
 
@@ -86,7 +86,7 @@ class NonLocalBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._fields = {
+        self._fields: dict[str, Any] = {
             "inner_channels": inner_channels,
             "ndim": ndim,
             "pairwise": pairwise,
@@ -162,9 +162,7 @@ class NonLocalBlock(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         assert self.spec is not None
-        check_input(
-            self.spec, self._channels_first(tuple(inputs.shape)), float_name("x", inputs)
-        )
+        check_input(self.spec, self._channels_first(tuple(inputs.shape)), float_name("x", inputs))
         weights = {
             name: ops.cast(weight, self.compute_dtype)
             for name, weight in self._named.items()
@@ -227,7 +225,9 @@ class NonLocalBlock(keras.layers.Layer):
             The layer is not built.
         """
         self._require_built()
-        return {name: ops.convert_to_numpy(weight) for name, weight in self._named.items()}
+        # a tensor, since NumPy warns where Keras hands it a TensorFlow variable
+        tensors = {name: ops.stop_gradient(v.value) for name, v in self._named.items()}
+        return {name: ops.convert_to_numpy(tensor) for name, tensor in tensors.items()}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:
         """Replace every weight by `weights[name]`, see `nlcore.check_weights`.

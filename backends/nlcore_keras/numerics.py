@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 from keras import ops
+
 from nlcore.spec import FLOATS
 
 
@@ -14,9 +15,7 @@ def float_name(name: str, array: Any) -> str:
     dtype = getattr(array, "dtype", None)
     seen = type(array).__name__ if dtype is None else keras.backend.standardize_dtype(dtype)
     if seen not in FLOATS:
-        raise TypeError(
-            f"{name} must be a floating-point tensor, one of {FLOATS}; received {seen}"
-        )
+        raise TypeError(f"{name} must be a floating-point tensor, one of {FLOATS}; received {seen}")
     return seen
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from keras import ops
-from nlcore import NonLocalSpec
 
+from nlcore import NonLocalSpec
 from nlcore_keras.concatenation import concatenation
 from nlcore_keras.numerics import divided, float_name, sum_dtype
 

@@ -7,8 +7,8 @@ from math import prod
 from typing import Any
 
 from keras import ops
-from nlcore import NonLocalSpec
 
+from nlcore import NonLocalSpec
 from nlcore_keras.operation import non_local_operation
 
 

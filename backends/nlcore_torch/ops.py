@@ -42,7 +42,9 @@ def non_local_block(
     Notes
     -----
     Half precisions multiply matrices in their dtype; logits, softmax sums, normalizers, prefix
-    sums and batch statistics are float32. See `non_local_operation` for second derivatives.
+    sums and batch statistics are float32. Concatenation computes w_f . (W x) as (w_f W) . x,
+    which can be infinite at an infinite x where the formula is infinity - infinity, NaN.
+    See `non_local_operation` for second derivatives.
 
     Source: arXiv 1711.07971, Eq. 6 and Sec. 3.3, 4.1.
     """

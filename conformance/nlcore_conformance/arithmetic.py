@@ -34,8 +34,9 @@ class Bounded:
     magnitude: np.ndarray
 
     @staticmethod
-    def exact(value: np.ndarray) -> Bounded:
+    def exact(value: np.ndarray | np.float64) -> Bounded:
         """Values that carry no error, like the inputs."""
+        value = np.asarray(value)
         return Bounded(value, np.zeros_like(value), np.abs(value))
 
     def settled(self) -> Bounded:
@@ -88,6 +89,12 @@ class Arithmetic:
     def add(self, x: Bounded, y: Bounded) -> Bounded:
         return self.stored(Bounded(x.value + y.value, x.error + y.error, x.magnitude + y.magnitude))
 
+    def total(self, *terms: Bounded) -> Bounded:
+        """The sum of a few arrays, added in any order: each addition rounds a partial sum."""
+        magnitude = sum(t.magnitude for t in terms)
+        error = sum(t.error for t in terms) + (len(terms) - 2) * self.unit * magnitude
+        return self.stored(Bounded(sum(t.value for t in terms), error, magnitude))
+
     def subtract(self, x: Bounded, y: Bounded) -> Bounded:
         return self.add(x, Bounded(-y.value, y.error, y.magnitude))
 
@@ -119,7 +126,11 @@ class Arithmetic:
         size, size_y = np.abs(x.value) + x.error, np.abs(y.value)
         magnitude = x.magnitude @ y.magnitude
         rounding = self.gamma(terms) * magnitude + np.where(magnitude > 0, terms * self.tiny, 0.0)
-        error = size @ y.error + x.error @ size_y + rounding
+        error = rounding
+        if y.error.any():  # weights and inputs carry none
+            error = error + size @ y.error
+        if x.error.any():
+            error = error + x.error @ size_y
         return self.stored(Bounded(x.value @ y.value, error, magnitude))
 
     def sum(self, x: Bounded, axis: int | tuple[int, ...]) -> Bounded:

@@ -23,17 +23,16 @@ def block_bounds(
     spec: NonLocalSpec,
     weights: Weights,
     x: np.ndarray,
-    dz: np.ndarray | None,
-    training: bool,
-    dtype: str,
+    dz: np.ndarray | None = None,
+    training: bool = False,
+    dtype: str = "float32",
 ) -> dict[str, np.ndarray]:
     """Bounds on the absolute error of "z", and with dz of "dx" and each weight's gradient.
 
     Parameters
     ----------
     weights, x, dz
-        As for `nlcore.block_vjp`; x is (B, C, *positions), all float64. Without dz there is no
-        gradient.
+        As for `nlcore.block_vjp`; x is (B, C, *positions). Without dz there is no gradient.
     dtype : str
         The dtype that the implementation computes in.
 
@@ -43,6 +42,9 @@ def block_bounds(
         Bounds shaped like what they bound, inf where nothing can be said: an overflow of the
         dtype, or a normalizer that may be zero.
     """
+    weights = {name: np.asarray(v).astype(np.float64) for name, v in weights.items()}
+    x = np.asarray(x).astype(np.float64)
+    dz = None if dz is None else np.asarray(dz).astype(np.float64)
     bounds = {n: b.error for n, b in _block(arithmetic(dtype), spec, weights, x, dz, training)}
     if dtype == "float64":  # the reference's own rounding counts beside float64's, and only there
         own = _block(arithmetic(dtype, compensated=True), spec, weights, x, dz, training)
@@ -58,7 +60,7 @@ def _block(
     dz: np.ndarray | None,
     training: bool,
 ) -> list[tuple[str, Bounded]]:
-    w = {name: Bounded.exact(np.asarray(v, np.float64)) for name, v in weights.items()}
+    w = {name: Bounded.exact(v) for name, v in weights.items()}
     rows = Bounded.exact(np.moveaxis(x, 1, -1))  # (B, *positions, C)
 
     def first(b: Bounded) -> Bounded:
@@ -122,10 +124,10 @@ def _forward(
     if spec.batch_norm:
         stages.xhat, rstd = _normalized(a, spec, w, out, training)
         stages.slope = a.multiply(rstd, w["bn.weight"])
-        affine = a.add(a.multiply(stages.xhat, w["bn.weight"]), w["bn.bias"])
+        scaled = a.multiply(stages.xhat, w["bn.weight"])
         # folded into out * slope + (bias - mean * slope), the terms are those of the magnitude
-        error = affine.error + 4 * a.unit * affine.magnitude
-        stages.z = a.add(Bounded(affine.value, error, affine.magnitude), x)
+        error = scaled.error + 3 * a.unit * scaled.magnitude
+        stages.z = a.total(Bounded(scaled.value, error, scaled.magnitude), w["bn.bias"], x)
     return stages
 
 
@@ -188,8 +190,13 @@ def _weighted_mean(a: Arithmetic, f: Bounded, c: Bounded, weight: Bounded, g: Bo
     certain = (c.value == 0) & (c.error == 0)
     least = np.where(least > 0, least, np.nan)
     y = weight.value @ g.value  # (B', N, V)
-    distance = np.abs(g.value[:, None] - y[:, :, None])  # (B', N, M, V)
-    moved = np.einsum("bnm,bnmv->bnv", f.error, distance)
+    moved = np.stack(
+        [
+            (f.error * np.abs(g.value[:, None, :, v] - y[:, :, None, v])).sum(-1)
+            for v in range(y.shape[-1])  # one at a time: (B', N, M)
+        ],
+        axis=-1,
+    )  # (B', N, V)
     terms = f.value.shape[-1]
     sums = f.magnitude @ g.magnitude + np.abs(y) * f.magnitude.sum(-1, keepdims=True)
     # each f_j / C may also be rounded where it is stored before the product with g
@@ -228,14 +235,18 @@ def _vjp(
     keys = _flat(s.keys)
     dphi, dg = (_unpooled(spec, s, name, d) for name, d in (("phi", dphi), ("g", dg)))
     _linear_grads(a, w, "g", keys, dg, grads)
-    dkeys = a.matmul(dg, w["g.weight"])  # (B', M, C)
+    dg = a.matmul(dg, w["g.weight"])  # (B', M, C)
     if spec.embedded:
         _linear_grads(a, w, "theta", _flat(s.folded), dtheta, grads)
         _linear_grads(a, w, "phi", keys, dphi, grads)
         dtheta, dphi = a.matmul(dtheta, w["theta.weight"]), a.matmul(dphi, w["phi.weight"])
-    dkeys = _unpooled(spec, s, "keys", a.add(dkeys, dphi))
-    folded = a.add(dtheta, dkeys).reshape(*s.folded.value.shape)
-    return a.add(folded.apply(lambda v: unfold(spec, v, x.value.shape)), dz), grads
+    dphi, dg = (_unpooled(spec, s, "keys", d) for d in (dphi, dg))
+
+    def at_x(d: Bounded) -> Bounded:
+        folded = d.reshape(*s.folded.value.shape)
+        return folded.apply(lambda v: unfold(spec, v, x.value.shape))
+
+    return a.total(at_x(dtheta), at_x(dphi), at_x(dg), dz), grads
 
 
 def _operation_vjp(
@@ -280,7 +291,11 @@ def _operation_vjp(
 
 def _linear(a: Arithmetic, w: dict[str, Bounded], name: str, x: Bounded) -> Bounded:
     y = a.matmul(x, w[f"{name}.weight"].T)
-    return a.add(y, w[f"{name}.bias"]) if f"{name}.bias" in w else y
+    if f"{name}.bias" not in w:
+        return y
+    bias = w[f"{name}.bias"]  # a product may start from it
+    extra = a.gamma(x.value.shape[-1]) * bias.magnitude
+    return a.add(y, Bounded(bias.value, extra, bias.magnitude))
 
 
 def _linear_grads(

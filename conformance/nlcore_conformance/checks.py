@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 import nlcore
+from nlcore.spec import PAIRWISE
 from nlcore_conformance.bounds import block_bounds
 from nlcore_conformance.protocol import Backend
-from nlcore_conformance.strategies import DATA, PAIRWISE, Case, arrays
+from nlcore_conformance.strategies import DATA, Case, arrays
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,7 @@ def nan(backend: Backend, case: Case) -> list[Judgement]:
     x[where] = np.nan
     z = backend.block(case.spec, weights, x, case.training)
     expected = nlcore.block(case.spec, weights, x, case.training)
-    bound = block_bounds(
-        case.spec, _float64(weights), _float64(x), None, case.training, case.dtype
-    )["z"]
+    bound = block_bounds(case.spec, weights, x, None, case.training, case.dtype)["z"]
     lost = np.isnan(expected) & ~np.isnan(_float64(z)) if z.shape == x.shape else np.True_
     if np.any(lost):
         index = tuple(int(k) for k in np.argwhere(lost)[0])
@@ -172,13 +171,11 @@ def _unchanged(block: Callable[..., Any], case: Case, weights: dict, x: np.ndarr
     return z
 
 
-def _float64(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: np.asarray(v).astype(np.float64) for name, v in value.items()}
+def _float64(value: Any) -> np.ndarray:
     return np.asarray(value).astype(np.float64)
 
 
 def _bounds(case: Case, gradient: bool) -> dict[str, np.ndarray]:
     weights, x, dz = arrays(case)
-    dz64 = _float64(dz) if gradient else None
-    return block_bounds(case.spec, _float64(weights), _float64(x), dz64, case.training, case.dtype)
+    upstream = dz if gradient else None
+    return block_bounds(case.spec, weights, x, upstream, case.training, case.dtype)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
@@ -15,18 +14,20 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 
+from nlcore.spec import PAIRWISE
 from nlcore_conformance.checks import Check, Judgement, checks
 from nlcore_conformance.protocol import Backend, dtypes, supports
 from nlcore_conformance.strategies import (
     DATA,
     LAYOUTS,
-    PAIRWISE,
     Case,
     Sizes,
     Template,
     cases,
     templates,
 )
+
+Counts = dict[str, dict[str, int]]
 
 #: Examples that a failing check may spend on finding its smallest case.
 SHRINK_EXAMPLES = 120
@@ -84,7 +85,7 @@ class Report:
     profile: str
     seed: int
     results: list[CheckResult] = field(default_factory=list)
-    covered: dict[str, Counter] = field(default_factory=dict)  # field -> value -> examples
+    covered: Counts = field(default_factory=dict)  # field -> value -> examples
     not_covered: dict[str, dict[str, str]] = field(default_factory=dict)  # field -> value -> why
     seconds: float = 0.0
 
@@ -135,7 +136,7 @@ def run_check(
     backend: Backend,
     profile: Profile,
     seed: int,
-    covered: dict[str, Counter] | None = None,
+    covered: Counts | None = None,
     progress: Callable[[str, int, int], None] = lambda name, done, total: None,
 ) -> CheckResult:
     """Search for a case in which the backend breaks the check, and shrink the one found."""
@@ -264,7 +265,7 @@ def _allowed(check: Check, backend: Backend) -> tuple[list[Template], str]:
 
 def _tally(
     result: CheckResult,
-    covered: dict[str, Counter] | None,
+    covered: Counts | None,
     case: Case,
     judgements: list[Judgement],
 ) -> None:
@@ -276,7 +277,8 @@ def _tally(
         result.worst, result.worst_case = ratio, case
     if covered is not None:
         for name, value in _values(case).items():
-            covered.setdefault(name, Counter())[value] += 1
+            counts = covered.setdefault(name, {})
+            counts[value] = counts.get(value, 0) + 1
 
 
 #: Every value that a spec's fields are told apart by, and those of a case besides.
@@ -315,13 +317,13 @@ def _values(case: Case) -> dict[str, str]:
 
 
 def _not_covered(
-    backend: Backend, covered: dict[str, Counter], chosen: list[Check]
+    backend: Backend, covered: Counts, chosen: list[Check]
 ) -> dict[str, dict[str, str]]:
     """Values that no example had, with what the backend says of them."""
     missing: dict[str, dict[str, str]] = {}
     for name, values in VALUES.items():
         for value in values:
-            if covered.get(name, Counter())[value] == 0:
+            if value not in covered.get(name, {}):
                 missing.setdefault(name, {})[value] = _why(backend, name, value)
     return missing
 

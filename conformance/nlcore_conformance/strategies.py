@@ -124,7 +124,7 @@ class Sizes:
     """How large problems get."""
 
     channels: int = 20
-    wide: int = 512  # now and then, with few positions
+    wide: int = 512  # of C and D, with few positions
     axis: tuple[int, int, int] = (40, 9, 6)  # by ndim
 
 
@@ -136,20 +136,16 @@ def cases(
     data: tuple[str, ...] = DATA,
 ) -> st.SearchStrategy[Case]:
     """Cases over the allowed templates and dtypes."""
-    choices = _tree(allowed, 0)
+    choices = _tree(allowed)
 
     @st.composite
     def draw_case(draw: st.DrawFn) -> Case:
-        template = choices
+        template: Any = choices
         while isinstance(template, dict):
             template = template[draw(st.sampled_from(list(template)))]
-        wide = draw(st.integers(0, 11)) == 11
-        if wide:
-            channels = draw(st.sampled_from([64, 128, sizes.wide]))
-            inner = draw(st.sampled_from([8, 64, sizes.wide]))
-        else:
-            channels = draw(st.integers(1, sizes.channels))
-            inner = draw(st.integers(1, sizes.channels))
+        width = st.integers(1, sizes.channels) | st.sampled_from((64, 128, sizes.wide))
+        channels, inner = draw(width), draw(width)
+        wide = max(channels, inner) > sizes.channels
         eps = draw(st.sampled_from([1e-5, 1e-5, 1e-3]))
         spec = template.spec(channels, inner, draw(st.integers(1, 3)), draw(st.integers(2, 3)), eps)
         largest = 4 if wide else sizes.axis[spec.ndim - 1]
@@ -171,15 +167,16 @@ def cases(
     return draw_case()
 
 
-def _tree(allowed: list[Template], depth: int) -> Any:
+def _tree(allowed: list[Template]) -> dict[Any, Any]:
     """The templates told apart by one choice a level, so that each choice is drawn evenly."""
-    if len(allowed) == 1:
-        return allowed[0]
-    branches: dict[Any, list[Template]] = {}
+    root: dict[Any, Any] = {}
     for template in allowed:
-        key = (*(value for _, value in template.fields), template.pool, template.scale)
-        branches.setdefault([*key, template.inner][depth], []).append(template)
-    return {value: _tree(branch, depth + 1) for value, branch in branches.items()}
+        node = root
+        for _, value in template.fields:
+            node = node.setdefault(value, {})
+        node = node.setdefault(template.pool, {}).setdefault(template.scale, {})
+        node[template.inner] = template
+    return root
 
 
 def arrays(case: Case) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
@@ -261,7 +258,8 @@ def _numbers(case: Case, rng: np.random.Generator) -> np.ndarray:
     if case.data == "offset":
         return x + 64 * rng.normal(size=(1, shape[1], *[1] * len(case.positions)))
     if case.data == "dominating":
-        x[(slice(None), slice(None), *(rng.integers(n) for n in case.positions))] *= 8
+        chosen = tuple(int(rng.integers(n)) for n in case.positions)
+        np.moveaxis(x, (0, 1), (-2, -1))[chosen] *= 8
     elif case.data == "cancelling":
         flat = x.reshape(*shape[:2], -1)
         half = flat.shape[-1] // 2

@@ -142,6 +142,19 @@ def test_one_size_2048(pairwise, normalization, sizes, rng):
     close(spec, problem(spec, rng, *sizes, batch=1))
 
 
+@pytest.mark.parametrize("sizes", [(2048, 2, 1, 1), (1, 2048, 1, 1), (1, 2, 2048, 1)])
+@pytest.mark.parametrize(("pairwise", "normalization"), DISTINCT)
+def test_equal_terms_2048(pairwise, normalization, sizes, rng):
+    """The roundings of an uncompensated sum of equal terms all go the same way: tens of u here."""
+    spec = NonLocalSpec(4, pairwise=pairwise, normalization=normalization)
+    theta, phi, g, dy, *f = problem(spec, rng, *sizes, batch=1)
+    theta, phi = np.full_like(theta, 0.7), np.full_like(phi, 3.1 / sizes[2])
+    dy = np.full_like(dy, 0.3)
+    if sizes[1] > 2:
+        g[...] = 0.1
+    close(spec, (theta, phi, g, dy, *map(np.abs, f)))
+
+
 @pytest.mark.parametrize("normalization", ["sum", "count"])
 @pytest.mark.parametrize("pairwise", ["dot_product", "concatenation"])
 def test_exact_fractions(pairwise, normalization, rng):
@@ -190,7 +203,10 @@ def joint_pairs(spec, theta, phi, f):
     else:
         t = (theta @ phi.T).astype(np.longdouble)
         value, slope = (t, np.ones_like(t)) if spec.pairwise == "dot_product" else (np.exp(t),) * 2
-    c = value.sum(axis=1, keepdims=True) if spec.normalization == "sum" else np.longdouble(len(phi))
+    if spec.normalization == "count":
+        return value / len(phi), slope / len(phi)
+    c = value.sum(axis=1, keepdims=True)
+    c[c == 0.0] = np.inf  # w and dt are 0 in that row
     return value / c, slope / c
 
 

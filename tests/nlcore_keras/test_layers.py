@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from nlcore_keras import NonLocalBlock
 
 import nlcore
 from nlcore import NonLocalSpec, check_weights, weight_shapes
+from nlcore_keras import NonLocalBlock
 
 LAYOUTS = ("channels_last", "channels_first")
 
@@ -49,19 +49,19 @@ def test_agrees_with_the_reference(layout, training, spec, problem, assert_close
 def test_a_functional_model_with_unknown_sizes(layout, fields, spec, problem, assert_close):
     spec = spec(**fields)
     last = layout == "channels_last"
-    layer = NonLocalBlock(inner_channels=4, data_format=layout, dtype="float64", **fields)
-    inputs = keras.Input((None, None, None, 6) if last else (6, None, None, None), dtype="float64")
+    layer = NonLocalBlock(inner_channels=4, data_format=layout, **fields)
+    inputs = keras.Input((None, None, None, 6) if last else (6, None, None, None))
     outputs = layer(inputs)
     assert outputs.shape == inputs.shape
     assert layer.spec == spec
     model = keras.Model(inputs, outputs)
     for seed, positions in enumerate([(4, 4, 5), (2, 5, 3)]):
-        weights, x, _ = problem(spec, positions, seed=seed)
+        weights, x, _ = problem(spec, positions, "float32", seed=seed)
         layer.import_weights(weights)
         given = np.moveaxis(x, 1, -1) if last else x
         for z in (array(model(given)), model.predict(given, verbose=0)):
             z = np.moveaxis(z, -1, 1) if last else z
-            assert_close(z, nlcore.block(spec, weights, x), "float64")
+            assert_close(z, nlcore.block(spec, weights, x), "float32")
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
@@ -216,15 +216,14 @@ def test_half_precision(policy, spec, problem, assert_close):
     assert_close(array(z), nlcore.block(spec, weights, x, True), half, units=30)
 
 
-def test_softmax_and_statistics_of_half_precision_are_wide(spec):
-    # N = 40000 equal logits: a float16 sum of as many ones, or of the values, would be infinite
-    spec = spec(ndim=1, channels=1, inner_channels=1)
+def test_statistics_of_half_precision_are_wide(spec):
+    # the sum of 20000 fours is infinite in float16
+    spec = spec(ndim=1, channels=1, inner_channels=1, subsample=(100,))
     weights = {name: np.ones(shape) for name, shape in weight_shapes(spec).items()}
     layer = built(spec, weights, dtype="mixed_float16")
-    x = np.full((1, 1, 40000), 4.0)
+    x = np.full((1, 1, 20000), 4.0)
     np.testing.assert_array_equal(array(layer(x, training=True)), x + 1)  # variance 0, bias 1
-    state = layer.export_weights()
-    np.testing.assert_allclose(state["bn.running_mean"], 0.9 + 0.1 * 4, rtol=1e-6)
+    np.testing.assert_allclose(layer.export_weights()["bn.running_mean"], 0.9 + 0.1 * 4, rtol=1e-6)
 
 
 def test_fit(spec):

@@ -4,16 +4,16 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from nlcore_keras import non_local_operation
-from nlcore_keras import operation as operation_module
-from nlcore_keras.concatenation import pair_sums
-from nlcore_keras.ops import fold, max_pool, moments, unfold
 
 import nlcore
 from nlcore import NonLocalSpec
 from nlcore.extent import fold as reference_fold
 from nlcore.pooling import max_pool as reference_max_pool
 from nlcore.pooling import max_pool_vjp
+from nlcore_keras import non_local_operation
+from nlcore_keras import operation as operation_module
+from nlcore_keras.concatenation import pair_sums
+from nlcore_keras.ops import fold, max_pool, moments, unfold
 
 PAIRWISE = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
 KINDS = [(pairwise, by) for pairwise in PAIRWISE for by in ("sum", "count")]
@@ -89,6 +89,18 @@ def test_large_logits_do_not_overflow_a_softmax():
     theta, phi, g = np.full((1, 2, 1), 100.0), np.array([[[9.0], [10.0]]]), np.array([[[1.0], [2]]])
     y = non_local_operation(spec, *tensors(theta, phi, g, dtype="float32"))
     np.testing.assert_array_equal(ops.convert_to_numpy(y), [[[2.0], [2.0]]])
+
+
+@pytest.mark.parametrize(("pairwise", "normalization"), KINDS)
+def test_sums_of_half_precision_are_wide(pairwise, normalization):
+    # M = 70000 values f = 1 have an infinite sum in float16
+    spec = NonLocalSpec(1, pairwise=pairwise, normalization=normalization)
+    theta = np.full((1, 1, 1), 0.0 if "gaussian" in pairwise else 1.0)
+    phi, g = np.ones((1, 70000, 1)), np.full((1, 70000, 1), 2.0)
+    pair = tensors(np.array([0.0, 1.0]), dtype="float16") if pairwise == "concatenation" else []
+    y = non_local_operation(spec, *tensors(theta, phi, g, dtype="float16"), *pair)
+    # a float32 sum of 70000 equal terms may be wrong by 70000 u / 2
+    np.testing.assert_allclose(ops.convert_to_numpy(y), [[[2.0]]], rtol=2e-3)
 
 
 @pytest.mark.parametrize("normalization", ["sum", "count"])

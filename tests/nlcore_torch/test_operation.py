@@ -122,7 +122,7 @@ def test_equal_logits_are_all_counted():
     np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("which", range(3))
 @each_function
 def test_not_finite_values_spread_as_in_the_reference(pairwise, normalization, which, value):

@@ -66,7 +66,7 @@ def _exp_minus(x):
     p = fma(r, p, 1 / 6)
     p = fma(r, p, 0.5)
     p = fma(r, p, 1.0)
-    return fma(r, p, 1.0) * _power_of_two(t)
+    return fma(r, p, 1.0) * _power_of_two(t)  # type: ignore[call-arg]  # an intrinsic's context is numba's to give
 
 
 @njit(cache=True)

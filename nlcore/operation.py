@@ -145,7 +145,7 @@ def _checked(spec: NonLocalSpec, **arrays: Any) -> dict[str, np.ndarray]:
         array = np.asarray(value)
         check_float(name, array.dtype.name)
         # writable: numba would compile everything once more for a read-only array
-        out[name] = np.require(array, np.float64, "CAW")
+        out[name] = np.require(array, np.float64, ["C", "A", "W"])
     theta, phi, g = out["theta"], out["phi"], out["g"]
     shapes = f"theta {theta.shape}, phi {phi.shape}, g {g.shape}"
     if not (

@@ -77,7 +77,7 @@ def float64_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> dict[str,
         array = np.asarray(weights[name])
         check_float(f"weight {name!r}", array.dtype.name)
         # keeps () as (); writable: numba would compile everything once more for a read-only array
-        out[name] = np.require(array, np.float64, "CAW")
+        out[name] = np.require(array, np.float64, ["C", "A", "W"])
     return out
 
 

@@ -25,8 +25,11 @@ def gaussian(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) 
         query = _head(theta if scale >= 0 else -theta)  # (B, 1, N, D)
         key, value = _head(phi), _head(g)  # (B, 1, M, D), (B, 1, M, V)
         if _fused(query, key, value):
-            y = F.scaled_dot_product_attention(query, key, value, scale=abs(scale))
-            return y.squeeze(1)  # (B, N, V)
+            y = F.scaled_dot_product_attention(query, key, value, scale=abs(scale)).squeeze(1)
+            # a kernel may take a row whose logits are all NaN or -inf for a masked one: y_i = 0
+            lost = ~theta.isfinite().all(-1, keepdim=True)  # (B, N, 1)
+            lost = lost | phi.isnan().flatten(1).any(1).view(-1, 1, 1)
+            return y.masked_fill(lost, torch.nan)  # (B, N, V)
     with without_autocast(theta):
         return _chunked(theta, phi, g, scale, by_sum)
 

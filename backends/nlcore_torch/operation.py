@@ -79,13 +79,13 @@ def project(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def dot_product(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) -> Tensor:
     """y = s theta (phi^T g) / C, the products associated so that none is N x M -> (B, N, V)."""
     share = scale / phi.shape[1]  # C(x) = M: dividing first keeps a half-precision sum in range
-    y = theta @ scaled_product(phi.mT, g, share)  # (B, D, V), then (B, N, V)
     if not by_sum:
-        return y
-    dtype = sum_dtype(theta)
+        return theta @ scaled_product(phi.mT, g, share)  # (B, D, V), then (B, N, V)
+    dtype = sum_dtype(theta)  # before the division by C a product may be out of half's range
     with without_autocast(theta):
-        mean = phi.to(dtype).sum(1, keepdim=True) * share  # (B, 1, D)
-        total = theta.to(dtype) @ mean.mT  # (B, N, 1): C / M
+        rows, keys = theta.to(dtype), phi.to(dtype)  # (B, N, D), (B, M, D)
+        y = rows @ scaled_product(keys.mT, g.to(dtype), share)  # (B, N, V)
+        total = rows @ (keys.sum(1, keepdim=True) * share).mT  # (B, N, 1): C / M
     return divided(y, total).to(g.dtype)
 
 

@@ -91,9 +91,11 @@ class Arithmetic:
 
     def total(self, *terms: Bounded) -> Bounded:
         """The sum of a few arrays, added in any order: each addition rounds a partial sum."""
-        magnitude = sum(t.magnitude for t in terms)
-        error = sum(t.error for t in terms) + (len(terms) - 2) * self.unit * magnitude
-        return self.stored(Bounded(sum(t.value for t in terms), error, magnitude))
+        value, error, magnitude = terms[0].value, terms[0].error, terms[0].magnitude
+        for t in terms[1:]:
+            value, error, magnitude = value + t.value, error + t.error, magnitude + t.magnitude
+        error = error + (len(terms) - 2) * self.unit * magnitude  # the last rounding is stored's
+        return self.stored(Bounded(value, error, magnitude))
 
     def subtract(self, x: Bounded, y: Bounded) -> Bounded:
         return self.add(x, Bounded(-y.value, y.error, y.magnitude))

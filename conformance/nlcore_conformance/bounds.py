@@ -217,7 +217,7 @@ def _vjp(
     training: bool,
 ) -> tuple[Bounded, dict[str, Bounded]]:
     grads: dict[str, Bounded] = {}
-    dout = dz
+    batch, dout = len(x.value), dz
     if s.xhat is not None and s.slope is not None:
         axes = tuple(range(x.value.ndim - 1))
         bias, weight = a.sum(dz, axes), a.sum(a.multiply(dz, s.xhat), axes)  # (1, ..., C)
@@ -229,16 +229,16 @@ def _vjp(
         dout = a.multiply(dout, s.slope)
     dout = _flat(dout.settled().apply(lambda v: fold(spec, v)))  # (B', N, C)
     dy = a.matmul(dout, w["out.weight"]).settled()  # (B', N, D)
-    _linear_grads(a, w, "out", s.pairs.y, dout, grads)
+    _linear_grads(a, w, "out", s.pairs.y, dout, grads, batch)
     dtheta, dphi, dg = _operation_vjp(a, spec, w, s, dy, grads)
 
     keys = _flat(s.keys)
     dphi, dg = (_unpooled(spec, s, name, d) for name, d in (("phi", dphi), ("g", dg)))
-    _linear_grads(a, w, "g", keys, dg, grads)
+    _linear_grads(a, w, "g", keys, dg, grads, batch)
     dg = a.matmul(dg, w["g.weight"])  # (B', M, C)
     if spec.embedded:
-        _linear_grads(a, w, "theta", _flat(s.folded), dtheta, grads)
-        _linear_grads(a, w, "phi", keys, dphi, grads)
+        _linear_grads(a, w, "theta", _flat(s.folded), dtheta, grads, batch)
+        _linear_grads(a, w, "phi", keys, dphi, grads, batch)
         dtheta, dphi = a.matmul(dtheta, w["theta.weight"]), a.matmul(dphi, w["phi.weight"])
     dphi, dg = (_unpooled(spec, s, "keys", d) for d in (dphi, dg))
 
@@ -305,10 +305,14 @@ def _linear_grads(
     x: Bounded,
     dy: Bounded,
     grads: dict[str, Bounded],
+    batch: int,
 ) -> None:
-    grads[f"{name}.weight"] = a.matmul(_rows(dy).T, _rows(x))
+    """A weight's gradient may be stored for each item of the batch before these are summed."""
+    x, dy = (b.reshape(batch, -1, b.value.shape[-1]) for b in (x, dy))  # (B, R, C), (B, R, D)
+    weight = a.sum(a.matmul(dy.T, x), 0)  # (1, D, C)
+    grads[f"{name}.weight"] = weight.reshape(*weight.value.shape[1:])
     if f"{name}.bias" in w:
-        grads[f"{name}.bias"] = a.sum(_rows(dy), 0).reshape(-1)
+        grads[f"{name}.bias"] = a.sum(dy, (0, 1)).reshape(-1)
 
 
 def _max_pool(x: Bounded, window: tuple[int, ...]) -> Bounded:

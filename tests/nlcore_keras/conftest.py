@@ -44,11 +44,12 @@ def assert_close():
     """Compare with the reference in units of roundoff of the largest value.
 
     Each value passes through some ten products and sums of at most 300 terms, each with an error
-    of a few u times its largest terms; the worst that was seen is 30 u, and BN's division by a
-    small standard deviation may multiply that.
+    of a few u times its largest terms, and BN divides by a standard deviation under 1. Not
+    derived further: the worst over these tests was 168 u for float32 and float64 (a median of
+    about 3 u), and 3 u for the half precisions, on TensorFlow and PyTorch; 500 and 10 are asked.
     """
 
-    def check(got, want, dtype, scale=None, units=200):
+    def check(got, want, dtype, scale=None, units=500):
         scale = np.abs(want).max() if scale is None else scale
         assert np.shape(got) == np.shape(want)
         error = np.abs(np.asarray(got, np.float64) - want).max() / scale

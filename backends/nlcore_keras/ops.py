@@ -9,6 +9,7 @@ from typing import Any
 from keras import ops
 
 from nlcore import NonLocalSpec
+from nlcore_keras.numerics import sum_dtype
 from nlcore_keras.operation import non_local_operation
 
 
@@ -135,7 +136,9 @@ def _linear(weights: Mapping[str, Any], names: tuple[str, ...], x: Any) -> Any:
     weight = stacked("weight")  # (D, C)
     y = ops.reshape(x, (-1, weight.shape[1])) @ ops.transpose(weight)  # (R, D)
     if f"{names[0]}.bias" in weights:
-        y = y + stacked("bias")
+        # in sum_dtype for the gradient's sake: it sums over all positions
+        dtype = sum_dtype(y.dtype)
+        y = ops.cast(ops.cast(y, dtype) + ops.cast(stacked("bias"), dtype), y.dtype)
     return ops.reshape(y, (*ops.shape(x)[:-1], weight.shape[0]))
 
 

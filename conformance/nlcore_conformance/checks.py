@@ -115,15 +115,22 @@ def checks() -> Iterator[Check]:
     each = [(name, (name,)) for name in PAIRWISE]
     for name, pairwise in each:
         yield Check(f"forward / {name}", "NL-3", pairwise, forward)
-    yield Check("forward / batch statistics", "NL-7", PAIRWISE, forward, 1, True, batch_norm=True)
+    yield Check("forward / batch statistics", "NL-8.2", PAIRWISE, forward, 1, True, batch_norm=True)
     for name, pairwise in each:
         yield Check(f"gradient / {name}", "NL-9", pairwise, gradient, 0.75, needs_vjp=True)
     yield Check(
-        "gradient / batch statistics", "NL-9", PAIRWISE, gradient, 0.75, True, True, batch_norm=True
+        "gradient / batch statistics",
+        "NL-9.2",
+        PAIRWISE,
+        gradient,
+        0.75,
+        True,
+        True,
+        batch_norm=True,
     )
-    yield Check("identity at insertion", "NL-8", PAIRWISE, identity, 0.3)
-    yield Check("NaN is data", "NL-10", PAIRWISE, nan, 0.4, data=("normal",))
-    yield Check("repeatable", "NL-1", PAIRWISE, repeatable, 0.2)
+    yield Check("identity at insertion", "NL-10.4", PAIRWISE, identity, 0.3)
+    yield Check("NaN is data", "NL-11", PAIRWISE, nan, 0.4, data=("normal",))
+    yield Check("repeatable", "NL-10.3", PAIRWISE, repeatable, 0.2)
 
 
 def judged(

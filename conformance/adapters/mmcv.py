@@ -13,6 +13,7 @@ import torch
 from mmcv.cnn.bricks.non_local import NonLocal1d, NonLocal2d, NonLocal3d
 
 from nlcore import NonLocalSpec
+from nlcore.weights import RUNNING
 
 Weights = Mapping[str, np.ndarray]
 
@@ -61,13 +62,14 @@ class MMCV:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         module = self._module(spec, weights, x, training)
         inputs = torch.from_numpy(x).requires_grad_()
-        module(inputs).backward(torch.from_numpy(dz))
-        grads = {
-            name: _parameter(module, name).grad.numpy().reshape(weights[name].shape)
-            for name in weights
-            if not name.startswith("bn.running")
-        }
-        return inputs.grad.numpy(), grads
+        names = [name for name in weights if name not in RUNNING]
+        dx, *grads = torch.autograd.grad(
+            module(inputs),
+            [inputs, *(_parameter(module, name) for name in names)],
+            torch.from_numpy(dz),
+        )
+        named = zip(names, grads, strict=True)
+        return dx.numpy(), {n: g.numpy().reshape(weights[n].shape) for n, g in named}
 
     def _module(
         self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool

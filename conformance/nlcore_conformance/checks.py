@@ -112,25 +112,18 @@ def repeatable(backend: Backend, case: Case) -> list[Judgement]:
 
 def checks() -> Iterator[Check]:
     """All checks, in the order of the report."""
-    each = [(name, (name,)) for name in PAIRWISE]
-    for name, pairwise in each:
-        yield Check(f"forward / {name}", "NL-3", pairwise, forward)
-    yield Check("forward / batch statistics", "NL-8.2", PAIRWISE, forward, 1, True, batch_norm=True)
-    for name, pairwise in each:
-        yield Check(f"gradient / {name}", "NL-9", pairwise, gradient, 0.75, needs_vjp=True)
-    yield Check(
-        "gradient / batch statistics",
-        "NL-9.2",
-        PAIRWISE,
-        gradient,
-        0.75,
-        True,
-        True,
-        batch_norm=True,
-    )
-    yield Check("identity at insertion", "NL-10.4", PAIRWISE, identity, 0.3)
-    yield Check("NaN is data", "NL-11", PAIRWISE, nan, 0.4, data=("normal",))
-    yield Check("repeatable", "NL-10.3", PAIRWISE, repeatable, 0.2)
+    every, few = PAIRWISE, 0.3
+    vjp: dict[str, Any] = {"weight": 0.75, "needs_vjp": True}
+    batch: dict[str, Any] = {"training": True, "batch_norm": True}
+    for name in PAIRWISE:
+        yield Check(f"forward / {name}", "NL-3", (name,), forward)
+    yield Check("forward / batch statistics", "NL-8.2", every, forward, **batch)
+    for name in PAIRWISE:
+        yield Check(f"gradient / {name}", "NL-9", (name,), gradient, **vjp)
+    yield Check("gradient / batch statistics", "NL-9.2", every, gradient, **vjp, **batch)
+    yield Check("identity at insertion", "NL-10.4", every, identity, few)
+    yield Check("NaN is data", "NL-11.2", every, nan, few, data=("normal",))
+    yield Check("repeatable", "NL-10.3", every, repeatable, few)
 
 
 def judged(

@@ -7,7 +7,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nlcore_conformance.runner import VALUES, CheckResult, Report, reproduction
+from nlcore_conformance.coverage import VALUES
+from nlcore_conformance.runner import CheckResult, Report, reproduction
 
 _STYLE = {"pass": "green", "FAIL": "bold red", "not run": "yellow"}
 

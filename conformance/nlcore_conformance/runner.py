@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 
-from nlcore.spec import PAIRWISE
 from nlcore_conformance.checks import Check, Judgement, checks
+from nlcore_conformance.coverage import Counts, allowed_templates, not_covered, values
 from nlcore_conformance.protocol import Backend, dtypes, supports
 from nlcore_conformance.strategies import (
-    DATA,
-    LAYOUTS,
     Case,
     Sizes,
-    Template,
     cases,
-    templates,
 )
-
-Counts = dict[str, dict[str, int]]
 
 #: Examples that a failing check may spend on finding its smallest case.
 SHRINK_EXAMPLES = 120
@@ -126,7 +118,7 @@ def run(
         report.results.append(
             run_check(check, backend, PROFILES[profile], seed, report.covered, progress)
         )
-    report.not_covered = _not_covered(backend, report.covered, chosen)
+    report.not_covered = not_covered(backend, report.covered)
     report.seconds = time.perf_counter() - start
     return report
 
@@ -144,7 +136,7 @@ def run_check(
     if check.needs_vjp and not hasattr(backend, "block_vjp"):
         result.not_run = "the backend has no block_vjp"
         return result
-    allowed, reason = _allowed(check, backend)
+    allowed, reason = allowed_templates(backend, check.pairwise, check.batch_norm)
     if not allowed:
         result.not_run = reason
         return result
@@ -239,30 +231,6 @@ def reproduction(backend: str, check: str, case: Case) -> str:
     return f"nlcore-conformance replay '{text}'"
 
 
-@cache
-def _probes() -> tuple[tuple[Template, Any], ...]:
-    """Every template with a spec of ordinary sizes, to ask whether it is supported."""
-    return tuple(
-        (t, t.spec(64, 24, 2, 3, 1e-5)) for pairwise in PAIRWISE for t in templates(pairwise)
-    )
-
-
-def _allowed(check: Check, backend: Backend) -> tuple[list[Template], str]:
-    """The templates that the check is about and the backend supports, or why there is none."""
-    allowed, reason = [], "the check is about no such spec"
-    for template, spec in _probes():
-        if spec.pairwise not in check.pairwise:
-            continue
-        if check.batch_norm not in (None, spec.batch_norm):
-            continue
-        answers = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
-        if True in answers:
-            allowed.append(template)
-        else:
-            reason = str(answers[0])
-    return allowed, reason
-
-
 def _tally(
     result: CheckResult,
     covered: Counts | None,
@@ -276,72 +244,6 @@ def _tally(
     if ratio >= result.worst:
         result.worst, result.worst_case = ratio, case
     if covered is not None:
-        for name, value in _values(case).items():
+        for name, value in values(case).items():
             counts = covered.setdefault(name, {})
             counts[value] = counts.get(value, 0) + 1
-
-
-#: Every value that a spec's fields are told apart by, and those of a case besides.
-VALUES: dict[str, tuple[str, ...]] = {
-    "pairwise": PAIRWISE,
-    "normalization": ("sum", "count"),
-    "scale": ("1", "other"),
-    "ndim": ("1", "2", "3"),
-    "subsample": ("none", "window"),
-    "subsample_at": ("embedding", "input"),
-    "extent": ("all", "space", "time"),
-    "window": ("none", "frames"),
-    "bias": ("False", "True"),
-    "pair_bias": ("False", "True"),
-    "batch_norm": ("False", "True"),
-    "training": ("False", "True"),
-    "layout": LAYOUTS,
-    "data": DATA,
-}
-
-
-def _values(case: Case) -> dict[str, str]:
-    spec = case.spec
-    values = {f.name: str(getattr(spec, f.name)) for f in fields(spec) if f.name in VALUES}
-    values["scale"] = "1" if spec.scale == 1 else "other"
-    values["subsample"] = "none" if spec.subsample is None else "window"
-    values["window"] = "none" if spec.window is None else "frames"
-    if spec.subsample is None:
-        del values["subsample_at"]  # it has no meaning there
-    return values | {
-        "training": str(case.training),
-        "layout": case.layout,
-        "data": case.data,
-        "dtype": case.dtype,
-    }
-
-
-def _not_covered(
-    backend: Backend, covered: Counts, chosen: list[Check]
-) -> dict[str, dict[str, str]]:
-    """Values that no example had, with what the backend says of them."""
-    missing: dict[str, dict[str, str]] = {}
-    for name, values in VALUES.items():
-        for value in values:
-            if value not in covered.get(name, {}):
-                missing.setdefault(name, {})[value] = _why(backend, name, value)
-    return missing
-
-
-def _why(backend: Backend, name: str, value: str) -> str:
-    """What the backend says of a supported spec with just this one value changed."""
-    changes: dict[str, Any] = {
-        "ndim": {"ndim": int(value)} if name == "ndim" else {},
-        "subsample": {"subsample": None if value == "none" else (1, 2, 2)},
-        "window": {"window": 2},
-        "scale": {"scale": 1.0 if value == "1" else 0.7},
-    }
-    change = changes.get(name, {name: {"True": True, "False": False}.get(value, value)})
-    dtype = dtypes(backend)[0]
-    for _, spec in _probes():
-        if supports(backend, spec, dtype) is True:
-            with contextlib.suppress(TypeError, ValueError):
-                answer = supports(backend, replace(spec, **change), dtype)
-                if answer is not True:
-                    return str(answer)
-    return ""

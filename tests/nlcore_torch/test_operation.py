@@ -135,6 +135,22 @@ def test_not_finite_values_spread_as_in_the_reference(pairwise, normalization, w
         np.testing.assert_array_equal(np.isfinite(y), np.isfinite(expected))
 
 
+@pytest.mark.parametrize("which", ["theta", "phi"])
+def test_a_row_of_nan_is_no_masked_row(which):
+    # the fused kernel's own answer for a row whose logits are all NaN is 0
+    spec = NonLocalSpec(64, pairwise="embedded_gaussian")
+    theta, phi, g = torch.ones(1, 3, 32), torch.ones(1, 1, 32), torch.ones(1, 1, 32)
+    {"theta": theta, "phi": phi}[which][0, -1, 0] = torch.nan
+    lost = non_local_operation(spec, theta, phi, g).isnan().all(-1)
+    assert lost.tolist() == [[which == "phi", which == "phi", True]]
+
+
+def test_a_sum_out_of_half_precision_range_is_divided_back():
+    spec = NonLocalSpec(4, pairwise="dot_product", normalization="sum")
+    row = torch.full((1, 1, 2), 100.0, dtype=torch.float16)  # f = 2e4, f g = 2e6
+    torch.testing.assert_close(non_local_operation(spec, row, row, row), row, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_half_precision_sums_stay_in_range(normalization):
     # sum_j f_ij g_j is 2e5, beyond float16's 65504; y is 100 or 1

@@ -1,0 +1,129 @@
+"""How much of the spec a backend supports, and how much of it a run has tried."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from nlcore import NonLocalSpec, weight_shapes
+from nlcore.spec import PAIRWISE
+from nlcore_conformance.protocol import Backend, dtypes, supports
+from nlcore_conformance.strategies import DATA, LAYOUTS, Case, Template, templates
+
+#: field -> value -> examples
+Counts = dict[str, dict[str, int]]
+
+
+@cache
+def _probes() -> tuple[tuple[Template, NonLocalSpec], ...]:
+    """Every template with a spec of ordinary sizes, to ask whether it is supported."""
+    every = (t for pairwise in PAIRWISE for t in templates(pairwise))
+    return tuple((t, t.spec(64, 24, 2, 3, 1e-5)) for t in every)
+
+
+def allowed_templates(
+    backend: Backend, pairwise: tuple[str, ...], batch_norm: bool | None
+) -> tuple[list[Template], str]:
+    """The templates with these choices that the backend supports, or why there is none."""
+    allowed, reason = [], "no spec is like that"
+    tried: dict[tuple, bool | str] = {}
+    for template, spec in _probes():
+        if spec.pairwise not in pairwise or batch_norm not in (None, spec.batch_norm):
+            continue
+        if hasattr(backend, "supports"):
+            answers = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
+            answer = True if True in answers else answers[0]
+        else:
+            scale = template.scale == "1"
+            key = (template.fields, template.pool == "none", scale)
+            if key not in tried:
+                tried[key] = _try(backend, replace(spec, scale=1.0 if scale else 0.7))
+            answer = tried[key]
+        if answer is True:
+            allowed.append(template)
+        else:
+            reason = str(answer)
+    return allowed, reason
+
+
+def _try(backend: Backend, spec: NonLocalSpec) -> bool | str:
+    """Whether a backend that cannot be asked takes the spec; errors are for the checks to find."""
+    rng = np.random.default_rng(0)
+    weights = {n: rng.random(s, np.float32) for n, s in weight_shapes(spec).items()}
+    x = np.ones((1, spec.channels, *np.multiply(spec.pool, 2)), np.float32)
+    try:
+        backend.block(spec, weights, x.astype(dtypes(backend)[0]))
+    except NotImplementedError as error:
+        return str(error) or "block raised NotImplementedError"
+    except Exception:
+        return True
+    return True
+
+
+#: Every value that a spec's fields are told apart by, and those of a case besides.
+VALUES: dict[str, tuple[str, ...]] = {
+    "pairwise": PAIRWISE,
+    "normalization": ("sum", "count"),
+    "scale": ("1", "other"),
+    "ndim": ("1", "2", "3"),
+    "subsample": ("none", "window"),
+    "subsample_at": ("embedding", "input"),
+    "extent": ("all", "space", "time"),
+    "window": ("none", "frames"),
+    "bias": ("False", "True"),
+    "pair_bias": ("False", "True"),
+    "batch_norm": ("False", "True"),
+    "training": ("False", "True"),
+    "layout": LAYOUTS,
+    "data": DATA,
+}
+
+
+def values(case: Case) -> dict[str, str]:
+    """field -> value of one case, as `VALUES` has them, and its dtype."""
+    spec = case.spec
+    seen = {f.name: str(getattr(spec, f.name)) for f in fields(spec) if f.name in VALUES}
+    seen["scale"] = "1" if spec.scale == 1 else "other"
+    seen["subsample"] = "none" if spec.subsample is None else "window"
+    seen["window"] = "none" if spec.window is None else "frames"
+    if spec.subsample is None:
+        del seen["subsample_at"]  # it has no meaning there
+    return seen | {
+        "training": str(case.training),
+        "layout": case.layout,
+        "data": case.data,
+        "dtype": case.dtype,
+    }
+
+
+def not_covered(backend: Backend, covered: Counts) -> dict[str, dict[str, str]]:
+    """field -> value that no example had -> what the backend says of it."""
+    missing: dict[str, dict[str, str]] = {}
+    for name, known in VALUES.items():
+        for value in known:
+            if value not in covered.get(name, {}):
+                missing.setdefault(name, {})[value] = _why(backend, name, value)
+    return missing
+
+
+def _why(backend: Backend, name: str, value: str) -> str:
+    """What the backend says of a supported spec with just this one value changed."""
+    changes: dict[str, Any] = {
+        "ndim": {"ndim": int(value)} if name == "ndim" else {},
+        "subsample": {"subsample": None if value == "none" else (1, 2, 2)},
+        "window": {"window": 2},
+        "scale": {"scale": 1.0 if value == "1" else 0.7},
+    }
+    change = changes.get(name, {name: {"True": True, "False": False}.get(value, value)})
+    dtype = dtypes(backend)[0]
+    for _, spec in _probes():
+        if supports(backend, spec, dtype) is True:
+            with contextlib.suppress(TypeError, ValueError):
+                answer = supports(backend, replace(spec, **change), dtype)
+                if answer is not True:
+                    return str(answer)
+    return ""

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,8 @@ class KerasBackend:
     Attributes
     ----------
     dtypes : tuple of str
-        In which a block can be computed. float64 on JAX switches jax_enable_x64 on, for the
-        process.
+        In which a block can be computed. On JAX jax_enable_x64 is switched on, for the process,
+        and compilations are kept in ~/.cache/nlcore/jax unless jax_compilation_cache_dir is set.
     device : str, optional
         "cpu", "cuda", "cuda:1", ...; default the engine's own choice.
 
@@ -117,6 +118,12 @@ def _start(name: str, engine: str | None) -> str:
         import jax
 
         jax.config.update("jax_enable_x64", True)
+        if jax.config.jax_compilation_cache_dir is None:
+            # hundreds of small problems, each compiled for its shapes: keep them for the next run
+            caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            jax.config.update("jax_compilation_cache_dir", str(Path(caches, "nlcore", "jax")))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+            jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return running
 
 

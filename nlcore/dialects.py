@@ -114,7 +114,7 @@ def dialect(
     >>> dialect("gcnet", 64).scale == 32**0.5
     True
     """
-    if name not in DIALECTS:
+    if not isinstance(name, str) or name not in DIALECTS:
         raise ValueError(f"dialect must be one of {tuple(DIALECTS)}; received {name!r}")
     known = DIALECTS[name]
     if pairwise not in known.pairwise:
@@ -133,4 +133,9 @@ def dialect(
     fields["inner_channels"] = positive_int("inner_channels", inner)
     if pairwise == "embedded_gaussian":
         fields["scale"] = known.scale(channels, fields["inner_channels"])
-    return NonLocalSpec(channels, pairwise=pairwise, dialect=name, **{**fields, **overrides})
+    spec = NonLocalSpec(channels, pairwise=pairwise, **{**fields, **overrides})
+    own = NonLocalSpec(channels, pairwise=pairwise, **fields)
+    changed = [k for k in overrides if getattr(spec, k) != getattr(own, k)]
+    label = f"{name} with {', '.join(changed)}" if changed else name
+    object.__setattr__(spec, "dialect", label)  # no argument: no one else may claim the name
+    return spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any
 
@@ -59,8 +59,12 @@ class NonLocalSpec:
         Batch normalization after W_z.
     eps : float
         Batch normalization's epsilon, > 0.
-    dialect : str, optional
-        Name of the dialect that the spec came from; set by `nlcore.dialect`. Takes no part in ==.
+
+    Attributes
+    ----------
+    dialect : str or None
+        Where `nlcore.dialect` made the spec: the dialect's name, and "with ..." the fields that
+        differ from it. No argument, and no part of ==.
 
     Raises
     ------
@@ -91,7 +95,7 @@ class NonLocalSpec:
     pair_bias: bool = False
     batch_norm: bool = True
     eps: float = 1e-5
-    dialect: str | None = field(default=None, compare=False)
+    dialect: str | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         def set_(name: str, value: Any) -> None:
@@ -132,6 +136,8 @@ class NonLocalSpec:
     def _checked_subsample(self) -> tuple[int, ...]:
         expected = f"None or {self.ndim} int(s), one per axis {AXES[self.ndim]}"
         try:
+            if isinstance(self.subsample, str):
+                raise TypeError
             entries = tuple(self.subsample)  # type: ignore[arg-type]
         except TypeError:
             raise TypeError(f"subsample must be {expected}; received {self.subsample!r}") from None
@@ -170,12 +176,18 @@ class NonLocalSpec:
         """Whether theta and phi are learned; the Gaussian's are the identity."""
         return self.pairwise != "gaussian"
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that make this spec: every field but the dialect's name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+
     def __repr__(self) -> str:
-        shown = [f"channels={self.channels}", f"inner_channels={self.inner_channels}"]
-        for f in fields(self)[2:]:
-            value = getattr(self, f.name)
-            if f.default is MISSING or value != f.default:
-                shown.append(f"{f.name}={value!r}")
+        given = self.arguments()
+        if self.dialect is not None:  # its defaults are others, so all are shown
+            every = ", ".join(f"{name}={value!r}" for name, value in given.items())
+            return f"dialect({self.dialect.split()[0]!r}, {every})"
+        default = {f.name: f.default for f in fields(self)}
+        always = ("channels", "inner_channels")
+        shown = [f"{n}={v!r}" for n, v in given.items() if n in always or v != default[n]]
         return f"NonLocalSpec({', '.join(shown)})"
 
 
@@ -185,40 +197,54 @@ def check_float(name: str, dtype: str) -> None:
         raise TypeError(f"{name} must be floating point, one of {FLOATS}; received dtype {dtype}")
 
 
-def check_input(spec: NonLocalSpec, shape: tuple[int | None, ...], dtype: str) -> None:
+def check_input(
+    spec: NonLocalSpec, shape: tuple[int | None, ...], dtype: str, channels_last: bool = False
+) -> None:
     """Raise unless x of this shape (B, C, *positions) and dtype name fits the spec.
 
-    An entry of None is a size that is not known yet (a Keras symbolic dimension) and fits.
+    An entry of None is a size that is not known yet (a Keras symbolic dimension) and fits. With
+    `channels_last` the shape is (B, *positions, C).
 
     Raises
     ------
     TypeError
-        x is not floating point.
+        x is not floating point, or spec is no NonLocalSpec.
     ValueError
         Wrong number of axes or channels, an axis of size 0, an axis smaller than its pooling
         window, or T that `spec.window` does not divide.
     """
+    check_spec(spec)
     check_float("x", dtype)
-    expected = f"(B, {spec.channels}, {', '.join(AXES[spec.ndim])})"
+    shape, axes = tuple(shape), AXES[spec.ndim]
+    names = ("B", *axes, str(spec.channels)) if channels_last else ("B", str(spec.channels), *axes)
+    expected = f"({', '.join(names)})"
     if len(shape) != spec.ndim + 2:
-        raise ValueError(f"x must have shape {expected}; received shape {tuple(shape)}")
-    if shape[1] is not None and shape[1] != spec.channels:
+        raise ValueError(f"x must have shape {expected}; received shape {shape}")
+    channels = shape[-1] if channels_last else shape[1]
+    positions = shape[1:-1] if channels_last else shape[2:]
+    if channels is not None and channels != spec.channels:
         raise ValueError(
-            f"x must have {spec.channels} channels, shape {expected}; received shape {tuple(shape)}"
+            f"x must have {spec.channels} channels, shape {expected}; received shape {shape}"
         )
     if 0 in shape:
-        raise ValueError(f"x must have no axis of size 0; received shape {tuple(shape)}")
-    for axis, size, window in zip(AXES[spec.ndim], shape[2:], spec.pool, strict=True):
+        raise ValueError(f"x must have no axis of size 0; received shape {shape}")
+    for axis, size, window in zip(axes, positions, spec.pool, strict=True):
         if size is not None and size < window:
             raise ValueError(
                 f"axis {axis} must be at least its pooling window {window}; "
-                f"received size {size} in shape {tuple(shape)}"
+                f"received size {size} in shape {shape}"
             )
-    frames = shape[2]
+    frames = positions[0]
     if spec.window is not None and frames is not None and frames % spec.window:
         raise ValueError(
-            f"window={spec.window} must divide T; received T={frames} in shape {tuple(shape)}"
+            f"window={spec.window} must divide T; received T={frames} in shape {shape}"
         )
+
+
+def check_spec(spec: Any) -> None:
+    """Raise TypeError unless spec is a NonLocalSpec."""
+    if not isinstance(spec, NonLocalSpec):
+        raise TypeError(f"spec must be a NonLocalSpec; received {type(spec).__name__}")
 
 
 def positive_int(name: str, value: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.spec import NonLocalSpec, check_float
+from nlcore.spec import NonLocalSpec, check_float, check_spec
 
 #: Batch normalization's state: it is loaded and saved, and has no gradient.
 RUNNING = ("bn.running_mean", "bn.running_var")
@@ -41,15 +41,16 @@ def weight_shapes(spec: NonLocalSpec) -> dict[str, tuple[int, ...]]:
 def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
     """Raise unless `weights` holds just the names that the spec needs, each of the right shape.
 
-    Values may be any arrays with `.shape`.
+    Values may be arrays or tensors of any library.
 
     Raises
     ------
     ValueError
         A missing, extra or misshapen weight, by name, with the shape expected and received.
     TypeError
-        `weights` is not a mapping.
+        `weights` is not a mapping, or an array in it is not floating point.
     """
+    check_spec(spec)
     if not isinstance(weights, Mapping):
         raise TypeError(f"weights must be a mapping of name to array; received {type(weights)}")
     expected = weight_shapes(spec)
@@ -61,6 +62,8 @@ def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
         received = tuple(np.shape(weights[name]))
         if received != shape:
             raise ValueError(f"weight {name!r} must have shape {shape}; received shape {received}")
+        dtype = str(getattr(weights[name], "dtype", "float64"))  # "torch.float32" in PyTorch
+        check_float(f"weight {name!r}", dtype.rsplit(".", 1)[-1].lstrip("<>="))
     extra = sorted(set(weights) - set(expected))
     if extra:
         raise ValueError(
@@ -75,7 +78,7 @@ def float64_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> dict[str,
     out = {}
     for name in weight_shapes(spec):
         array = np.asarray(weights[name])
-        check_float(f"weight {name!r}", array.dtype.name)
+        check_float(f"weight {name!r}", array.dtype.name)  # lists have shown theirs only now
         # keeps () as (); writable: numba would compile everything once more for a read-only array
         out[name] = np.require(array, np.float64, ["C", "A", "W"])
     return out
@@ -120,17 +123,26 @@ def starts_constant(spec: NonLocalSpec, name: str, identity: bool) -> float | No
 def init_weights(
     spec: NonLocalSpec, rng: np.random.Generator, init: str = "he", identity: bool = True
 ) -> dict[str, np.ndarray]:
-    """Initial weights of a block as float64 arrays, drawn from `rng`.
+    """Initial weights of a block, by name, as float64 arrays of `weight_shapes(spec)`.
 
     Parameters
     ----------
+    rng : numpy.random.Generator
+        Where the random ones are drawn from.
     init : {"he", "normal"}
         See `init_std`.
     identity : bool
         Start as the identity, z = x, see `starts_constant`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        rng is no Generator; unknown init.
     """
-    if init not in INITS:
-        raise ValueError(f"init must be one of {INITS}; received {init!r}")
+    check_spec(spec)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator; received {type(rng).__name__}")
+    init_std(spec, "out.weight", init)  # an unknown init is an error whatever starts constant
     weights = {}
     for name, shape in weight_shapes(spec).items():
         constant = starts_constant(spec, name, identity)

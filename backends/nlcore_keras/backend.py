@@ -118,7 +118,7 @@ def _start(name: str, engine: str | None) -> str:
         import jax
 
         jax.config.update("jax_enable_x64", True)
-        if jax.config.jax_compilation_cache_dir is None:
+        if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
             # hundreds of small problems, each compiled for its shapes: keep them for the next run
             caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
             jax.config.update("jax_compilation_cache_dir", str(Path(caches, "nlcore", "jax")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -28,7 +27,7 @@ class NonLocalBlock(keras.layers.Layer):
     Parameters
     ----------
     inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent, window,
-    bias, pair_bias, batch_norm, eps, dialect
+    bias, pair_bias, batch_norm, eps
         Fields of `nlcore.NonLocalSpec`.
     init : {"he", "normal"}
         What the weights are drawn from, see `nlcore.weights.init_std`; seeded by
@@ -65,6 +64,7 @@ class NonLocalBlock(keras.layers.Layer):
 
     def __init__(
         self,
+        *,
         inner_channels: int | None = None,
         ndim: int = 3,
         pairwise: str = "embedded_gaussian",
@@ -78,7 +78,6 @@ class NonLocalBlock(keras.layers.Layer):
         pair_bias: bool = False,
         batch_norm: bool = True,
         eps: float = 1e-5,
-        dialect: str | None = None,
         init: str = "he",
         identity: bool = True,
         momentum: float = 0.9,
@@ -100,13 +99,14 @@ class NonLocalBlock(keras.layers.Layer):
             "pair_bias": pair_bias,
             "batch_norm": batch_norm,
             "eps": eps,
-            "dialect": dialect,
         }
         any_channels = NonLocalSpec(2, **self._fields)  # C is not known yet: raises for the rest
         init_std(any_channels, "out.weight", init)
         if not isinstance(identity, bool):
             raise TypeError(f"identity must be a bool; received {identity!r}")
-        if not isinstance(momentum, (int, float)) or not 0 <= momentum <= 1:
+        if not isinstance(momentum, (int, float)) or isinstance(momentum, bool):
+            raise TypeError(f"momentum must be a float in [0, 1]; received {momentum!r}")
+        if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be a float in [0, 1]; received {momentum!r}")
         data_format = data_format or keras.config.image_data_format()
         if data_format not in DATA_FORMATS:
@@ -121,12 +121,13 @@ class NonLocalBlock(keras.layers.Layer):
     @classmethod
     def from_spec(cls, spec: NonLocalSpec, **kwargs: Any) -> NonLocalBlock:
         """The built layer of a spec; kwargs are the arguments that are no field of it."""
-        fields = asdict(spec)
+        fields = spec.arguments()
         channels = fields.pop("channels")
         layer = cls(**fields, **kwargs)
         unknown = (None,) * spec.ndim
         last = layer.data_format == "channels_last"
         layer.build((None, *unknown, channels) if last else (None, channels, *unknown))
+        layer.spec = spec  # equal, and it knows its dialect
         return layer
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -135,14 +136,14 @@ class NonLocalBlock(keras.layers.Layer):
         return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        channels = self._channels_first(input_shape)[1]
+        channels = self._channels(input_shape)
         if channels is None:
             raise ValueError(
                 f"the number of channels must be known ({self.data_format}); "
                 f"received shape {tuple(input_shape)}"
             )
         spec = NonLocalSpec(channels, **self._fields)
-        check_input(spec, self._channels_first(input_shape), "float32")
+        check_input(spec, input_shape, "float32", self.data_format == "channels_last")
         self.spec = spec
         for name, shape in weight_shapes(spec).items():
             self._named[name] = self.add_weight(
@@ -162,7 +163,8 @@ class NonLocalBlock(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         assert self.spec is not None
-        check_input(self.spec, self._channels_first(tuple(inputs.shape)), float_name("x", inputs))
+        last = self.data_format == "channels_last"
+        check_input(self.spec, tuple(inputs.shape), float_name("x", inputs), last)
         weights = {
             name: ops.cast(weight, self.compute_dtype)
             for name, weight in self._named.items()
@@ -200,21 +202,19 @@ class NonLocalBlock(keras.layers.Layer):
         return batch_norm(out, mean, variance, weight, bias, self.spec.eps)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        shape = self._channels_first(input_shape)
-        check_input(self.spec or NonLocalSpec(shape[1] or 1, **self._fields), shape, "float32")
+        spec = self.spec or NonLocalSpec(self._channels(input_shape) or 1, **self._fields)
+        check_input(spec, tuple(input_shape), "float32", self.data_format == "channels_last")
         return tuple(input_shape)
 
-    def _channels_first(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape as (B, C, *positions), its number of axes checked."""
+    def _channels(self, shape: tuple[int | None, ...]) -> int | None:
+        """C of an input's shape, its number of axes checked."""
         ndim = self._fields["ndim"]
         if len(shape) != ndim + 2:
             raise ValueError(
                 f"x must have {ndim + 2} axes with ndim={ndim}, {self.data_format}; "
                 f"received shape {tuple(shape)}"
             )
-        if self.data_format == "channels_first":
-            return tuple(shape)
-        return (shape[0], shape[-1], *shape[1:-1])
+        return shape[-1] if self.data_format == "channels_last" else shape[1]
 
     def export_weights(self) -> dict[str, np.ndarray]:
         """The weights by name, as `nlcore.weight_shapes` names and shapes them.

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nlcore import NonLocalSpec, check_input, check_weights
+from nlcore import NonLocalSpec, check_input
+from nlcore_torch.arrays import array, tensor
 from nlcore_torch.block import NonLocalBlock
 
 
@@ -40,7 +41,7 @@ class TorchBackend:
         """`nlcore.block` in x's dtype: x (B, C, *positions) -> z (B, C, *positions)."""
         module = self._module(spec, weights, x, training)
         with torch.no_grad():
-            return _array(module(self._tensor(x)))
+            return array(module(self._tensor(x)))
 
     def block_vjp(
         self,
@@ -52,38 +53,25 @@ class TorchBackend:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """`nlcore.block_vjp` in x's dtype: dx, and dweights by name without running statistics."""
         module = self._module(spec, weights, x, training)
-        tensor = self._tensor(x).requires_grad_()
+        inputs = self._tensor(x).requires_grad_()
         parameters = dict(module.named_parameters())
         dx, *grads = torch.autograd.grad(
-            module(tensor), [tensor, *parameters.values()], self._tensor(dz)
+            module(inputs), [inputs, *parameters.values()], self._tensor(dz)
         )
-        dweights = dict(zip(parameters, map(_array, grads), strict=True))
-        return _array(dx), dweights
+        dweights = dict(zip(parameters, map(array, grads), strict=True))
+        return array(dx), dweights
 
     def _module(
         self, spec: NonLocalSpec, weights: Mapping[str, Any], x: np.ndarray, training: bool
     ) -> NonLocalBlock:
         check_input(spec, x.shape, x.dtype.name)
-        check_weights(spec, weights)
         dtype = getattr(torch, x.dtype.name)
         module = NonLocalBlock.from_spec(spec, device=self.device, dtype=dtype)
-        module.load_state_dict({name: self._tensor(array) for name, array in weights.items()})
+        module.import_weights(weights)
         return module.train(training)
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        array = np.array(array, order="C")  # torch would warn of one that is read-only
-        if array.dtype.name == "bfloat16":  # which torch knows, but not NumPy's form of it
-            return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(self.device)
-        return torch.from_numpy(array).to(self.device)
-
-
-def _array(tensor: Tensor) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    if tensor.dtype == torch.bfloat16:
-        import ml_dtypes  # only where bfloat16 is asked for
-
-        return tensor.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.numpy()
+    def _tensor(self, value: np.ndarray) -> Tensor:
+        return tensor(value).to(self.device)
 
 
 backend = TorchBackend()

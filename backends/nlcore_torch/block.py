@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nlcore import NonLocalSpec, weight_shapes
+from nlcore import NonLocalSpec, check_weights, weight_shapes
 from nlcore.weights import init_std, starts_constant
+from nlcore_torch.arrays import array, tensor
 from nlcore_torch.ops import batch_norm, check_dtypes, check_tensor
 from nlcore_torch.response import response
 
@@ -68,6 +70,12 @@ class NonLocalBlock(nn.Module):
         **spec_fields: Any,
     ) -> None:
         super().__init__()
+        if not isinstance(identity, bool):
+            raise TypeError(f"identity must be a bool; received {identity!r}")
+        if not isinstance(momentum, (int, float)) or isinstance(momentum, bool):
+            raise TypeError(f"momentum must be a float in [0, 1]; received {momentum!r}")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum must be a float in [0, 1]; received {momentum!r}")
         self.spec = NonLocalSpec(channels, inner_channels, ndim, **spec_fields)  # type: ignore[arg-type]
         self.init, self.identity = init, identity
         shapes = weight_shapes(self.spec)
@@ -84,7 +92,9 @@ class NonLocalBlock(nn.Module):
     @classmethod
     def from_spec(cls, spec: NonLocalSpec, **options: Any) -> NonLocalBlock:
         """The block of this spec; options are init, identity, momentum, device and dtype."""
-        return cls(**{f.name: getattr(spec, f.name) for f in fields(spec)}, **options)
+        block = cls(**spec.arguments(), **options)
+        block.spec = spec  # equal, and it knows its dialect
+        return block
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -98,6 +108,21 @@ class NonLocalBlock(nn.Module):
                 nn.init.constant_(weight, constant)
         if self.spec.batch_norm:
             self.bn.reset_parameters()
+
+    def export_weights(self) -> dict[str, np.ndarray]:
+        """The weights by name as NumPy arrays, as `nlcore.weight_shapes` has them."""
+        return {name: array(tensor) for name, tensor in self.state_dict().items()}
+
+    def import_weights(self, weights: Mapping[str, Any]) -> None:
+        """Replace every weight by the array or tensor of its name, in the module's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            See `nlcore.check_weights`; `load_state_dict` raises torch's own errors.
+        """
+        check_weights(self.spec, weights)
+        self.load_state_dict({name: tensor(value) for name, value in weights.items()})
 
     def forward(self, x: Tensor) -> Tensor:
         """z (B, C, *positions) from x (B, C, *positions)."""

@@ -12,18 +12,18 @@ from nlcore_torch.response import response
 
 
 def non_local_block(
-    x: Tensor, weights: Mapping[str, Tensor], spec: NonLocalSpec, training: bool = False
+    spec: NonLocalSpec, weights: Mapping[str, Tensor], x: Tensor, training: bool = False
 ) -> Tensor:
     """z = BN(W_z y + b) + x with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j).
 
     Parameters
     ----------
-    x : (B, C, *positions)
-        float16, bfloat16, float32 or float64, of any strides.
+    spec : NonLocalSpec
     weights : mapping of name to tensor
         Just the names and shapes of `nlcore.weight_shapes(spec)`, of the dtype of x (those of
         batch normalization may be float32 beside a half-precision x).
-    spec : NonLocalSpec
+    x : (B, C, *positions)
+        float16, bfloat16, float32 or float64, of any strides.
     training : bool
         Normalize with the batch's mean and biased variance over B and all positions, rather
         than with the running statistics. The running statistics are never changed here; that

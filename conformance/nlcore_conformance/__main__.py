@@ -1,5 +1,20 @@
-"""python -m nlcore_conformance: the same as the command nlcore-conformance."""
+"""python -m nlcore_conformance, and the command nlcore-conformance."""
 
-from nlcore_conformance.cli import app
+import sys
 
-app(prog_name="nlcore-conformance")
+
+def main() -> None:
+    """Run the command line; without its packages say, in one line, what to install."""
+    try:
+        from nlcore_conformance.cli import app
+    except ImportError as error:
+        print(
+            f"nlcore-conformance needs {error.name}: pip install 'nlcore[conformance]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    app(prog_name="nlcore-conformance")
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ operation itself. A sum of n terms has the probabilistic factor of Higham and Ma
 approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5),
 doi 10.1137/18M1226312, where it is the smaller: for independent roundings of mean zero each
 chain of n of them is within exp(LAMBDA sqrt(n) u + n u^2 / (1 - u)) - 1 with probability
-1 - 2 exp(-LAMBDA^2 / 2), that is 1 - 3.1e-8.
+1 - 2 exp(-LAMBDA^2 (1 - u)^2 / 2), that is 1 - 3.05e-8; a sum of n terms has n such chains.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 #: Confidence of the probabilistic factor, see above.
 LAMBDA = 6.0
-#: Rounding errors, in units, of a library's exp relative to its result.
+#: Rounding errors, in units of the sums' dtype, of a library's exp relative to its result.
 EXP_UNITS = 4.0
 
 
@@ -59,17 +59,20 @@ class Bounded:
 class Arithmetic:
     """The arithmetic that an implementation is granted.
 
-    unit, tiny, huge : unit roundoff, smallest normal and largest finite number of the dtype in
-        which stages are stored. Results under `tiny` may be flushed to zero.
-    sum_unit : unit roundoff of running sums.
+    unit, tiny, huge : unit roundoff, error of underflow and largest finite number of the dtype in
+        which stages are stored. float16 underflows gradually; the others may flush to zero.
+    sum_unit, sum_tiny : the same of running sums, and of what is between a logit and its exp.
     compensated : sums are rounded once, as in the reference itself.
+    independent : roundings may be taken for independent. Those of a sum of equal terms are not.
     """
 
     unit: float
     tiny: float
     huge: float
     sum_unit: float
+    sum_tiny: float
     compensated: bool = False
+    independent: bool = True
 
     def gamma(self, terms: int) -> float:
         """Relative error of a sum of products, against the sum of their absolute values."""
@@ -77,6 +80,8 @@ class Arithmetic:
             return self.sum_unit
         u, n = self.sum_unit, terms + 2
         worst = n * u / (1 - n * u) if n * u < 1 else np.inf
+        if not self.independent:
+            return worst
         return min(worst, float(np.expm1(LAMBDA * np.sqrt(n) * u + n * u * u / (1 - u))))
 
     def stored(self, x: Bounded, roundings: float = 1.0) -> Bounded:
@@ -91,11 +96,15 @@ class Arithmetic:
 
     def total(self, *terms: Bounded) -> Bounded:
         """The sum of a few arrays, added in any order: each addition rounds a partial sum."""
-        value, error, magnitude = terms[0].value, terms[0].error, terms[0].magnitude
+        first = terms[0]
+        value, error, magnitude = first.value, first.error, first.magnitude
+        size = np.abs(value) + error
         for t in terms[1:]:
             value, error, magnitude = value + t.value, error + t.error, magnitude + t.magnitude
-        error = error + (len(terms) - 2) * self.unit * magnitude  # the last rounding is stored's
-        return self.stored(Bounded(value, error, magnitude))
+            size = size + np.abs(t.value) + t.error
+        # the last rounding is stored's
+        rounding = (len(terms) - 2) * (self.unit * size + self.sum_unit * magnitude)
+        return self.stored(Bounded(value, error + rounding, magnitude))
 
     def subtract(self, x: Bounded, y: Bounded) -> Bounded:
         return self.add(x, Bounded(-y.value, y.error, y.magnitude))
@@ -127,8 +136,8 @@ class Arithmetic:
         terms = x.value.shape[-1]
         size, size_y = np.abs(x.value) + x.error, np.abs(y.value)
         magnitude = x.magnitude @ y.magnitude
-        rounding = self.gamma(terms) * magnitude + np.where(magnitude > 0, terms * self.tiny, 0.0)
-        error = rounding
+        underflow = np.where(magnitude > 0, terms * self.sum_tiny, 0.0)
+        error = self.gamma(terms) * magnitude + underflow
         if y.error.any():  # weights and inputs carry none
             error = error + size @ y.error
         if x.error.any():
@@ -146,15 +155,17 @@ class Arithmetic:
     def exp(self, logit: Bounded, shift: np.ndarray | float) -> Bounded:
         """exp(logit - shift), `shift` being any number of the row's that later cancels.
 
-        The logit may be multiplied by log2(e), a rounded constant, and the shift subtracted
-        before or after: three roundings of the logit and one of the difference.
+        The logit may be multiplied by log2(e), a rounded constant, before the shift is subtracted
+        or after: three roundings of the larger. The difference, the result, and the result over
+        C may be stored.
         """
         exponent = logit.value - shift
-        error = logit.error + self.unit * (3 * np.abs(logit.value) + np.abs(exponent))
+        larger = np.maximum(np.abs(logit.value), np.abs(exponent))
+        error = logit.error + self.unit * np.abs(exponent) + 3 * self.sum_unit * larger
         value = np.exp(exponent)
-        bound = value * np.expm1(error) + EXP_UNITS * self.unit * value
-        # stored() adds the rounding, what is flushed to zero, and overflow
-        return self.stored(Bounded(value, bound, value)).settled()
+        bound = value * np.expm1(error) + EXP_UNITS * self.sum_unit * value
+        # stored() adds the rounding, underflow and overflow
+        return self.stored(Bounded(value, bound, value), 2).settled()
 
     def relu(self, x: Bounded) -> Bounded:
         """max(x, 0); certainly negative terms contribute nothing, not even rounding."""
@@ -168,23 +179,27 @@ class Arithmetic:
         value = np.where(x.value > 0, 1.0, 0.0)
         return Bounded(value, np.where(doubtful, 1.0, 0.0), np.where(doubtful, 1.0, value))
 
-    def rsqrt(self, x: Bounded) -> Bounded:
-        """1 / sqrt(x) for x > 0, in three roundings (sqrt, division, and one to spare)."""
-        least = np.maximum(x.value - x.error, 0.0)
+    def rsqrt(self, x: Bounded, floor: float = 0.0) -> Bounded:
+        """1 / sqrt(x) for x > 0, computed from no less than `floor`.
+
+        Three roundings: sqrt, division, and one to spare.
+        """
+        least = np.maximum(x.value - x.error, floor)
         value = 1 / np.sqrt(x.value)
         return self.stored(Bounded(value, 1 / np.sqrt(least) - value, value), 3).settled()
 
 
-_FLOATS = {  # significand bits with the hidden one, smallest normal exponent, largest finite
-    "float64": (53, -1022, float(np.finfo(np.float64).max)),
-    "float32": (24, -126, float(np.finfo(np.float32).max)),
-    "float16": (11, -14, 65504.0),
-    "bfloat16": (8, -126, 3.3895313892515355e38),
+#: Unit roundoff, error of underflow, largest finite number. float16's smallest number is 2^-24.
+_FLOATS = {
+    "float64": (2.0**-53, 2.0**-1022, float(np.finfo(np.float64).max)),
+    "float32": (2.0**-24, 2.0**-126, float(np.finfo(np.float32).max)),
+    "float16": (2.0**-11, 2.0**-25, 65504.0),
+    "bfloat16": (2.0**-8, 2.0**-126, 3.3895313892515355e38),
 }
 
 
-def arithmetic(dtype: str, compensated: bool = False) -> Arithmetic:
+def arithmetic(dtype: str, compensated: bool = False, independent: bool = True) -> Arithmetic:
     """The arithmetic of a dtype: half precision is granted sums in float32, and needs them."""
-    bits, exponent, huge = _FLOATS[dtype]
-    sum_bits = max(bits, 24)
-    return Arithmetic(2.0**-bits, 2.0**exponent, huge, 2.0**-sum_bits, compensated)
+    unit, tiny, huge = _FLOATS[dtype]
+    sum_unit, sum_tiny, _ = _FLOATS["float64" if dtype == "float64" else "float32"]
+    return Arithmetic(unit, tiny, huge, sum_unit, sum_tiny, compensated, independent)

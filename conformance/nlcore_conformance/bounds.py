@@ -26,6 +26,7 @@ def block_bounds(
     dz: np.ndarray | None = None,
     training: bool = False,
     dtype: str = "float32",
+    independent: bool = True,
 ) -> dict[str, np.ndarray]:
     """Bounds on the absolute error of "z", and with dz of "dx" and each weight's gradient.
 
@@ -35,6 +36,8 @@ def block_bounds(
         As for `nlcore.block_vjp`; x is (B, C, *positions). Without dz there is no gradient.
     dtype : str
         The dtype that the implementation computes in.
+    independent : bool
+        Whether roundings may be taken for independent: not where many terms are equal.
 
     Returns
     -------
@@ -45,7 +48,8 @@ def block_bounds(
     weights = {name: np.asarray(v).astype(np.float64) for name, v in weights.items()}
     x = np.asarray(x).astype(np.float64)
     dz = None if dz is None else np.asarray(dz).astype(np.float64)
-    bounds = {n: b.error for n, b in _block(arithmetic(dtype), spec, weights, x, dz, training)}
+    granted = arithmetic(dtype, independent=independent)
+    bounds = {n: b.error for n, b in _block(granted, spec, weights, x, dz, training)}
     if dtype == "float64":  # the reference's own rounding counts beside float64's, and only there
         own = _block(arithmetic(dtype, compensated=True), spec, weights, x, dz, training)
         bounds = {name: bounds[name] + b.error for name, b in own}
@@ -126,7 +130,7 @@ def _forward(
         stages.slope = a.multiply(rstd, w["bn.weight"])
         scaled = a.multiply(stages.xhat, w["bn.weight"])
         # folded into out * slope + (bias - mean * slope), the terms are those of the magnitude
-        error = scaled.error + 3 * a.unit * scaled.magnitude
+        error = scaled.error + a.unit * (3 * scaled.magnitude + w["bn.bias"].magnitude)
         stages.z = a.total(Bounded(scaled.value, error, scaled.magnitude), w["bn.bias"], x)
     return stages
 
@@ -142,7 +146,9 @@ def _normalized(
         mean = a.scale(a.sum(out, axes), 1 / count).settled()  # (1, ..., C)
         centred = a.subtract(out, mean).settled()
         variance = a.scale(a.sum(a.multiply(centred, centred), axes), 1 / count)
-    rstd = a.rsqrt(a.add(variance, Bounded.exact(np.float64(spec.eps))))
+    # a mean of squares is not negative, whatever its error
+    floor = spec.eps * (1 - 4 * a.unit) if training else 0.0
+    rstd = a.rsqrt(a.add(variance, Bounded.exact(np.float64(spec.eps))), floor)
     xhat = a.multiply(a.subtract(out, mean), rstd)  # its magnitude keeps |out| + |mean|
     return xhat, rstd
 
@@ -160,12 +166,15 @@ def _operation(
         weight = w["f.weight"].reshape(-1, 1)  # (2D, 1)
         left = a.matmul(theta, weight.apply(lambda v: v[:half])).settled()  # (B', N, 1)
         right = a.matmul(phi, weight.apply(lambda v: v[half:])).settled()  # (B', M, 1)
-        if spec.pair_bias:
-            left = a.add(left, w["f.bias"])
-        t = a.add(left, right.T)  # (B', N, M)
+        bias = [w["f.bias"]] if spec.pair_bias else []
+        t = a.total(left, right.T, *bias)  # (B', N, M)
         f = a.relu(t)
     else:
-        t = a.matmul(theta.settled(), phi.settled().T)  # (B', N, M)
+        theta, phi = theta.settled(), phi.settled()
+        t = a.matmul(theta, phi.T)  # (B', N, M)
+        if spec.scale != 1:  # theta and phi may each be scaled, and stored, before the product
+            scaled = 2 * a.unit * (theta.magnitude @ phi.T.magnitude)
+            t = Bounded(t.value, t.error + scaled, t.magnitude)
         f = a.scale(t, spec.scale)
         if spec.pairwise != "dot_product":
             shift = f.value.max(-1, keepdims=True) if spec.normalization == "sum" else 0.0
@@ -199,8 +208,9 @@ def _weighted_mean(a: Arithmetic, f: Bounded, c: Bounded, weight: Bounded, g: Bo
     )  # (B', N, V)
     terms = f.value.shape[-1]
     sums = f.magnitude @ g.magnitude + np.abs(y) * f.magnitude.sum(-1, keepdims=True)
-    # each f_j / C may also be rounded where it is stored before the product with g
-    rounded = 2 * a.unit * (np.abs(f.value) @ np.abs(g.value))
+    # each f_j, or f_j / C, may be stored for the product with g alone
+    size = np.abs(f.value)
+    rounded = 2 * (a.unit * size + np.where(size > 0, a.tiny, 0.0)) @ np.abs(g.value)
     spread = (np.abs(f.value) + f.error) @ g.error
     error = (moved + spread + a.gamma(terms) * sums + rounded) / least
     error = np.where(certain, 0.0, np.where(np.isnan(error), np.inf, error))
@@ -309,7 +319,9 @@ def _linear_grads(
 ) -> None:
     """A weight's gradient may be stored for each item of the batch before these are summed."""
     x, dy = (b.reshape(batch, -1, b.value.shape[-1]) for b in (x, dy))  # (B, R, C), (B, R, D)
-    weight = a.sum(a.matmul(dy.T, x), 0)  # (1, D, C)
+    each = a.matmul(dy.T, x)  # (B, D, C)
+    chain = a.gamma(x.value.shape[0] * x.value.shape[1]) * each.magnitude  # or all in one sum
+    weight = a.sum(Bounded(each.value, each.error + chain, each.magnitude), 0)  # (1, D, C)
     grads[f"{name}.weight"] = weight.reshape(*weight.value.shape[1:])
     if f"{name}.bias" in w:
         grads[f"{name}.bias"] = a.sum(dy, (0, 1)).reshape(-1)

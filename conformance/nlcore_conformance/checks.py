@@ -6,8 +6,9 @@ ratio = error / bound, which must not exceed 1. docs/spec.md has the clauses.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,10 @@ from nlcore.spec import PAIRWISE
 from nlcore_conformance.bounds import block_bounds
 from nlcore_conformance.protocol import Backend
 from nlcore_conformance.strategies import DATA, Case, arrays
+
+
+class Broken(Exception):
+    """The backend did not answer, or not in the form that the protocol asks for."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,13 @@ def forward(backend: Backend, case: Case) -> list[Judgement]:
 def gradient(backend: Backend, case: Case) -> list[Judgement]:
     """dx and every weight's gradient against the reference's."""
     weights, x, dz = arrays(case)
-    dx, dweights = backend.block_vjp(case.spec, weights, x, dz, case.training)  # type: ignore[attr-defined]
+    vjp = backend.block_vjp  # type: ignore[attr-defined]
+    dx, dweights = _asked(vjp, case.spec, weights, x, dz, case.training)
     received = {"dx": dx, **dweights}
     dx, dweights = nlcore.block_vjp(case.spec, weights, x, dz, case.training)
     expected = {"dx": dx, **dweights}
     if set(received) != set(expected):
-        raise AssertionError(
-            f"gradients must be named {sorted(expected)}; received {sorted(received)}"
-        )
+        raise Broken(f"gradients must be named {sorted(expected)}; received {sorted(received)}")
     bounds = _bounds(case, gradient=True)
     return [
         judged(name, received[name], expected[name], bounds[name], case.dtype) for name in expected
@@ -81,33 +85,48 @@ def identity(backend: Backend, case: Case) -> list[Judgement]:
     overflow = np.isinf(_bounds(case, gradient=False)["z"])
     names = ("bn.weight", "bn.bias") if case.spec.batch_norm else ("out.weight", "out.bias")
     weights |= {name: np.zeros_like(weights[name]) for name in names if name in weights}
-    z = backend.block(case.spec, weights, x, case.training)
+    z = _asked(backend.block, case.spec, weights, x, case.training)
     return [judged("z", z, _float64(x), np.where(overflow, np.inf, 0.0), case.dtype)]
 
 
-def nan(backend: Backend, case: Case) -> list[Judgement]:
-    """A NaN in x reaches every output that sees it and no other; the others are as ever."""
+def not_finite(backend: Backend, case: Case) -> list[Judgement]:
+    """A NaN in x reaches every output that sees it and no other; an infinity, no other.
+
+    Under NL-11.3 an infinity may give NaN or infinity where it is seen.
+    """
     weights, x, _ = arrays(case)
+    rng = np.random.default_rng(case.seed)
+    where = tuple(rng.integers(n) for n in x.shape)
+    value = rng.choice([np.nan, np.inf, -np.inf])
     x = np.array(x)
-    where = tuple(np.random.default_rng(case.seed).integers(n) for n in x.shape)
     x[where] = np.nan
-    z = backend.block(case.spec, weights, x, case.training)
     expected = nlcore.block(case.spec, weights, x, case.training)
-    bound = block_bounds(case.spec, weights, x, None, case.training, case.dtype)["z"]
-    lost = np.isnan(expected) & ~np.isnan(_float64(z)) if z.shape == x.shape else np.True_
-    if np.any(lost):
-        index = tuple(int(k) for k in np.argwhere(lost)[0])
-        return [Judgement("z", np.inf, index, np.nan, float(_float64(z)[index]), 0.0, x.size, 0)]
-    kept = np.where(np.isnan(expected), np.inf, bound)
-    return [judged("z", z, np.nan_to_num(expected), kept, case.dtype)]
+    sees = np.isnan(expected)
+    bound = np.where(sees, np.inf, _bounds(case, gradient=False, x=x)["z"])
+    x[where] = value
+    z = _asked(backend.block, case.spec, weights, x, case.training)
+    judgement = judged("z", z, np.where(sees, 0.0, expected), bound, case.dtype)
+    if np.isnan(value) and not judgement.note:
+        lost = np.argwhere(sees & ~np.isnan(_float64(z)))
+        if len(lost):
+            index = tuple(int(k) for k in lost[0])
+            received = float(_float64(z)[index])
+            return [
+                replace(judgement, ratio=np.inf, index=index, expected=np.nan, received=received)
+            ]
+    return [judgement]
 
 
 def repeatable(backend: Backend, case: Case) -> list[Judgement]:
     """The same call twice gives the same bits: weights are held, nothing is drawn."""
     weights, x, _ = arrays(case)
-    once = _float64(backend.block(case.spec, weights, x, case.training))
-    again = backend.block(case.spec, weights, x, case.training)
-    return [judged("z", again, once, np.zeros(once.shape), case.dtype)]
+    once, again = (_asked(backend.block, case.spec, weights, x, case.training) for _ in range(2))
+    first = judged("z", once, np.zeros(x.shape), np.full(x.shape, np.inf), case.dtype)
+    return (
+        [first]
+        if first.note
+        else [judged("z", again, _float64(once), np.zeros(x.shape), case.dtype)]
+    )
 
 
 def checks() -> Iterator[Check]:
@@ -122,7 +141,7 @@ def checks() -> Iterator[Check]:
         yield Check(f"gradient / {name}", "NL-9", (name,), gradient, **vjp)
     yield Check("gradient / batch statistics", "NL-9.2", every, gradient, **vjp, **batch)
     yield Check("identity at insertion", "NL-10.4", every, identity, few)
-    yield Check("NaN is data", "NL-11.2", every, nan, few, data=("normal",))
+    yield Check("NaN and infinity", "NL-11.2", every, not_finite, few, data=("normal",))
     yield Check("repeatable", "NL-10.3", every, repeatable, few)
 
 
@@ -163,19 +182,33 @@ def judged(
 def _unchanged(block: Callable[..., Any], case: Case, weights: dict, x: np.ndarray) -> Any:
     """block's answer, having seen that it left its arguments alone."""
     before = {"x": x.copy(), **{name: w.copy() for name, w in weights.items()}}
-    z = block(case.spec, weights, x, case.training)
+    z = _asked(block, case.spec, weights, x, case.training)
     for name, old in before.items():
         new = x if name == "x" else weights[name]
         if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
-            raise AssertionError(f"block must not change its arguments; it changed {name}")
+            raise Broken(f"block must not change its arguments; it changed {name}")
     return z
+
+
+def _asked(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the backend answers; its exceptions, but NotImplementedError, as Broken."""
+    try:
+        return function(*arguments)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
+        raise Broken(f"raised {type(error).__name__}: {error} {where}") from error
 
 
 def _float64(value: Any) -> np.ndarray:
     return np.asarray(value).astype(np.float64)
 
 
-def _bounds(case: Case, gradient: bool) -> dict[str, np.ndarray]:
-    weights, x, dz = arrays(case)
+def _bounds(case: Case, gradient: bool, x: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    weights, own, dz = arrays(case)
     upstream = dz if gradient else None
-    return block_bounds(case.spec, weights, x, upstream, case.training, case.dtype)
+    x = own if x is None else x
+    independent = case.data != "constant"
+    return block_bounds(case.spec, weights, x, upstream, case.training, case.dtype, independent)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -52,7 +52,12 @@ def run(
     ] = None,
 ) -> None:
     """Judge implementations against the reference."""
-    requested = names(backend)
+    try:
+        requested = names(backend)
+    except CannotRun as error:
+        _cannot_run(str(error))
+    if json_ is not None and not json_.parent.is_dir():
+        _cannot_run(f"--json needs a folder that exists; received {json_}")
     reports: list[dict[str, Any]] = []
     if len(requested) > 1:  # one process each: Keras can run one engine in a process
         reports, code = _run_each(requested, profile, device, seed)
@@ -79,23 +84,28 @@ def replay(
     try:
         text = case if case.lstrip().startswith("{") else Path(case).read_text()
         fields = json.loads(text)
-        problem = Case.from_json(fields["case"])
+        problem, check = Case.from_json(fields["case"]), fields["check"]
+        name = backend or fields["backend"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         _cannot_run(f"CASE must be the JSON of a failure, or a file with it: {error!r}")
-    judgements, raised = judge_again(
-        fields["check"], _load(backend or fields["backend"], device), problem
-    )
+    loaded = _load(name, device)
+    try:
+        judgements, broken = judge_again(check, loaded, problem)
+    except ValueError as error:
+        _cannot_run(str(error))
+    except NotImplementedError as error:
+        _cannot_run(f"{name} does not support the case: {error}")
     console = Console()
-    console.print(f"{fields['check']}: {problem.spec}")
-    if raised:
-        console.print(f"raised {raised}")
+    console.print(f"{check}: {problem.spec}")
+    if broken:
+        console.print(broken)
     for j in judgements:
         detail = j.note or (
             f"worst at {list(j.index)}: expected {j.expected!r}, received {j.received!r}, "
             f"bound {j.bound:.3g}"
         )
         console.print(f"{j.output:<12} ratio {j.ratio:.3g}  {detail}", soft_wrap=True)
-    raise typer.Exit(1 if raised or any(j.ratio > 1 for j in judgements) else 0)
+    raise typer.Exit(1 if broken or any(j.ratio > 1 for j in judgements) else 0)
 
 
 @app.command("list")
@@ -105,7 +115,7 @@ def list_() -> None:
         print(f"{name:20} {point.value}")
 
 
-def _cannot_run(message: str) -> Any:
+def _cannot_run(message: str) -> NoReturn:
     print(f"nlcore-conformance: {message}", file=sys.stderr)
     raise typer.Exit(2)
 
@@ -114,10 +124,10 @@ def _load(name: str, device: str | None) -> Any:
     try:
         backend = load(name)
     except CannotRun as error:
-        return _cannot_run(str(error))
+        _cannot_run(str(error))
     if device is not None:
         if not hasattr(backend, "device"):
-            return _cannot_run(f"{name} has no attribute `device` to set to {device!r}")
+            _cannot_run(f"{name} has no attribute `device` to set to {device!r}")
         backend.device = device
     return backend
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,11 +12,10 @@ from nlcore import NonLocalSpec
 Weights = Mapping[str, np.ndarray]
 
 
-@runtime_checkable
 class Backend(Protocol):
     """An implementation of the block; `block` is the one thing required.
 
-    name : str
+    name : str, default how it was asked for
     block(spec, weights, x, training=False) -> z
         As `nlcore.block`, computed in x's dtype (bfloat16 through ml_dtypes). Raising
         NotImplementedError says that the spec is not supported.
@@ -55,6 +54,8 @@ def as_backend(found: Any, name: str) -> Backend:
         None of these.
     """
     if hasattr(found, "block") and not isinstance(found, type):
+        if not hasattr(found, "name"):
+            found.name = name
         return found
     if isinstance(found, type):
         return as_backend(found(), name)

@@ -19,18 +19,19 @@ def ratio(value: float) -> str:
 
 
 def table(report: Report) -> Table:
-    """Check, examples tried, worst ratio, verdict."""
+    """Check, examples tried, elements without a finite bound, worst ratio, verdict."""
     out = Table(title=f"{report.backend}: profile {report.profile}, seed {report.seed}")
     out.add_column("check")
     out.add_column("clause")
     out.add_column("examples", justify="right")
+    out.add_column("not judged", justify="right")
     out.add_column("worst ratio", justify="right")
     out.add_column("verdict")
     for r in report.results:
         worst = "" if not r.examples and r.failure is None else ratio(_worst(r))
-        out.add_row(
-            r.name, r.clause, str(r.examples), worst, Text(r.verdict, style=_STYLE[r.verdict])
-        )
+        left_out = f"{r.unpredictable / r.elements:.1%}" if r.elements else ""
+        verdict = Text(r.verdict, style=_STYLE[r.verdict])
+        out.add_row(r.name, r.clause, str(r.examples), left_out, worst, verdict)
     return out
 
 
@@ -51,7 +52,7 @@ def failure(report: Report, result: CheckResult) -> Group:
         f"data {case.data}, layout {case.layout}, seed {case.seed}, training={case.training}",
     ]
     if judgement is None:
-        lines.append(f"raised    {result.failure.error}")
+        lines.append(f"backend   {result.failure.error}")
     elif judgement.note:
         lines.append(f"{judgement.output:<9} {judgement.note}")
     else:
@@ -108,12 +109,10 @@ def show(report: Report, console: Console) -> None:
             console.print(failure(report, result), soft_wrap=True)
         elif result.not_run:
             console.print(Text(f"not run: {result.name}: {result.not_run}", style="yellow"))
-    unpredictable = sum(r.unpredictable for r in report.results)
-    if unpredictable:
-        elements = sum(r.elements for r in report.results)
+    if any(r.unpredictable for r in report.results):
         console.print(
-            f"{unpredictable:,} of {elements:,} elements have no finite bound (overflow of the "
-            "dtype, or a normalizer that rounding may make zero) and did not count"
+            "not judged: elements without a finite bound, where a stage may overflow the dtype, or "
+            "rounding may make a normalizer or a batch's variance zero"
         )
     console.print(coverage(report))
     console.print(verdict(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
@@ -21,11 +22,24 @@ def installed() -> dict[str, EntryPoint]:
 
 
 def names(requested: list[str]) -> list[str]:
-    """`requested` with `all` replaced by every installed backend."""
+    """`requested` with `all` replaced by every installed backend.
+
+    Raises
+    ------
+    CannotRun
+        A name that is neither a backend's nor an import path.
+    """
     expanded: list[str] = []
     for name in requested:
         # "keras" is one of the three engines, which all stand in the list by their own names
         expanded += [n for n in sorted(installed()) if n != "keras"] if name == "all" else [name]
+    known = sorted(installed())
+    for name in expanded:
+        if ":" not in name and name not in known:
+            raise CannotRun(
+                f"unknown backend {name!r}: expected one of {', '.join(known)}, "
+                "or an import path module:attribute"
+            )
     return list(dict.fromkeys(expanded))
 
 
@@ -39,24 +53,19 @@ def load(name: str) -> Backend:
     """
     if ":" in name:
         module_name, _, attribute = name.partition(":")
-        sys.path.insert(0, "")  # an adapter in the folder that one stands in, as with pytest -m
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # an adapter in the folder that one stands in
         try:
             found = importlib.import_module(module_name)
             for part in attribute.split("."):
                 found = getattr(found, part)
-        except (ImportError, AttributeError) as error:
-            raise CannotRun(f"{name} cannot be imported: {error}") from error
-        finally:
-            sys.path.remove("")
+        except Exception as error:  # whatever someone's module may raise
+            reason = f"{type(error).__name__}: {error}"
+            raise CannotRun(f"{name} cannot be imported: {reason}") from error
     else:
-        known = installed()
-        if name not in known:
-            raise CannotRun(
-                f"unknown backend {name!r}: expected one of {', '.join(sorted(known))}, "
-                "or an import path module:attribute"
-            )
+        names([name])
         try:
-            found = known[name].load()
+            found = installed()[name].load()
         except ImportError as error:
             raise CannotRun(f"{name} needs a package that is missing: {_hint(error)}") from error
     try:
@@ -68,6 +77,10 @@ def load(name: str) -> Backend:
 
 
 def _hint(error: ImportError) -> str:
-    extras = {"torch": "nlcore[torch]", "keras": "nlcore[keras]"}
+    extras = {
+        "torch": "nlcore[torch]",
+        "keras": "nlcore[keras]",
+        "tensorflow": "tensorflow-cpu",
+    }
     wanted = error.name or str(error)
     return f"pip install '{extras.get(wanted, wanted)}'"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 
-from nlcore_conformance.checks import Check, Judgement, checks
+from nlcore_conformance.checks import Broken, Check, Judgement, checks
 from nlcore_conformance.coverage import Counts, allowed_templates, not_covered, values
 from nlcore_conformance.protocol import Backend, dtypes, supports
 from nlcore_conformance.strategies import (
@@ -192,19 +191,12 @@ def attempt(check: Check, backend: Backend, case: Case) -> list[Judgement]:
     Raises
     ------
     _Failed
-        A ratio above 1, or any exception of the backend's but NotImplementedError.
+        A ratio above 1, or no answer, or one of another form.
     """
     try:
         judgements = check.judge(backend, case)
-    except NotImplementedError:
-        raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f" ({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
-        message = f"{type(error).__name__}: {error}"
-        if not isinstance(error, AssertionError):
-            message += where
-        raise _Failed(Failure(case, None, message)) from error
+    except Broken as error:
+        raise _Failed(Failure(case, None, str(error))) from error
     worst = max(judgements, key=lambda j: j.ratio)
     if worst.ratio > 1:
         raise _Failed(Failure(case, worst))
@@ -243,7 +235,8 @@ def _tally(
     ratio = max(j.ratio for j in judgements)
     if ratio >= result.worst:
         result.worst, result.worst_case = ratio, case
-    if covered is not None:
+    judged = any(j.elements > j.unpredictable for j in judgements)
+    if covered is not None and judged:
         for name, value in values(case).items():
             counts = covered.setdefault(name, {})
             counts[value] = counts.get(value, 0) + 1

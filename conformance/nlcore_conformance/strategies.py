@@ -46,7 +46,7 @@ class Case:
     training: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "spec": asdict(self.spec)}
+        return {**asdict(self), "spec": self.spec.arguments()}
 
     @staticmethod
     def from_json(fields: dict[str, Any]) -> Case:
@@ -183,7 +183,7 @@ def arrays(case: Case) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """The case's weights, x (B, C, *positions) and dz, in the case's dtype."""
     rng = np.random.default_rng(case.seed)
     dtype = _dtype(case.dtype)
-    made, x = _tamed(case, _weights(case, rng), _numbers(case, rng))
+    made, x = _tamed(case, *_kept_from_zero(case, _weights(case, rng), _numbers(case, rng), rng))
     weights, x = {n: v.astype(dtype) for n, v in made.items()}, x.astype(dtype)
     dz = rng.normal(size=x.shape).astype(dtype)
     return weights, _laid_out(x, case.layout), dz
@@ -212,29 +212,57 @@ def _weights(case: Case, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return out
 
 
+def _kept_from_zero(
+    case: Case, weights: dict[str, np.ndarray], x: np.ndarray, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """For a dot product normalized by its sum: theta like phi, x about a mean, so C is not near 0.
+
+    Data whose point is ties, or cancellation, stays as it is.
+    """
+    spec = case.spec
+    by_sum = spec.pairwise == "dot_product" and spec.normalization == "sum"
+    if not by_sum or case.data in ("integers", "constant", "cancelling"):
+        return weights, x
+    alike = {
+        f"theta.{part}": weights[f"phi.{part}"] + 0.25 * weights[f"theta.{part}"]
+        for part in ("weight", "bias")
+        if f"theta.{part}" in weights
+    }
+    sign = rng.choice([-1.0, 1.0], (1, x.shape[1], *[1] * len(case.positions)))
+    return weights | alike, x + 1.5 * np.abs(x).mean() * sign
+
+
+#: Largest logit, largest with "large" data, and largest sum of a logit's absolute terms.
+_LOGITS = {"bfloat16": (4.0, 16.0, 16.0), "float16": (6.0, 60.0, 64.0)}
+
+
 def _tamed(
     case: Case, weights: dict[str, np.ndarray], x: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Scale theta, or the Gaussian's x, so that no logit is above 6, or with "large" 60.
+    """Scale theta, or the Gaussian's x, so that no product is above 6, or with "large" data 60.
 
-    Under "count" nothing divides by the sum of the f, which must stay in the dtype's range.
+    Less in half precision, where a logit's own rounding would be as large as it is. Under "count"
+    nothing divides by the sum of the f, which must stay in the dtype's range.
     """
     spec = case.spec
-    if "gaussian" not in spec.pairwise:
+    if spec.pairwise == "concatenation":
         return weights, x
-    limit = 60.0 if case.data == "large" else 6.0
+    plain, large, cap = _LOGITS.get(case.dtype, (6.0, 60.0, np.inf))
+    limit = large if case.data == "large" else plain
     if spec.normalization == "count" and case.dtype == "float16":
-        limit = 6.0  # exp(11) overflows
+        limit = plain  # exp(11) overflows
     rows = x.reshape(case.batch, spec.channels, -1)  # (B, C, N)
     theta, phi = rows, rows
     if spec.embedded:
         bias = {n: weights.get(f"{n}.bias", np.zeros(1))[:, None] for n in ("theta", "phi")}
         theta = weights["theta.weight"] @ rows + bias["theta"]  # (B, D, N)
         phi = weights["phi.weight"] @ rows + bias["phi"]  # (B, D, N)
-    largest = abs(spec.scale) * float(np.abs(theta.swapaxes(1, 2) @ phi).max())
-    if largest <= limit and case.data != "large":
+    theta = abs(spec.scale) * theta.swapaxes(1, 2)  # (B, N, D)
+    largest = float(np.abs(theta @ phi).max())
+    terms = float((np.abs(theta) @ np.abs(phi)).max())
+    factor = min(limit / max(largest, 1e-6), cap / max(terms, 1e-6))
+    if factor >= 1 and case.data != "large":
         return weights, x
-    factor = limit / max(largest, 1e-6)
     if not spec.embedded:
         return weights, x * math.sqrt(factor)
     scaled = {n: v * factor for n, v in weights.items() if n.startswith("theta.")}
@@ -247,7 +275,7 @@ def _numbers(case: Case, rng: np.random.Generator) -> np.ndarray:
     normal: N(0, 1). integers: -2..2, with ties and zeros. constant: one vector everywhere.
     offset: N(0, 1) about a large mean in each channel. dominating: one position 8 times larger.
     cancelling: positions in pairs that nearly cancel. large: N(0, 1), with logits up to 60 (see
-    `_tamed`). tiny: N(0, 1) / 4096.
+    `_tamed`). tiny: N(0, 1) / 4096. The last three are milder in half precision.
     """
     shape = (case.batch, case.spec.channels, *case.positions)
     x = rng.normal(size=shape)
@@ -256,7 +284,8 @@ def _numbers(case: Case, rng: np.random.Generator) -> np.ndarray:
     if case.data == "constant":
         return np.broadcast_to(rng.normal(size=(1, shape[1], *[1] * len(case.positions))), shape)
     if case.data == "offset":
-        return x + 64 * rng.normal(size=(1, shape[1], *[1] * len(case.positions)))
+        size = 8 if case.dtype in ("float16", "bfloat16") else 64
+        return x + size * rng.normal(size=(1, shape[1], *[1] * len(case.positions)))
     if case.data == "dominating":
         chosen = tuple(int(rng.integers(n)) for n in case.positions)
         np.moveaxis(x, (0, 1), (-2, -1))[chosen] *= 8
@@ -265,7 +294,7 @@ def _numbers(case: Case, rng: np.random.Generator) -> np.ndarray:
         half = flat.shape[-1] // 2
         flat[..., half : 2 * half] = -flat[..., :half] * (1 + 1e-3 * x.flat[0])
     elif case.data == "tiny":
-        x /= 4096
+        x /= 64 if case.dtype == "float16" else 4096  # whose square float16 does not have
     return x
 
 

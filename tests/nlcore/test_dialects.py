@@ -83,7 +83,9 @@ def test_fields(name, pairwise, ndim):
         pair_bias=expected.pair_bias and pairwise == "concatenation",
         batch_norm=expected.batch_norm,
     )
-    assert spec.dialect == name and f"dialect={name!r}" in repr(spec)
+    assert spec.dialect == name and repr(spec).startswith(f"dialect({name!r}, ")
+    again = eval(repr(spec), {"dialect": dialect})
+    assert again == spec and again.dialect == name
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -109,7 +111,10 @@ def test_scale_follows_an_overridden_width():
 def test_overrides_replace_fields():
     spec = dialect("caffe2", 64, subsample=None, eps=1e-3, scale=2.0, bias=False)
     assert (spec.subsample, spec.eps, spec.scale, spec.bias) == (None, 1e-3, 2.0, False)
-    assert spec.subsample_at == "input" and spec.dialect == "caffe2"
+    assert spec.subsample_at == "input"
+    assert spec.dialect == "caffe2 with subsample, eps, scale, bias"
+    again = eval(repr(spec), {"dialect": dialect})
+    assert again == spec and again.dialect.startswith("caffe2 with ")
 
 
 @pytest.mark.parametrize(

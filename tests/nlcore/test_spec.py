@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from nlcore import NonLocalSpec, check_input
+from nlcore import NonLocalSpec, check_input, dialect
 
 
 def test_defaults():
@@ -77,10 +77,13 @@ def test_frozen_and_hashable():
     assert len({spec, NonLocalSpec(8), NonLocalSpec(9)}) == 2
 
 
-def test_dialect_takes_no_part_in_equality():
-    named = NonLocalSpec(8, dialect="mine")
-    assert named == NonLocalSpec(8) and hash(named) == hash(NonLocalSpec(8))
-    assert "dialect='mine'" in repr(named)
+def test_dialect_takes_no_part_in_equality_and_is_no_argument():
+    named = dialect("tea1528", 8)
+    plain = NonLocalSpec(**named.arguments())
+    assert named.dialect == "tea1528" and plain.dialect is None
+    assert named == plain and hash(named) == hash(plain)
+    with pytest.raises(TypeError, match="dialect"):
+        NonLocalSpec(8, dialect="caffe2")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,7 @@ def test_embedded():
         {"subsample": (1, 2, 2), "subsample_at": "input", "eps": 1e-3},
         {"extent": "space", "subsample": (1, 2, 2)},
         {"extent": "time", "subsample": (2, 1, 1)},
-        {"window": 4, "dialect": "mine"},
+        {"window": 4},
     ],
     ids=repr,
 )

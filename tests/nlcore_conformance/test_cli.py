@@ -32,7 +32,10 @@ def test_help_names_the_commands_and_the_exit_statuses():
     "name, says",
     [
         ("no-such-backend", "unknown backend 'no-such-backend': expected one of"),
-        ("no_such_module:backend", "cannot be imported: No module named 'no_such_module'"),
+        (
+            "no_such_module:backend",
+            "cannot be imported: ModuleNotFoundError: No module named 'no_such_module'",
+        ),
         ("json:no_such_attribute", "has no attribute 'no_such_attribute'"),
         ("json:__name__", "must be an object with block"),
     ],

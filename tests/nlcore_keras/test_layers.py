@@ -164,7 +164,6 @@ CONFIG = {
     "pair_bias": True,
     "batch_norm": True,
     "eps": 1e-3,
-    "dialect": "mine",
     "init": "normal",
     "identity": False,
     "momentum": 0.7,

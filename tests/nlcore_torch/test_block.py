@@ -142,7 +142,7 @@ def test_module_matches_reference_and_functional_form(pairwise, normalization, p
     expected = block(spec, weights, x.numpy())
     z = module(x).detach().numpy()
     np.testing.assert_allclose(z, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
-    again = [called, non_local_block(x, state, spec), copy.deepcopy(module)(x)]
+    again = [called, non_local_block(spec, state, x), copy.deepcopy(module)(x)]
     for other in (*again, pickle.loads(pickle.dumps(module))(x)):
         # not bit for bit: a product may round otherwise where the weights lie otherwise in memory
         np.testing.assert_allclose(other.detach().numpy(), z, rtol=0, atol=1e-13)

@@ -81,7 +81,7 @@ def check_block_and_gradients(spec, training, weights, x, dz):
     w, xt = tensors(weights), torch.from_numpy(x).requires_grad_()
     for name in names:
         w[name].requires_grad_()
-    z = non_local_block(xt, w, spec, training)
+    z = non_local_block(spec, w, xt, training)
     dx, *dweights = torch.autograd.grad(z, [xt, *(w[name] for name in names)], torch.from_numpy(dz))
     # Every sum here has fewer than 1e3 terms and the problems amplify little, so that 1e-12,
     # about 1e4 roundoffs, is beyond rounding; a term left out or counted twice is 1e-3 or more.
@@ -106,7 +106,7 @@ def test_lower_precision(pairwise, normalization, case, dtype, problem):
     weights, x, _ = problem(spec, positions)
     x *= 0.5  # so that the Gaussian's f stays in float16's range
     w, xt = tensors(weights, dtype), torch.from_numpy(x).to(dtype)
-    z = non_local_block(xt, w, spec)
+    z = non_local_block(spec, w, xt)
     assert z.dtype == dtype
     rounded = {name: tensor.double().numpy() for name, tensor in w.items()}
     # some 10 roundings on the way to z: embeddings, f, sums, W_z, normalization, residual
@@ -124,7 +124,7 @@ def test_gradcheck(pairwise, normalization, problem):
     running = {name: torch.from_numpy(weights[name]) for name in list(weights)[-2:]}
 
     def call(x, *values):
-        return non_local_block(x, dict(zip(names, values, strict=True)) | running, spec, True)
+        return non_local_block(spec, dict(zip(names, values, strict=True)) | running, x, True)
 
     assert torch.autograd.gradcheck(call, [t.requires_grad_() for t in inputs], fast_mode=True)
 
@@ -133,7 +133,7 @@ def test_running_statistics_are_left_alone(problem):
     spec = NonLocalSpec(4, ndim=1)
     weights, x, _ = problem(spec, (5,))
     w = tensors(weights)
-    non_local_block(torch.from_numpy(x), w, spec, training=True)
+    non_local_block(spec, w, torch.from_numpy(x), training=True)
     for name in w:
         np.testing.assert_array_equal(w[name].numpy(), weights[name])
 
@@ -142,7 +142,7 @@ def test_one_value_per_channel_has_no_variance(problem):
     spec = NonLocalSpec(4, ndim=2, pairwise="dot_product")
     weights, x, _ = problem(spec, (1, 1), batch=1)
     xt = torch.from_numpy(x).requires_grad_()
-    z = non_local_block(xt, tensors(weights), spec, training=True)
+    z = non_local_block(spec, tensors(weights), xt, training=True)
     expected = x + weights["bn.bias"].reshape(1, 4, 1, 1)
     np.testing.assert_array_equal(z.detach().numpy(), expected)
     z.sum().backward()
@@ -156,7 +156,7 @@ def test_per_sample_gradients(pairwise, problem):
     w, x = tensors(weights), torch.from_numpy(x)
 
     def loss(w, x):
-        return non_local_block(x, w, spec).square().sum()
+        return non_local_block(spec, w, x).square().sum()
 
     gradients = torch.func.vmap(torch.func.grad(loss), (None, 0))(w, x.unsqueeze(1))
     together = torch.func.grad(loss)(w, x)
@@ -172,7 +172,7 @@ def test_ties_go_to_the_first_position(pairwise, normalization, problem):
     weights, x, dz = problem(spec, (2, 4, 4))
     x[..., 1:, :, :] = x[..., :1, :, :]  # the frames are equal, so each maximum stands twice
     xt = torch.from_numpy(x).requires_grad_()
-    dx = torch.autograd.grad(non_local_block(xt, tensors(weights), spec), xt, torch.from_numpy(dz))
+    dx = torch.autograd.grad(non_local_block(spec, tensors(weights), xt), xt, torch.from_numpy(dz))
     assert_close(dx[0], block_vjp(spec, weights, x, dz)[0], 1e-12)
 
 
@@ -185,7 +185,7 @@ def test_not_finite_values_spread_as_in_the_reference(
     spec, positions = make_spec(case, pairwise, normalization)
     weights, x, _ = problem(spec, positions)
     x[0, 1].flat[0] = value
-    z = non_local_block(torch.from_numpy(x), tensors(weights), spec).numpy()
+    z = non_local_block(spec, tensors(weights), torch.from_numpy(x)).numpy()
     assert np.isfinite(z[1]).all() and not np.isfinite(z[0]).all()
     if pairwise == "concatenation" and np.isinf(value):
         return  # (w^T W) x is infinite where w^T (W x) may be infinity - infinity
@@ -205,14 +205,14 @@ def test_any_strides(pairwise, normalization, problem):
         x.permute(4, 3, 2, 1, 0).contiguous().permute(4, 3, 2, 1, 0),
         torch.stack([x, x], -1)[..., 1],
     ]
-    expected = non_local_block(x, w, spec)
+    expected = non_local_block(spec, w, x)
     for form in forms:
-        torch.testing.assert_close(non_local_block(form, w, spec), expected, rtol=1e-12, atol=1e-13)
-    z = non_local_block(channels_last, w, spec)
+        torch.testing.assert_close(non_local_block(spec, w, form), expected, rtol=1e-12, atol=1e-13)
+    z = non_local_block(spec, w, channels_last)
     assert z.is_contiguous(memory_format=torch.channels_last_3d)
     frame = x[:, :, :1].expand(-1, -1, 2, -1, -1)
-    expected = non_local_block(frame.clone(), w, spec)
-    torch.testing.assert_close(non_local_block(frame, w, spec), expected, rtol=1e-12, atol=1e-13)
+    expected = non_local_block(spec, w, frame.clone())
+    torch.testing.assert_close(non_local_block(spec, w, frame), expected, rtol=1e-12, atol=1e-13)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -241,7 +241,7 @@ def test_no_tensor_grows_with_n_times_m(
     weights, x, _ = problem(spec, (24, 24), batch=1)
     w, xt = tensors(weights), torch.from_numpy(x).requires_grad_()
     with LargestTensor() as largest:
-        non_local_block(xt, w, spec, training=True).sum().backward()
+        non_local_block(spec, w, xt, training=True).sum().backward()
     assert 0 < largest.elements <= 1 << 15  # N M is 10 times as much
 
 
@@ -250,20 +250,20 @@ def test_input_is_checked_before_any_work(problem):
     weights, x, _ = problem(spec, (4, 4))
     w, x = tensors(weights), torch.from_numpy(x)
     with pytest.raises(TypeError, match=r"x must be a torch.Tensor; received ndarray"):
-        non_local_block(x.numpy(), w, spec)
+        non_local_block(spec, w, x.numpy())
     with pytest.raises(TypeError, match=r"x must be floating point.*received dtype int64"):
-        non_local_block(x.long(), w, spec)
+        non_local_block(spec, w, x.long())
     with pytest.raises(ValueError, match=r"shape \(B, 4, H, W\); received shape \(2, 4, 4\)"):
-        non_local_block(x[..., 0], w, spec)
+        non_local_block(spec, w, x[..., 0])
     with pytest.raises(ValueError, match=r"must have 4 channels.*received shape \(2, 3, 4, 4\)"):
-        non_local_block(x[:, 1:], w, spec)
+        non_local_block(spec, w, x[:, 1:])
     with pytest.raises(ValueError, match=r"no axis of size 0; received shape \(0, 4, 4, 4\)"):
-        non_local_block(x[:0], w, spec)
+        non_local_block(spec, w, x[:0])
     with pytest.raises(ValueError, match="axis H must be at least its pooling window 2"):
-        non_local_block(x[:, :, :1], w, spec)
+        non_local_block(spec, w, x[:, :, :1])
     with pytest.raises(ValueError, match="window=3 must divide T; received T=2"):
         spec_3d = NonLocalSpec(4, window=3)
-        non_local_block(x.unflatten(2, (2, 2)), tensors(problem(spec_3d, (3, 1, 1))[0]), spec_3d)
+        non_local_block(spec_3d, tensors(problem(spec_3d, (3, 1, 1))[0]), x.unflatten(2, (2, 2)))
 
 
 def test_weights_are_checked_before_any_work(problem):
@@ -271,17 +271,17 @@ def test_weights_are_checked_before_any_work(problem):
     weights, x, _ = problem(spec, (4,))
     w, x = tensors(weights), torch.from_numpy(x)
     with pytest.raises(TypeError, match="weights must be a mapping"):
-        non_local_block(x, list(w), spec)
+        non_local_block(spec, list(w), x)
     with pytest.raises(ValueError, match=r"'g.weight' is missing: expected shape \(2, 4\)"):
-        non_local_block(x, {n: t for n, t in w.items() if n != "g.weight"}, spec)
+        non_local_block(spec, {n: t for n, t in w.items() if n != "g.weight"}, x)
     with pytest.raises(ValueError, match=r"'g.weight' must have shape \(2, 4\).*\(4, 2\)"):
-        non_local_block(x, w | {"g.weight": w["g.weight"].mT}, spec)
+        non_local_block(spec, w | {"g.weight": w["g.weight"].mT}, x)
     with pytest.raises(ValueError, match=r"'f.weight' is not used"):
-        non_local_block(x, w | {"f.weight": x}, spec)
+        non_local_block(spec, w | {"f.weight": x}, x)
     with pytest.raises(TypeError, match=r"'g.weight' must be a tensor; received ndarray"):
-        non_local_block(x, w | {"g.weight": weights["g.weight"]}, spec)
+        non_local_block(spec, w | {"g.weight": weights["g.weight"]}, x)
     with pytest.raises(TypeError, match=r"received x torch.float32 and weight torch.float64"):
-        non_local_block(x.float(), w, spec)
+        non_local_block(spec, w, x.float())
 
 
 def test_normalization_may_stay_in_float32(problem):
@@ -291,6 +291,6 @@ def test_normalization_may_stay_in_float32(problem):
         name: tensor.to(torch.float32 if name.startswith("bn.") else torch.bfloat16)
         for name, tensor in tensors(weights).items()
     }
-    z = non_local_block(torch.from_numpy(x).bfloat16(), w, spec)
+    z = non_local_block(spec, w, torch.from_numpy(x).bfloat16())
     assert z.dtype == torch.bfloat16
     assert_close(z, nlcore.block(spec, weights, x), 0.05)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
 
 from nlcore_conformance.checks import Broken, Check, Judgement, checks
 from nlcore_conformance.coverage import Counts, allowed_templates, not_covered, values
@@ -17,6 +19,7 @@ from nlcore_conformance.protocol import Backend, dtypes, supports
 from nlcore_conformance.strategies import (
     Case,
     Sizes,
+    by_place,
     cases,
 )
 
@@ -139,21 +142,12 @@ def run_check(
     if not allowed:
         result.not_run = reason
         return result
-    total = max(round(profile.examples * check.weight), 1)
+    groups = by_place(allowed)
+    each = math.ceil(profile.examples * check.weight / len(groups))
+    total = each * len(groups)
     shrunk = 0
 
-    @hypothesis.seed(seed)
-    @settings(
-        max_examples=total,
-        phases=(Phase.generate, Phase.shrink),
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-        verbosity=hypothesis.Verbosity.quiet,
-    )
-    @given(cases(allowed, dtypes(backend), profile.sizes, check.training, check.data))
-    def search(case: Case) -> None:
+    def judge(case: Case) -> None:
         nonlocal shrunk
         if result.failure is not None:
             shrunk += 1
@@ -169,20 +163,44 @@ def run_check(
         except _Failed as error:
             result.failure = error.failure
             raise
-        if result.failure is not None:
-            return
-        _tally(result, covered, case, judgements)
-        progress(check.name, result.examples, total)
+        if result.failure is None:
+            _tally(result, covered, case, judgements)
+            progress(check.name, result.examples, total)
 
-    try:
-        search()
-    except _Failed:
-        pass
-    except hypothesis.errors.Unsatisfiable:
-        result.not_run = result.not_run or "no example could be tried"
+    # by place: hypothesis draws near to what it has drawn, and would leave whole extents out
+    for number, group in enumerate(groups):
+        strategy = cases(group, dtypes(backend), profile.sizes, check.training, check.data)
+        try:
+            _search(judge, strategy, each, seed + number)
+        except _Failed:
+            break
+        except hypothesis.errors.Unsatisfiable:
+            result.not_run = result.not_run or "no example could be tried"
     if result.examples:
         result.not_run = ""
     return result
+
+
+def _search(
+    judge: Callable[[Case], None], strategy: SearchStrategy[Case], examples: int, seed: int
+) -> None:
+    """Judge so many cases, and shrink the first that fails."""
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=examples,
+        phases=(Phase.generate, Phase.shrink),
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        verbosity=hypothesis.Verbosity.quiet,
+    )
+    @given(strategy)
+    def search(case: Case) -> None:
+        judge(case)
+
+    search()
 
 
 def attempt(check: Check, backend: Backend, case: Case) -> list[Judgement]:

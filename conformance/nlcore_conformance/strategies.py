@@ -119,6 +119,16 @@ def templates(pairwise: str) -> list[Template]:
     return out
 
 
+def by_place(every: list[Template]) -> list[list[Template]]:
+    """The templates in groups of one ndim, extent and windowing each."""
+    groups: dict[tuple, list[Template]] = {}
+    for template in every:
+        fields = dict(template.fields)
+        place = (fields["ndim"], fields["extent"], fields["windowed"])
+        groups.setdefault(place, []).append(template)
+    return list(groups.values())
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How large problems get."""
@@ -172,9 +182,8 @@ def _tree(allowed: list[Template]) -> dict[Any, Any]:
     root: dict[Any, Any] = {}
     for template in allowed:
         node = root
-        for _, value in template.fields:
+        for _, value in (*template.fields, ("pool", template.pool), ("scale", template.scale)):
             node = node.setdefault(value, {})
-        node = node.setdefault(template.pool, {}).setdefault(template.scale, {})
         node[template.inner] = template
     return root
 

@@ -9,6 +9,7 @@ from nlcore.extent import fold, unfold
 from nlcore.pooling import max_pool
 
 
+@np.errstate(all="ignore")  # NaN and infinity are data
 def block(spec: NonLocalSpec, weights: dict, x: np.ndarray, training: bool = False) -> np.ndarray:
     """z in x's dtype throughout, the N x M pairs laid out."""
     rows = np.moveaxis(x, 1, -1)  # (B, *positions, C)

@@ -36,7 +36,7 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile(examples=45, sizes=Sizes()),
+    "quick": Profile(examples=36, sizes=Sizes()),
     "full": Profile(examples=1000, sizes=Sizes(channels=40, axis=(400, 20, 8))),
 }
 

@@ -18,7 +18,7 @@ import numpy as np
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
-from nlcore.means import nl_means
+from nlcore import nl_means
 
 SIGMA = 0.08  # of the noise, on a scale where black is 0 and white is 1
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, Group
-from rich.padding import Padding
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -42,7 +41,7 @@ def _worst(result: CheckResult) -> float:
     return float("inf") if judgement is None else judgement.ratio
 
 
-def failure(report: Report, result: CheckResult) -> Group:
+def failure(report: Report, result: CheckResult) -> Text:
     """The smallest failing case, what was expected and what came, and a line to paste."""
     assert result.failure is not None
     case, judgement = result.failure.case, result.failure.judgement
@@ -62,10 +61,12 @@ def failure(report: Report, result: CheckResult) -> Group:
             f"received  {place} = {judgement.received!r}",
             f"bound     {judgement.bound:.3g}; error / bound = {ratio(judgement.ratio)}",
         ]
-    body = Text("\n".join(lines))
-    paste = Text(reproduction(report.backend, result.name, case), style="cyan")
-    title = Text(f"FAIL {result.name} ({result.clause})", style="bold red")
-    return Group(title, Padding(body, (0, 0, 0, 2)), Text("  to see it again:"), paste, Text())
+    return Text.assemble(
+        (f"FAIL {result.name} ({result.clause})\n", "bold red"),
+        "".join(f"  {line}\n" for line in lines),
+        "  to see it again:\n",
+        (reproduction(report.backend, result.name, case) + "\n", "cyan"),
+    )
 
 
 def coverage(report: Report) -> Text:
@@ -105,7 +106,7 @@ def show(report: Report, console: Console) -> None:
     console.print(table(report))
     for result in report.results:
         if result.failure is not None:
-            # the line to paste must not be wrapped by the terminal's width
+            # lines to paste must be neither cut nor wrapped by the terminal's width
             console.print(failure(report, result), soft_wrap=True)
         elif result.not_run:
             console.print(Text(f"not run: {result.name}: {result.not_run}", style="yellow"))

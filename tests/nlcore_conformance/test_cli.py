@@ -68,6 +68,24 @@ def test_replay_of_nonsense_exits_2():
     assert "CASE must be the JSON of a failure" in result.stderr
 
 
+def test_a_failure_says_what_came_and_its_line_to_paste_works(tmp_path, monkeypatch):
+    (tmp_path / "wrong_block.py").write_text(
+        "import nlcore\n"
+        "def backend(spec, weights, x, training=False):\n"
+        "    return nlcore.block(spec, weights, x, training).astype(x.dtype) * x.dtype.type(1.01)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    result = invoke("run", "wrong_block:backend")
+    assert result.exit_code == 1
+    assert "FAIL forward / gaussian (NL-3)" in result.output
+    for word in ("spec      NonLocalSpec(", "expected  z[", "received  z[", "error / bound"):
+        assert word in result.output
+    line = next(n for n in result.output.splitlines() if n.startswith("nlcore-conformance replay"))
+    again = invoke("replay", line.split("'")[1])
+    assert again.exit_code == 1 and "ratio" in again.output
+
+
 def test_cases_survive_json():
     case = Case(
         NonLocalSpec(4, subsample=(1, 2, 2), extent="space"), 2, (1, 3, 4), "bfloat16", seed=7

@@ -59,11 +59,17 @@ class Bounded:
 class Arithmetic:
     """The arithmetic that an implementation is granted.
 
-    unit, tiny, huge : unit roundoff, error of underflow and largest finite number of the dtype in
-        which stages are stored. float16 underflows gradually; the others may flush to zero.
-    sum_unit, sum_tiny : the same of running sums, and of what is between a logit and its exp.
-    compensated : sums are rounded once, as in the reference itself.
-    independent : roundings may be taken for independent. Those of a sum of equal terms are not.
+    Attributes
+    ----------
+    unit, tiny, huge : float
+        Unit roundoff, error of underflow and largest finite number of the dtype in which stages
+        are stored. float16 underflows gradually; the others may flush to zero.
+    sum_unit, sum_tiny : float
+        The same of running sums, and of what is between a logit and its exp.
+    compensated : bool
+        Sums are rounded once, as in the reference itself.
+    independent : bool
+        Roundings may be taken for independent. Those of a sum of equal terms are not.
     """
 
     unit: float

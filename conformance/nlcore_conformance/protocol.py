@@ -13,21 +13,24 @@ Weights = Mapping[str, np.ndarray]
 
 
 class Backend(Protocol):
-    """An implementation of the block; `block` is the one thing required.
+    """An implementation of the block; the method `block` is the one thing required.
 
-    name : str, default how it was asked for
     block(spec, weights, x, training=False) -> z
-        As `nlcore.block`, computed in x's dtype (bfloat16 through ml_dtypes). Raising
+        As `nlcore.block`, computed in the dtype of x (bfloat16 through ml_dtypes). Raising
         NotImplementedError says that the spec is not supported.
 
-    Optional:
+    Besides, it may have:
 
-    dtypes : tuple of str, default ("float32",)
-    supports(spec, dtype) -> True, or a str that says why not
+    name
+        What reports call it, by default how it was asked for.
+    dtypes
+        Names of the dtypes that it computes in, by default ("float32",).
+    supports(spec, dtype)
+        True, or a str that says why not.
     block_vjp(spec, weights, x, dz, training=False) -> (dx, dweights)
         As `nlcore.block_vjp`.
-    device : str
-        Set from the command line's --device before the first call.
+    device
+        A str, set from the command line's --device before the first call.
     """
 
     name: str

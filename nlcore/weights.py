@@ -62,8 +62,9 @@ def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
         received = tuple(np.shape(weights[name]))
         if received != shape:
             raise ValueError(f"weight {name!r} must have shape {shape}; received shape {received}")
-        dtype = str(getattr(weights[name], "dtype", "float64"))  # "torch.float32" in PyTorch
-        check_float(f"weight {name!r}", dtype.rsplit(".", 1)[-1].lstrip("<>="))
+        dtype = getattr(weights[name], "dtype", "float64")
+        seen = getattr(dtype, "name", None) or str(dtype).removeprefix("torch.")
+        check_float(f"weight {name!r}", seen)
     extra = sorted(set(weights) - set(expected))
     if extra:
         raise ValueError(

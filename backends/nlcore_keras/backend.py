@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,11 @@ class KerasBackend:
     ) -> np.ndarray:
         """z (B, C, *positions) of x (B, C, *positions), in the dtype of x; see `nlcore.block`."""
         with self._scope(spec, weights, x):
-            layer = _layer(spec, weights, x.dtype.name)
+            x = _native(x)
             if self.engine == "jax":
-                z = _jax_block(layer, x, training)
+                z = _jax_block(spec, weights, x, training)
             else:
-                z = layer(x, training=training)
+                z = _layer(spec, weights, x.dtype.name)(x, training=training)
             return _numpy(z, x.dtype)
 
     def block_vjp(
@@ -85,9 +86,12 @@ class KerasBackend:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """dx and dweights by name, by the engine's own differentiation; see `nlcore.block_vjp`."""
         with self._scope(spec, weights, x):
-            layer = _layer(spec, weights, x.dtype.name)
-            vjp = {"tensorflow": _tensorflow_vjp, "jax": _jax_vjp, "torch": _torch_vjp}
-            dx, gradients = vjp[self.engine](layer, x, dz, training)
+            x, dz = _native(x), _native(dz)
+            if self.engine == "jax":
+                dx, gradients = _jax_vjp(spec, weights, x, dz, training)
+            else:
+                vjp = _tensorflow_vjp if self.engine == "tensorflow" else _torch_vjp
+                dx, gradients = vjp(_layer(spec, weights, x.dtype.name), x, dz, training)
             names = [name for name in weight_shapes(spec) if name not in RUNNING]
             named = zip(names, gradients, strict=True)
             return _numpy(dx, x.dtype), {name: _numpy(grad, x.dtype) for name, grad in named}
@@ -153,6 +157,11 @@ def _layer(spec: NonLocalSpec, weights: Mapping[str, np.ndarray], dtype: str) ->
     return Given.from_spec(spec, dtype=dtype, data_format="channels_first", name="block")
 
 
+def _native(array: np.ndarray) -> np.ndarray:
+    """The array in the machine's byte order, which engines need."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def _numpy(tensor: Any, dtype: np.dtype) -> np.ndarray:
     """The tensor as an array; bfloat16 travels as float32, which holds it exactly."""
     from keras import ops
@@ -190,26 +199,44 @@ def _torch_vjp(layer: Any, x: np.ndarray, dz: np.ndarray, training: bool) -> Any
     return dx, gradients
 
 
-def _jax_call(layer: Any, training: bool) -> Callable[[list[Any], Any], Any]:
-    """z as a function of the trainable values and x, without side effects."""
-    other = [variable.value for variable in layer.non_trainable_variables]
-    return lambda values, x: layer.stateless_call(values, other, x, training=training)[0]
+def _jax_block(
+    spec: NonLocalSpec, weights: Mapping[str, Any], x: np.ndarray, training: bool
+) -> Any:
+    values, other = _jax_weights(spec, weights, x.dtype)
+    return _jax_functions(spec, x.dtype.name, training)[0](values, other, x)
 
 
-def _jax_block(layer: Any, x: np.ndarray, training: bool) -> Any:
+def _jax_vjp(
+    spec: NonLocalSpec, weights: Mapping[str, Any], x: np.ndarray, dz: np.ndarray, training: bool
+) -> Any:
+    values, other = _jax_weights(spec, weights, x.dtype)
+    dvalues, dx = _jax_functions(spec, x.dtype.name, training)[1](values, other, x, dz)
+    return dx, dvalues
+
+
+def _jax_weights(
+    spec: NonLocalSpec, weights: Mapping[str, Any], dtype: np.dtype
+) -> tuple[list[Any], list[Any]]:
+    """Trainable and running values, in the layer's order."""
+    names = list(weight_shapes(spec))
+    given = {name: np.asarray(weights[name]).astype(dtype) for name in names}
+    running = [name for name in names if name in RUNNING]
+    return [given[n] for n in names if n not in running], [given[n] for n in running]
+
+
+@lru_cache(maxsize=512)  # a function that is made anew would be traced and compiled anew
+def _jax_functions(spec: NonLocalSpec, dtype: str, training: bool) -> tuple[Any, Any]:
+    """z(values, other, x) and its gradients (values, other, x, dz), compiled for each shape."""
     import jax
+
+    zeros = {name: np.zeros(shape) for name, shape in weight_shapes(spec).items()}
+    layer = _layer(spec, zeros, dtype)
+
+    def call(values: list[Any], other: list[Any], x: Any) -> Any:
+        return layer.stateless_call(values, other, x, training=training)[0]
+
+    def gradients(values: list[Any], other: list[Any], x: Any, dz: Any) -> Any:
+        return jax.vjp(lambda values, x: call(values, other, x), values, x)[1](dz)
 
     # outside jit every operation would be compiled by itself for its shapes
-    values = [variable.value for variable in layer.trainable_variables]
-    return jax.jit(_jax_call(layer, training), compiler_options=JAX_OPTIONS)(values, x)
-
-
-def _jax_vjp(layer: Any, x: np.ndarray, dz: np.ndarray, training: bool) -> Any:
-    import jax
-
-    def gradients(values: list[Any], x: Any, dz: Any) -> Any:
-        return jax.vjp(_jax_call(layer, training), values, x)[1](dz)
-
-    values = [variable.value for variable in layer.trainable_variables]
-    dvalues, dx = jax.jit(gradients, compiler_options=JAX_OPTIONS)(values, x, dz)
-    return dx, dvalues
+    return tuple(jax.jit(f, compiler_options=JAX_OPTIONS) for f in (call, gradients))  # type: ignore[return-value]

@@ -14,6 +14,7 @@ def tensor(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     value = np.array(value, order="C")  # torch would warn of one that is read-only
+    value = value.astype(value.dtype.newbyteorder("="), copy=False)
     if value.dtype.name == "bfloat16":  # which torch knows, but not NumPy's form of it
         return torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(value)

@@ -11,7 +11,7 @@ chain of n of them is within exp(LAMBDA sqrt(n) u + n u^2 / (1 - u)) - 1 with pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,8 +64,8 @@ class Arithmetic:
     unit, tiny, huge : float
         Unit roundoff, error of underflow and largest finite number of the dtype in which stages
         are stored. float16 underflows gradually; the others may flush to zero.
-    sum_unit, sum_tiny : float
-        The same of running sums, and of what is between a logit and its exp.
+    sum_unit, sum_tiny, sum_huge : float
+        The same of running sums, of what is between a logit and its exp, and the range of f.
     compensated : bool
         Sums are rounded once, as in the reference itself.
     independent : bool
@@ -77,8 +77,19 @@ class Arithmetic:
     huge: float
     sum_unit: float
     sum_tiny: float
+    sum_huge: float
     compensated: bool = False
     independent: bool = True
+
+    @property
+    def wide(self) -> Arithmetic:
+        """The same for what is not stored between stages: its range is that of the sums."""
+        return replace(self, huge=self.sum_huge)
+
+    def given(self, value: np.ndarray) -> Bounded:
+        """An argument: exact, but that a subnormal number may be flushed to zero."""
+        size = np.abs(value)
+        return Bounded(value, np.where(size < self.tiny, size, 0.0), size)
 
     def gamma(self, terms: int) -> float:
         """Relative error of a sum of products, against the sum of their absolute values."""
@@ -181,7 +192,8 @@ class Arithmetic:
 
     def step(self, x: Bounded) -> Bounded:
         """1 where x > 0, else 0: the ReLU's derivative, in doubt within x's own error."""
-        doubtful = (np.abs(x.value) <= x.error) & (x.error > 0)
+        certain = (np.abs(x.value) > x.error) | ((x.value == 0) & (x.error == 0))
+        doubtful = ~certain  # NaN too
         value = np.where(x.value > 0, 1.0, 0.0)
         return Bounded(value, np.where(doubtful, 1.0, 0.0), np.where(doubtful, 1.0, value))
 
@@ -191,8 +203,11 @@ class Arithmetic:
         Three roundings: sqrt, division, and one to spare.
         """
         least = np.maximum(x.value - x.error, floor)
-        value = 1 / np.sqrt(x.value)
-        return self.stored(Bounded(value, 1 / np.sqrt(least) - value, value), 3).settled()
+        root, root_least = np.sqrt(x.value), np.sqrt(least)
+        value = 1 / root
+        gap = np.minimum(x.error, x.value - floor)  # x - least, which would cancel
+        error = gap / (root * root_least * (root + root_least))  # 1 / sqrt(least) - value
+        return self.stored(Bounded(value, error, value), 3).settled()
 
 
 #: Unit roundoff, error of underflow, largest finite number. float16's smallest number is 2^-24.
@@ -204,8 +219,12 @@ _FLOATS = {
 }
 
 
-def arithmetic(dtype: str, compensated: bool = False, independent: bool = True) -> Arithmetic:
-    """The arithmetic of a dtype: half precision is granted sums in float32, and needs them."""
-    unit, tiny, huge = _FLOATS[dtype]
-    sum_unit, sum_tiny, _ = _FLOATS["float64" if dtype == "float64" else "float32"]
-    return Arithmetic(unit, tiny, huge, sum_unit, sum_tiny, compensated, independent)
+def arithmetic(
+    dtype: str, sums: str | None = None, compensated: bool = False, independent: bool = True
+) -> Arithmetic:
+    """The arithmetic of a dtype whose sums are kept in dtype `sums`.
+
+    By default half precision is granted sums in float32, and needs them.
+    """
+    sums = sums or ("float64" if dtype == "float64" else "float32")
+    return Arithmetic(*_FLOATS[dtype], *_FLOATS[sums], compensated, independent)

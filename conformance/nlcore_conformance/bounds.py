@@ -18,6 +18,9 @@ from nlcore_conformance.arithmetic import Arithmetic, Bounded, arithmetic
 
 Weights = dict[str, np.ndarray]
 
+#: Where there are more pairs than these, and no gradient, only some positions i are bounded.
+PAIRS = 2**20
+
 
 def block_bounds(
     spec: NonLocalSpec,
@@ -27,6 +30,7 @@ def block_bounds(
     training: bool = False,
     dtype: str = "float32",
     independent: bool = True,
+    sums: str | None = None,
 ) -> dict[str, np.ndarray]:
     """Bounds on the absolute error of "z", and with dz of "dx" and each weight's gradient.
 
@@ -36,6 +40,8 @@ def block_bounds(
         As for `nlcore.block_vjp`; x is (B, C, *positions). Without dz there is no gradient.
     dtype : str
         The dtype that the implementation computes in.
+    sums : str, optional
+        The dtype that its sums are kept in: float32 for half precisions, else dtype itself.
     independent : bool
         Whether roundings may be taken for independent: not where many terms are equal.
 
@@ -43,12 +49,13 @@ def block_bounds(
     -------
     dict of str to array
         Bounds shaped like what they bound, inf where nothing can be said: an overflow of the
-        dtype, or a normalizer that may be zero.
+        dtype, or a normalizer that may be zero. Without dz, and with more than `PAIRS` pairs, z is
+        bounded at evenly spaced positions only.
     """
     weights = {name: np.asarray(v).astype(np.float64) for name, v in weights.items()}
     x = np.asarray(x).astype(np.float64)
     dz = None if dz is None else np.asarray(dz).astype(np.float64)
-    granted = arithmetic(dtype, independent=independent)
+    granted = arithmetic(dtype, sums, independent=independent)
     bounds = {n: b.error for n, b in _block(granted, spec, weights, x, dz, training)}
     if dtype == "float64":  # the reference's own rounding counts beside float64's, and only there
         own = _block(arithmetic(dtype, compensated=True), spec, weights, x, dz, training)
@@ -64,17 +71,17 @@ def _block(
     dz: np.ndarray | None,
     training: bool,
 ) -> list[tuple[str, Bounded]]:
-    w = {name: Bounded.exact(v) for name, v in weights.items()}
-    rows = Bounded.exact(np.moveaxis(x, 1, -1))  # (B, *positions, C)
+    w = {name: a.given(v) for name, v in weights.items()}
+    rows = a.given(np.moveaxis(x, 1, -1))  # (B, *positions, C)
 
     def first(b: Bounded) -> Bounded:
         return b.apply(lambda array: np.moveaxis(array, -1, 1))
 
     with np.errstate(all="ignore"):
-        s = _forward(a, spec, w, rows, training)
+        s = _forward(a, spec, w, rows, training, gradient=dz is not None)
         results = [("z", first(s.z))]
         if dz is not None:
-            dx, grads = _vjp(a, spec, w, rows, s, Bounded.exact(np.moveaxis(dz, 1, -1)), training)
+            dx, grads = _vjp(a, spec, w, rows, s, a.given(np.moveaxis(dz, 1, -1)), training)
             results += [("dx", first(dx)), *grads.items()]
     return results
 
@@ -98,14 +105,20 @@ class _Stages:
     phi: Bounded  # (B', M, D)
     g: Bounded  # (B', M, D)
     before_pool: dict[str, Bounded]  # what was pooled: (B', *positions, D)
-    pairs: _Pairs
+    y: Bounded  # (B', N, D)
+    pairs: _Pairs | None  # where there is a gradient
     z: Bounded  # (B, *positions, C)
     xhat: Bounded | None = None  # (B, *positions, C)
     slope: Bounded | None = None  # (C,), BN's weight / sqrt(var + eps)
 
 
 def _forward(
-    a: Arithmetic, spec: NonLocalSpec, w: dict[str, Bounded], x: Bounded, training: bool
+    a: Arithmetic,
+    spec: NonLocalSpec,
+    w: dict[str, Bounded],
+    x: Bounded,
+    training: bool,
+    gradient: bool,
 ) -> _Stages:
     before: dict[str, Bounded] = {}
 
@@ -121,10 +134,12 @@ def _forward(
     phi = pooled("phi", _linear(a, w, "phi", keys) if spec.embedded else keys, "embedding")
     g = pooled("g", _linear(a, w, "g", keys), "embedding")
     theta, phi, g = (_flat(b) for b in (theta, phi, g))
-    pairs = _operation(a, spec, w, theta, phi, g.settled())
-    out = _linear(a, w, "out", pairs.y).settled()  # (B', N, C)
+    g = g.settled()
+    pairs = _operation(a, spec, w, theta, phi, g) if gradient else None
+    y = pairs.y if pairs else _response(a, spec, w, theta, phi, g)
+    out = _linear(a, w, "out", y).settled()  # (B', N, C)
     out = out.apply(lambda v: unfold(spec, v, x.value.shape))
-    stages = _Stages(folded, keys, theta, phi, g.settled(), before, pairs, a.add(out, x))
+    stages = _Stages(folded, keys, theta, phi, g, before, y, pairs, a.add(out, x))
     if spec.batch_norm:
         stages.xhat, rstd = _normalized(a, spec, w, out, training)
         stages.slope = a.multiply(rstd, w["bn.weight"])
@@ -153,6 +168,28 @@ def _normalized(
     return xhat, rstd
 
 
+def _response(
+    a: Arithmetic,
+    spec: NonLocalSpec,
+    w: dict[str, Bounded],
+    theta: Bounded,
+    phi: Bounded,
+    g: Bounded,
+) -> Bounded:
+    """y (B', N, D), at evenly spaced positions where there are more than PAIRS pairs."""
+    batch, n, _ = theta.value.shape
+    rows = max(PAIRS // (batch * phi.value.shape[1]), 1)
+    if n <= rows:
+        return _operation(a, spec, w, theta, phi, g).y
+    kept = np.unique(np.linspace(0, n - 1, rows).astype(int))
+    y = _operation(a, spec, w, theta.apply(lambda v: v[:, kept]), phi, g).y
+    whole = Bounded.exact(np.zeros((batch, n, y.value.shape[-1])))
+    whole.error[...] = np.inf
+    for part, all_ in zip(_parts(y), _parts(whole), strict=True):
+        all_[:, kept] = part
+    return whole
+
+
 def _operation(
     a: Arithmetic,
     spec: NonLocalSpec,
@@ -161,6 +198,7 @@ def _operation(
     phi: Bounded,
     g: Bounded,
 ) -> _Pairs:
+    stored, a = a, a.wide  # an f beyond the dtype's range must not spoil a y within it
     if spec.pairwise == "concatenation":
         half = spec.inner_channels
         weight = w["f.weight"].reshape(-1, 1)  # (2D, 1)
@@ -175,6 +213,8 @@ def _operation(
         if spec.scale != 1:  # theta and phi may each be scaled, and stored, before the product
             scaled = 2 * a.unit * (theta.magnitude @ phi.T.magnitude)
             t = Bounded(t.value, t.error + scaled, t.magnitude)
+        if spec.pairwise == "dot_product":  # theta (phi^T g): phi^T g may be stored
+            t = Bounded(t.value, t.error + a.unit * t.magnitude, t.magnitude)
         f = a.scale(t, spec.scale)
         if spec.pairwise != "dot_product":
             shift = f.value.max(-1, keepdims=True) if spec.normalization == "sum" else 0.0
@@ -183,17 +223,21 @@ def _operation(
     if spec.normalization == "count":
         c = Bounded.exact(np.full((1, 1, 1), float(m)))
         weight = a.divide(f, c)
-        return _Pairs(t, f, weight, c, a.matmul(weight, g))
+        return _Pairs(t, f, weight, c, stored.matmul(weight, g))
     c = a.sum(f, -1)  # (B', N, 1)
     weight = a.divide(f, c)
-    return _Pairs(t, f, weight, c, _weighted_mean(a, f, c, weight, g))
+    linear = spec.pairwise == "dot_product"
+    return _Pairs(t, f, weight, c, _weighted_mean(stored, f, c, weight, g, linear))
 
 
-def _weighted_mean(a: Arithmetic, f: Bounded, c: Bounded, weight: Bounded, g: Bounded) -> Bounded:
+def _weighted_mean(
+    a: Arithmetic, f: Bounded, c: Bounded, weight: Bounded, g: Bounded, linear: bool
+) -> Bounded:
     """y = sum_j f_j g_j / sum_j f_j: an error e_j in f_j moves y by e_j (g_j - y) / C.
 
     So what all f_j have in common cancels, and a constant g comes back exactly but for the
-    rounding of the two sums and the division.
+    rounding of the two sums and the division. Not so where f is `linear` in phi: theta (phi^T g)
+    over theta (phi^T 1) has no f, and the errors of the two are unrelated.
     """
     least = np.abs(c.value) - c.error  # (B', N, 1)
     certain = (c.value == 0) & (c.error == 0)
@@ -206,6 +250,8 @@ def _weighted_mean(a: Arithmetic, f: Bounded, c: Bounded, weight: Bounded, g: Bo
         ],
         axis=-1,
     )  # (B', N, V)
+    if linear:
+        moved = f.error @ np.abs(g.value) + np.abs(y) * f.error.sum(-1, keepdims=True)
     terms = f.value.shape[-1]
     sums = f.magnitude @ g.magnitude + np.abs(y) * f.magnitude.sum(-1, keepdims=True)
     # each f_j, or f_j / C, may be stored for the product with g alone
@@ -239,7 +285,7 @@ def _vjp(
         dout = a.multiply(dout, s.slope)
     dout = _flat(dout.settled().apply(lambda v: fold(spec, v)))  # (B', N, C)
     dy = a.matmul(dout, w["out.weight"]).settled()  # (B', N, D)
-    _linear_grads(a, w, "out", s.pairs.y, dout, grads, batch)
+    _linear_grads(a, w, "out", s.y, dout, grads, batch)
     dtheta, dphi, dg = _operation_vjp(a, spec, w, s, dy, grads)
 
     keys = _flat(s.keys)
@@ -268,12 +314,13 @@ def _operation_vjp(
     grads: dict[str, Bounded],
 ) -> tuple[Bounded, Bounded, Bounded]:
     p = s.pairs
+    assert p is not None
     dp = a.matmul(dy, s.g.T)  # (B', N, M)
     if spec.normalization == "sum":
         # delta_i = dy_i . y_i, or sum_j w_ij dp_ij: the terms are those of the second form
-        value = (dy.value * p.y.value).sum(-1, keepdims=True)  # (B', N, 1)
+        value = (dy.value * s.y.value).sum(-1, keepdims=True)  # (B', N, 1)
         size = (np.abs(p.weight.value) * dp.magnitude).sum(-1, keepdims=True)
-        carried = (np.abs(dy.value) * p.y.error + dy.error * np.abs(p.y.value)).sum(-1)
+        carried = (np.abs(dy.value) * s.y.error + dy.error * np.abs(s.y.value)).sum(-1)
         gamma = a.gamma(dp.value.shape[-1] + dy.value.shape[-1])
         delta = Bounded(value, carried[..., None] + gamma * size, size)
         dp = a.subtract(dp, a.stored(delta))
@@ -286,7 +333,13 @@ def _operation_vjp(
     dg = a.matmul(p.weight.T, dy)  # (B', M, D)
     if spec.pairwise != "concatenation":
         theta, phi = s.theta.settled(), s.phi.settled()
-        return a.matmul(dt, phi), a.matmul(dt.T, theta), dg
+        dtheta, dphi = a.matmul(dt, phi), a.matmul(dt.T, theta)
+        if spec.pairwise == "dot_product":  # as theta (phi^T g), and s / N may come last
+            left, right = a.matmul(theta.T, dy), a.matmul(phi.T, s.g)  # (B', D, V)
+            dtheta = _unless_overflow(a.matmul(dy, right.T), dtheta)
+            dphi = _unless_overflow(a.matmul(s.g, left.T), dphi)
+            dg = _unless_overflow(a.matmul(phi, left), dg)
+        return dtheta, dphi, dg
     half = spec.inner_channels
     da, db = a.sum(dt, -1), a.sum(dt, -2).T  # (B', N, 1), (B', M, 1)
     halves = [a.matmul(_rows(d).T, _rows(e)) for d, e in ((da, s.theta), (db, s.phi))]  # (1, D)
@@ -299,13 +352,18 @@ def _operation_vjp(
     return dtheta, a.multiply(db, weight.apply(lambda v: v[half:])), dg
 
 
+def _unless_overflow(product: Bounded, d: Bounded) -> Bounded:
+    """d, of which nothing can be said where the product that it is scaled from may overflow."""
+    return Bounded(d.value, np.where(np.isinf(product.error), np.inf, d.error), d.magnitude)
+
+
 def _linear(a: Arithmetic, w: dict[str, Bounded], name: str, x: Bounded) -> Bounded:
     y = a.matmul(x, w[f"{name}.weight"].T)
     if f"{name}.bias" not in w:
         return y
     bias = w[f"{name}.bias"]  # a product may start from it
     extra = a.gamma(x.value.shape[-1]) * bias.magnitude
-    return a.add(y, Bounded(bias.value, extra, bias.magnitude))
+    return a.add(y, Bounded(bias.value, bias.error + extra, bias.magnitude))
 
 
 def _linear_grads(

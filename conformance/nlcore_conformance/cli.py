@@ -1,21 +1,25 @@
-"""nlcore-conformance: does an implementation compute the non-local block?"""
+"""nlcore-conformance: does an implementation compute the non-local block?
+
+What a command needs is imported in it: `replay` does without hypothesis, `run` without matplotlib.
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nlcore_conformance.resolve import CannotRun, installed, load, names
+from nlcore.spec import FLOATS
+from nlcore_conformance.device import load_on
+from nlcore_conformance.progress import progress
+from nlcore_conformance.resolve import CannotRun, installed, names
 
 app = typer.Typer(
     help="Does an implementation compute the non-local block? Exit status 0: it conforms; "
@@ -23,6 +27,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+vectors_app = typer.Typer(
+    help="Test vectors, for implementations that are not in Python.", no_args_is_help=True
+)
+app.add_typer(vectors_app, name="vectors")
 
 
 class ProfileName(StrEnum):
@@ -30,9 +38,21 @@ class ProfileName(StrEnum):
     full = "full"
 
 
+DtypeName = StrEnum("DtypeName", {name: name for name in FLOATS})  # type: ignore[misc]
+
 Device = Annotated[
     str | None, typer.Option(help="Handed to the backend, e.g. cpu or cuda.", metavar="NAME")
 ]
+ProfileOption = Annotated[ProfileName, typer.Option(help="How hard to try.")]
+Seed = Annotated[int, typer.Option(help="Where the search starts.")]
+BackendName = Annotated[
+    str, typer.Argument(help="A name that `list` gives, or an import path.", metavar="BACKEND")
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR")]
+
+
+def _file(help_: str) -> typer.models.OptionInfo:
+    return typer.Option(help=help_, metavar="FILE")
 
 
 @app.command()
@@ -44,29 +64,53 @@ def run(
             "path like mylib.nonlocal:backend; or all."
         ),
     ],
-    profile: Annotated[ProfileName, typer.Option(help="How hard to try.")] = ProfileName.quick,
+    profile: ProfileOption = ProfileName.quick,
     device: Device = None,
-    seed: Annotated[int, typer.Option(help="Where the search starts.")] = 0,
-    json_: Annotated[
-        Path | None, typer.Option("--json", help="Write the results here.", metavar="FILE")
+    seed: Seed = 0,
+    check: Annotated[
+        str, typer.Option(help="Only checks with this in their name.", metavar="TEXT")
+    ] = "",
+    dtype: Annotated[
+        list[DtypeName] | None, typer.Option(help="Only this dtype; may be given again.")
+    ] = None,
+    examples: Annotated[
+        int | None, typer.Option(help="Of each check, instead of the profile's.", min=1)
+    ] = None,
+    known: Annotated[Path | None, _file("Known failures, in TOML.")] = None,
+    report: Annotated[Path | None, _file("Write a report to look at here, in HTML.")] = None,
+    junit: Annotated[Path | None, _file("Write the results here, in JUnit's XML.")] = None,
+    json: Annotated[Path | None, _file("Write the results here, in JSON.")] = None,
+    failures: Annotated[
+        Path | None, typer.Option(help="Write failing cases into this folder.", metavar="DIR")
     ] = None,
 ) -> None:
     """Judge implementations against the reference."""
-    try:
+    with _or_exit():
+        from nlcore_conformance import processes
+
+        request = processes.Request(
+            profile.value, seed, device, check, tuple(dtype or ()), examples, known, failures
+        )
         requested = names(backend)
-    except CannotRun as error:
-        _cannot_run(str(error))
-    if json_ is not None and not json_.parent.is_dir():
-        _cannot_run(f"--json needs a folder that exists; received {json_}")
-    reports: list[dict[str, Any]] = []
-    if len(requested) > 1:  # one process each: Keras can run one engine in a process
-        reports, code = _run_each(requested, profile, device, seed)
-    else:
-        report = _run_here(requested[0], profile, device, seed)
-        reports, code = [report], 0 if report["conforms"] else 1
-    if json_ is not None:
-        json_.write_text(json.dumps(reports, indent=1, default=str))
-    raise typer.Exit(code)
+        processes.possible(request)
+        writers = _writers({"json": json, "junit": junit, "report": report})
+    verdicts = processes.judge(requested, request)
+    for file, write in writers.items():
+        write(file, verdicts)
+    raise typer.Exit(max(verdict.exit_status for verdict in verdicts))
+
+
+def _writers(files: dict[str, Path | None]) -> dict[Path, Callable[[Path, list], None]]:
+    """Of each file that is wanted, what writes it: imported now, lest a long run end without."""
+    modules = {"json": "processes", "junit": "junit", "report": "html"}
+    wanted = {option: file for option, file in files.items() if file is not None}
+    for option, file in wanted.items():
+        if not file.parent.is_dir():
+            raise CannotRun(f"--{option} needs a folder that exists; received {file}")
+    return {
+        file: import_module(f"nlcore_conformance.{modules[option]}").write
+        for option, file in wanted.items()
+    }
 
 
 @app.command()
@@ -78,34 +122,92 @@ def replay(
     device: Device = None,
 ) -> None:
     """Judge one case again."""
-    from nlcore_conformance.runner import replay as judge_again
-    from nlcore_conformance.strategies import Case
+    from nlcore_conformance import failures
+    from nlcore_conformance.stages import first_stage
 
     try:
-        text = case if case.lstrip().startswith("{") else Path(case).read_text()
-        fields = json.loads(text)
-        problem, check = Case.from_json(fields["case"]), fields["check"]
-        name = backend or fields["backend"]
+        recorded = failures.read(case)
     except (OSError, ValueError, KeyError, TypeError) as error:
         _cannot_run(f"CASE must be the JSON of a failure, or a file with it: {error!r}")
-    loaded = _load(name, device)
+    name = backend or recorded.backend
+    with _or_exit():
+        loaded = load_on(device, name)
     try:
-        judgements, broken = judge_again(check, loaded, problem)
-    except ValueError as error:
-        _cannot_run(str(error))
+        judgements, broken = failures.replay(recorded, loaded)
     except NotImplementedError as error:
         _cannot_run(f"{name} does not support the case: {error}")
+    lines = [f"{recorded.check.name}: {recorded.case.spec}", *([broken] if broken else [])]
+    lines += [f"{j.output:<12} ratio {j.ratio:.3g}  {_detail(j)}" for j in judgements]
+    fails = bool(broken) or any(j.ratio > 1 for j in judgements)
+    if fails and (stage := first_stage(recorded.check, loaded, recorded.case)):
+        lines.append(f"the numbers part first in: {stage}")
+    print("\n".join(lines))
+    raise typer.Exit(int(fails))
+
+
+def _detail(j: Any) -> str:
+    place = f"worst at {list(j.index)}: expected {j.expected!r}, received {j.received!r}"
+    return j.note or f"{place}, bound {j.bound:.3g}"
+
+
+@app.command()
+def identify(backend: BackendName, device: Device = None) -> None:
+    """Say which published dialect an implementation computes, or the nearest and how far."""
     console = Console()
-    console.print(f"{check}: {problem.spec}")
-    if broken:
-        console.print(broken)
-    for j in judgements:
-        detail = j.note or (
-            f"worst at {list(j.index)}: expected {j.expected!r}, received {j.received!r}, "
-            f"bound {j.bound:.3g}"
-        )
-        console.print(f"{j.output:<12} ratio {j.ratio:.3g}  {detail}", soft_wrap=True)
-    raise typer.Exit(1 if broken or any(j.ratio > 1 for j in judgements) else 0)
+    with _or_exit():
+        from nlcore_conformance import identify as identification
+
+        loaded = load_on(device, backend)
+    with progress(console) as tell:
+        found = identification.identify(loaded, tell)
+    identification.show(found, console)
+    raise typer.Exit(int(not found.identified))
+
+
+@app.command("self-test")
+def self_test(profile: ProfileOption = ProfileName.quick, seed: Seed = 0) -> None:
+    """See that the suite rejects every shipped mutant and accepts the reference."""
+    with _or_exit():
+        from nlcore_conformance import self_test as test
+
+    console = Console()
+    with progress(console) as tell:
+        found = test.self_test(profile.value, seed, tell)
+    console.print(test.table(found))
+    raise typer.Exit(int(not found.ok))
+
+
+@vectors_app.command("export")
+def export_vectors(folder: Folder) -> None:
+    """Write the test vectors, bit for bit those of this version."""
+    with _or_exit():
+        from nlcore_conformance import vectors
+
+        with Console(stderr=True).status("making the test vectors"):
+            files = vectors.export(folder)
+    print(f"{len(files)} files in {folder}")
+
+
+@vectors_app.command("check")
+def check_vectors(
+    folder: Folder,
+    against: Annotated[
+        Path | None,
+        typer.Option("--vectors", help="Of this folder, instead of made again.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Judge a folder of outputs that an implementation has computed from the vectors."""
+    with _or_exit():
+        from nlcore_conformance import vectors
+
+        with Console(stderr=True).status("judging the outputs"):
+            results = vectors.check(folder, against)
+    console = Console()
+    console.print(vectors.table(results))
+    for result in results:
+        if result.verdict == "FAIL":
+            console.print(vectors.failure(result), soft_wrap=True, markup=False)
+    raise typer.Exit(int(not vectors.conforms(results)))
 
 
 @app.command("list")
@@ -115,62 +217,17 @@ def list_() -> None:
         print(f"{name:20} {point.value}")
 
 
+@contextmanager
+def _or_exit() -> Iterator[None]:
+    """What cannot be run ends the command with one line and status 2."""
+    try:
+        yield
+    except CannotRun as error:
+        _cannot_run(str(error))
+    except ImportError as error:
+        _cannot_run(f"needs {error.name}: pip install 'nlcore[conformance]'")
+
+
 def _cannot_run(message: str) -> NoReturn:
     print(f"nlcore-conformance: {message}", file=sys.stderr)
     raise typer.Exit(2)
-
-
-def _load(name: str, device: str | None) -> Any:
-    try:
-        backend = load(name)
-    except CannotRun as error:
-        _cannot_run(str(error))
-    if device is not None:
-        if not hasattr(backend, "device"):
-            _cannot_run(f"{name} has no attribute `device` to set to {device!r}")
-        backend.device = device
-    return backend
-
-
-def _run_here(name: str, profile: ProfileName, device: str | None, seed: int) -> dict[str, Any]:
-    from nlcore_conformance import report
-    from nlcore_conformance.runner import run as run_checks
-
-    backend = _load(name, device)
-    console = Console()
-    columns = (
-        TextColumn("{task.description:28}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("compiling the reference")
-
-        def progress(check: str, done: int, total: int) -> None:
-            bar.update(task, description=check, completed=done, total=total)
-
-        results = run_checks(backend, profile.value, seed, progress=progress)
-    results.backend = name
-    report.show(results, console)
-    return results.to_json()
-
-
-def _run_each(
-    requested: list[str], profile: ProfileName, device: str | None, seed: int
-) -> tuple[list[dict[str, Any]], int]:
-    """Each in a process of its own, with their verdicts once more at the end."""
-    reports: list[dict[str, Any]] = []
-    codes, lines = [], []
-    for name in requested:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "report.json")
-            command = [sys.executable, "-m", "nlcore_conformance", "run", name]
-            command += ["--profile", profile.value, "--seed", str(seed), "--json", str(file)]
-            command += ["--device", device] if device is not None else []
-            codes.append(subprocess.run(command, env=os.environ.copy(), check=False).returncode)
-            if file.exists():
-                reports += json.loads(file.read_text())
-        lines.append((name, {0: "conforms", 1: "does not conform"}.get(codes[-1], "did not run")))
-    print("\n" + "\n".join(f"{name:24} {line}" for name, line in lines))
-    return reports, max(code if code in (0, 1) else 2 for code in codes)

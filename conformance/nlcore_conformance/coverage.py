@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 
 from nlcore import NonLocalSpec, weight_shapes
 from nlcore.spec import PAIRWISE
+from nlcore_conformance.problems import DATA, LAYOUTS, Case
 from nlcore_conformance.protocol import Backend, dtypes, supports
-from nlcore_conformance.strategies import DATA, LAYOUTS, Case, Template, templates
+from nlcore_conformance.templates import Template, templates
 
 #: field -> value -> examples
 Counts = dict[str, dict[str, int]]
@@ -26,13 +28,13 @@ def _probes() -> tuple[tuple[Template, NonLocalSpec], ...]:
 
 
 def allowed_templates(
-    backend: Backend, pairwise: tuple[str, ...], batch_norm: bool | None
+    backend: Backend, applies: Callable[[NonLocalSpec], bool]
 ) -> tuple[list[Template], str]:
-    """The templates with these choices that the backend supports, or why there is none."""
+    """The templates of specs that `applies` keeps and the backend supports, or why none."""
     allowed, reason = [], "no spec is like that"
     tried: dict[tuple, bool | str] = {}
     for template, spec in _probes():
-        if spec.pairwise not in pairwise or batch_norm not in (None, spec.batch_norm):
+        if not applies(spec):
             continue
         if hasattr(backend, "supports"):
             answers = [supports(backend, spec, dtype) for dtype in dtypes(backend)]

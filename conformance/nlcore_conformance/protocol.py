@@ -29,6 +29,9 @@ class Backend(Protocol):
         True, or a str that says why not.
     block_vjp(spec, weights, x, dz, training=False) -> (dx, dweights)
         As `nlcore.block_vjp`.
+    accumulates
+        dtype -> name of the dtype that sums are kept in, by default float32 for the half
+        precisions and the dtype itself for the others. Bounds are derived from it.
     device
         A str, set from the command line's --device before the first call.
     """
@@ -73,6 +76,12 @@ def as_backend(found: Any, name: str) -> Backend:
 def dtypes(backend: Backend) -> tuple[str, ...]:
     """The dtypes that the backend computes in."""
     return tuple(getattr(backend, "dtypes", ("float32",)))
+
+
+def accumulates(backend: Backend, dtype: str) -> str:
+    """The dtype that the backend's sums are kept in, where it computes in `dtype`."""
+    declared = getattr(backend, "accumulates", {})
+    return declared.get(dtype, "float64" if dtype == "float64" else "float32")
 
 
 def supports(backend: Backend, spec: NonLocalSpec, dtype: str) -> bool | str:

@@ -1,71 +1,66 @@
-"""A run for people: the table of checks, the failures, and what of the spec was covered."""
+"""A verdict for people: the table of checks, the failures, and what of the spec was covered."""
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nlcore_conformance.coverage import VALUES
-from nlcore_conformance.runner import CheckResult, Report, reproduction
+from nlcore_conformance.judging import reproduction
+from nlcore_conformance.known import ratio_of
+from nlcore_conformance.runner import CheckResult, Report
+from nlcore_conformance.verdict import Verdict, described
 
-_STYLE = {"pass": "green", "FAIL": "bold red", "not run": "yellow"}
+_STYLE = {"pass": "green", "FAIL": "bold red", "known": "yellow", "not run": "yellow"}
+
+#: Column -> what its figures are.
+COLUMNS = {
+    "tried": "problems that were asked and judged",
+    "not judged": "elements of the output without a finite bound: a stage may overflow the dtype, "
+    "or rounding may make a normalizer or a batch's variance zero",
+    "vacuous": "judged elements whose bound is above the largest value of their output",
+    "worst ratio": "largest error / bound of an element; above 1 it fails",
+}
 
 
-def ratio(value: float) -> str:
-    """A ratio to three digits."""
-    return f"{value:.3g}"
+def share(part: int, whole: int) -> str:
+    """A percentage, or nothing of nothing."""
+    return f"{part / whole:.1%}" if whole else ""
 
 
-def table(report: Report) -> Table:
-    """Check, examples tried, elements without a finite bound, worst ratio, verdict."""
-    out = Table(title=f"{report.backend}: profile {report.profile}, seed {report.seed}")
-    out.add_column("check")
-    out.add_column("clause")
-    out.add_column("examples", justify="right")
-    out.add_column("not judged", justify="right")
-    out.add_column("worst ratio", justify="right")
-    out.add_column("verdict")
+def ratio(result: CheckResult) -> str:
+    """The result's ratio to three digits, or nothing where nothing was tried."""
+    return "" if result.verdict == "not run" else f"{ratio_of(result):.3g}"
+
+
+def table(verdict: Verdict) -> Table:
+    """Each check with the figures of COLUMNS and its verdict."""
+    report = verdict.report
+    title = f"{report.backend}: profile {report.profile}, seed {report.seed}"
+    out = Table(title=title, box=SIMPLE_HEAD, padding=0)  # narrow enough for 80 columns
+    out.add_column("check", no_wrap=True)
+    out.add_column("clause", no_wrap=True)
+    for name in COLUMNS:
+        out.add_column(name, justify="right")
+    out.add_column("verdict", no_wrap=True)
     for r in report.results:
-        worst = "" if not r.examples and r.failure is None else ratio(_worst(r))
-        left_out = f"{r.unpredictable / r.elements:.1%}" if r.elements else ""
-        verdict = Text(r.verdict, style=_STYLE[r.verdict])
-        out.add_row(r.name, r.clause, str(r.examples), left_out, worst, verdict)
+        text = Text(verdict.of(r), style=_STYLE[verdict.of(r)])
+        left_out = share(r.unpredictable, r.elements)
+        vacuous = share(r.vacuous, r.elements - r.unpredictable)
+        out.add_row(r.name, r.clause, str(r.examples), left_out, vacuous, ratio(r), text)
     return out
-
-
-def _worst(result: CheckResult) -> float:
-    if result.failure is None:
-        return result.worst
-    judgement = result.failure.judgement
-    return float("inf") if judgement is None else judgement.ratio
 
 
 def failure(report: Report, result: CheckResult) -> Text:
     """The smallest failing case, what was expected and what came, and a line to paste."""
     assert result.failure is not None
-    case, judgement = result.failure.case, result.failure.judgement
-    lines = [
-        f"spec      {case.spec}",
-        f"x         shape {(case.batch, case.spec.channels, *case.positions)}, {case.dtype}, "
-        f"data {case.data}, layout {case.layout}, seed {case.seed}, training={case.training}",
-    ]
-    if judgement is None:
-        lines.append(f"backend   {result.failure.error}")
-    elif judgement.note:
-        lines.append(f"{judgement.output:<9} {judgement.note}")
-    else:
-        place = f"{judgement.output}{list(judgement.index)}"
-        lines += [
-            f"expected  {place} = {judgement.expected!r}",
-            f"received  {place} = {judgement.received!r}",
-            f"bound     {judgement.bound:.3g}; error / bound = {ratio(judgement.ratio)}",
-        ]
     return Text.assemble(
         (f"FAIL {result.name} ({result.clause})\n", "bold red"),
-        "".join(f"  {line}\n" for line in lines),
+        "".join(f"  {label:<9} {text}\n" for label, text in described(result.failure)),
         "  to see it again:\n",
-        (reproduction(report.backend, result.name, case) + "\n", "cyan"),
+        (reproduction(report.backend, result.name, result.failure.case) + "\n", "cyan"),
     )
 
 
@@ -79,41 +74,31 @@ def coverage(report: Report) -> Text:
         for name, values in report.not_covered.items()
         for value, why in values.items()
     ]
-    dtypes = ", ".join(sorted(report.covered["dtype"]))
+    text = f"covered: {count - len(missing)} of {count} values of the spec's fields"
     if not missing:
-        return Text(f"covered: all {count} values of the spec's fields; dtypes {dtypes}")
-    text = (
-        f"covered: {count - len(missing)} of {count} values of the spec's fields; dtypes {dtypes}"
-    )
-    return Text(text + "\nnot covered: " + "\n             ".join(missing))
+        text = f"covered: all {count} values of the spec's fields"
+    text += f"; dtypes {', '.join(sorted(report.covered['dtype']))}"
+    if missing:
+        text += "\nnot covered: " + "\n             ".join(missing)
+    return Text(text)
 
 
-def verdict(report: Report) -> Text:
-    """One line."""
-    failed = [r.name for r in report.results if r.failure]
-    not_run = sorted({f"{r.name}: {r.not_run}" for r in report.results if r.not_run})
-    if report.conforms:
-        text = f"{report.backend} conforms"
-        if any(report.not_covered.values()) or not_run:
-            text += " to what it supports"
-        return Text(f"{text} ({report.seconds:.0f} s)", style="bold green")
-    why = f"{len(failed)} of {len(report.results)} checks fail" if failed else "nothing was tried"
-    return Text(f"{report.backend} does not conform: {why}", style="bold red")
-
-
-def show(report: Report, console: Console) -> None:
+def show(verdict: Verdict, console: Console) -> None:
     """Print all of it."""
-    console.print(table(report))
+    report = verdict.report
+    console.print(table(verdict))
+    meanings = Table.grid(padding=(0, 2, 0, 0))
+    for name, meaning in COLUMNS.items():
+        meanings.add_row(name, meaning, style="dim")
+    console.print(meanings)
     for result in report.results:
-        if result.failure is not None:
+        if result in verdict.failed:
             # lines to paste must be neither cut nor wrapped by the terminal's width
             console.print(failure(report, result), soft_wrap=True)
         elif result.not_run:
             console.print(Text(f"not run: {result.name}: {result.not_run}", style="yellow"))
-    if any(r.unpredictable for r in report.results):
-        console.print(
-            "not judged: elements without a finite bound, where a stage may overflow the dtype, or "
-            "rounding may make a normalizer or a batch's variance zero"
-        )
+    for status in verdict.known:
+        console.print(Text(str(status), style="yellow"), soft_wrap=True)
     console.print(coverage(report))
-    console.print(verdict(report))
+    style = "bold green" if verdict.conforms else "bold red"
+    console.print(Text(f"{verdict.line} ({report.seconds:.0f} s)", style=style))

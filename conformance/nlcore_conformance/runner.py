@@ -1,53 +1,48 @@
-"""Run the checks against a backend: hypothesis searches, the worst ratio is kept."""
+"""Run the checks against a backend: named problems, then hypothesis; the worst ratio is kept."""
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from nlcore_conformance.checks import Broken, Check, Judgement, checks
+from nlcore_conformance.checks import Check, checks
+from nlcore_conformance.comparison import Judgement
 from nlcore_conformance.coverage import Counts, allowed_templates, not_covered, values
+from nlcore_conformance.judging import Failed, Failure, attempt
+from nlcore_conformance.named import problems
+from nlcore_conformance.problems import Case
 from nlcore_conformance.protocol import Backend, dtypes, supports
-from nlcore_conformance.strategies import (
-    Case,
-    Sizes,
-    by_place,
-    cases,
-)
+from nlcore_conformance.stages import first_stage
+from nlcore_conformance.strategies import Sizes, cases
+from nlcore_conformance.templates import by_place
 
 #: Examples that a failing check may spend on finding its smallest case.
 SHRINK_EXAMPLES = 120
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Profile:
     """How hard to try."""
 
-    examples: int  # of a check of weight 1
+    examples: int  # that a check of weight 1 draws
     sizes: Sizes
+    dtypes: tuple[str, ...] | None = None  # only these, of those that the backend has
 
 
 PROFILES = {
     "quick": Profile(examples=36, sizes=Sizes()),
     "full": Profile(examples=1000, sizes=Sizes(channels=40, axis=(400, 20, 8))),
 }
-
-
-@dataclass
-class Failure:
-    """The smallest failing case that was found, and what was wrong with it."""
-
-    case: Case
-    judgement: Judgement | None  # None where the backend raised
-    error: str = ""
 
 
 @dataclass
@@ -59,10 +54,13 @@ class CheckResult:
     examples: int = 0
     worst: float = 0.0  # ratio, over the examples that passed
     worst_case: Case | None = None
+    by_output: dict[str, float] = field(default_factory=dict)  # output -> worst ratio
     elements: int = 0
-    unpredictable: int = 0
+    unpredictable: int = 0  # elements without a finite bound, which did not count
+    vacuous: int = 0  # elements whose bound is above their output's largest value
     failure: Failure | None = None
     not_run: str = ""  # why, where no example could be tried
+    seconds: float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -99,27 +97,27 @@ class Report:
         return out
 
 
-class _Failed(Exception):
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.error or failure.judgement)
-        self.failure = failure
-
-
 def run(
     backend: Backend,
     profile: str = "quick",
     seed: int = 0,
     only: Callable[[Check], bool] = lambda check: True,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: Progress = lambda name, done, total: None,
+    examples: int | None = None,
+    dtypes: tuple[str, ...] | None = None,
 ) -> Report:
-    """Run every check that `only` keeps; `progress` hears of each example."""
+    """Run every check that `only` keeps; `progress` hears of each example.
+
+    `examples` replaces the profile's number of examples that a check of weight 1 draws, and
+    `dtypes` leaves only these of the backend's.
+    """
     start = time.perf_counter()
     report = Report(backend.name, profile, seed)
-    chosen = [check for check in checks() if only(check)]
-    for check in chosen:
-        report.results.append(
-            run_check(check, backend, PROFILES[profile], seed, report.covered, progress)
-        )
+    effort = replace(PROFILES[profile], dtypes=dtypes)
+    if examples is not None:
+        effort = replace(effort, examples=examples)
+    for check in filter(only, checks()):
+        report.results.append(run_check(check, backend, effort, seed, report.covered, progress))
     report.not_covered = not_covered(backend, report.covered)
     report.seconds = time.perf_counter() - start
     return report
@@ -131,114 +129,127 @@ def run_check(
     profile: Profile,
     seed: int,
     covered: Counts | None = None,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: Progress = lambda name, done, total: None,
 ) -> CheckResult:
-    """Search for a case in which the backend breaks the check, and shrink the one found."""
+    """Try cases until the backend breaks the check, and shrink the one that does."""
+    start = time.perf_counter()
     result = CheckResult(check.name, check.clause)
-    if check.needs_vjp and not hasattr(backend, "block_vjp"):
-        result.not_run = "the backend has no block_vjp"
-        return result
-    allowed, reason = allowed_templates(backend, check.pairwise, check.batch_norm)
-    if not allowed:
-        result.not_run = reason
-        return result
-    groups = by_place(allowed)
-    each = math.ceil(profile.examples * check.weight / len(groups))
-    total = each * len(groups)
+    plan, result.not_run = _plan(check, backend, profile, seed)
+    total = len(plan.named) + plan.each * len(plan.groups)
     shrunk = 0
 
-    def judge(case: Case) -> None:
+    def judge(case: Case) -> float | None:
+        """The case's ratio, or None where the backend does not support it."""
         nonlocal shrunk
         if result.failure is not None:
             shrunk += 1
             if shrunk > SHRINK_EXAMPLES and case != result.failure.case:
-                return  # small enough
-        if supports(backend, case.spec, case.dtype) is not True:
-            hypothesis.reject()
+                return 0.0  # small enough
         try:
+            if (why := supports(backend, case.spec, case.dtype)) is not True:
+                raise NotImplementedError(why)
             judgements = attempt(check, backend, case)
         except NotImplementedError as error:
             result.not_run = str(error) or "block raised NotImplementedError"
-            hypothesis.reject()
-        except _Failed as error:
+            return None
+        except Failed as error:
             result.failure = error.failure
             raise
         if result.failure is None:
             _tally(result, covered, case, judgements)
             progress(check.name, result.examples, total)
+        return max(j.ratio for j in judgements)
 
-    # by place: hypothesis draws near to what it has drawn, and would leave whole extents out
-    for number, group in enumerate(groups):
-        strategy = cases(group, dtypes(backend), profile.sizes, check.training, check.data)
-        try:
-            _search(judge, strategy, each, seed + number)
-        except _Failed:
-            break
-        except hypothesis.errors.Unsatisfiable:
-            result.not_run = result.not_run or "no example could be tried"
+    large = None
+    try:
+        for case in plan.named:
+            judge(case)
+    except Failed as error:  # hypothesis may find it smaller
+        large, result.failure = error.failure, None
+    with contextlib.suppress(Failed):
+        _search(plan, judge)
+    result.failure = result.failure or large
+    if result.failure is not None:
+        result.failure.stage = first_stage(check, backend, result.failure.case)
     if result.examples:
         result.not_run = ""
+    result.seconds = time.perf_counter() - start
     return result
 
 
-def _search(
-    judge: Callable[[Case], None], strategy: SearchStrategy[Case], examples: int, seed: int
-) -> None:
-    """Judge so many cases, and shrink the first that fails."""
+def drawn(check: Check, backend: Backend, profile: Profile, seed: int) -> list[Case]:
+    """The cases that a run of the check tries where none fails, in their order."""
+    plan, _ = _plan(check, backend, profile, seed)
+    found: list[Case] = []
 
-    @hypothesis.seed(seed)
-    @settings(
-        max_examples=examples,
-        phases=(Phase.generate, Phase.shrink),
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-        verbosity=hypothesis.Verbosity.quiet,
-    )
-    @given(strategy)
-    def search(case: Case) -> None:
-        judge(case)
+    def keep(case: Case) -> float | None:
+        if supports(backend, case.spec, case.dtype) is not True:
+            return None
+        found.append(case)
+        return 0.0
 
-    search()
+    for case in plan.named:
+        keep(case)
+    _search(plan, keep)
+    return found
 
 
-def attempt(check: Check, backend: Backend, case: Case) -> list[Judgement]:
-    """Judge one case.
+@dataclass
+class _Plan:
+    """What a check tries: named problems, and so many examples of each group of templates.
 
-    Raises
-    ------
-    _Failed
-        A ratio above 1, or no answer, or one of another form.
+    One group for each ndim, extent and windowing: hypothesis draws near to what it has drawn, and
+    would leave whole extents out.
     """
-    try:
-        judgements = check.judge(backend, case)
-    except Broken as error:
-        raise _Failed(Failure(case, None, str(error))) from error
-    worst = max(judgements, key=lambda j: j.ratio)
-    if worst.ratio > 1:
-        raise _Failed(Failure(case, worst))
-    return judgements
+
+    named: list[Case] = field(default_factory=list)
+    groups: list[SearchStrategy[Case]] = field(default_factory=list)
+    each: int = 0
+    seed: int = 0
 
 
-def replay(check_name: str, backend: Backend, case: Case) -> tuple[list[Judgement], str]:
-    """Judge one case again; returns its judgements and the error, if the backend raised."""
-    check = next((c for c in checks() if c.name == check_name), None)
-    if check is None:
-        raise ValueError(
-            f"check must be one of {[c.name for c in checks()]}; received {check_name!r}"
+def _plan(check: Check, backend: Backend, profile: Profile, seed: int) -> tuple[_Plan, str]:
+    """The plan, or an empty one and why."""
+    if check.needs_vjp and not hasattr(backend, "block_vjp"):
+        return _Plan(), "the backend has no block_vjp"
+    chosen = tuple(d for d in dtypes(backend) if profile.dtypes is None or d in profile.dtypes)
+    if not chosen:
+        return _Plan(), f"the backend's dtypes are {', '.join(dtypes(backend))}"
+    allowed, reason = allowed_templates(backend, check.applies)
+    if not allowed:
+        return _Plan(), reason
+    groups = [
+        cases(group, chosen, profile.sizes, check.training, check.data, check.layouts)
+        for group in by_place(allowed)
+    ]
+    each = math.ceil(profile.examples * check.weight / len(groups))
+    return _Plan(list(problems(check, allowed, chosen, seed)), groups, each, seed), ""
+
+
+def _search(plan: _Plan, judge: Callable[[Case], float | None]) -> None:
+    """Judge drawn cases, climbing towards larger ratios, and shrink the first that fails."""
+    for number, strategy in enumerate(plan.groups):
+
+        @hypothesis.seed(plan.seed + number)
+        @settings(
+            max_examples=plan.each,
+            phases=(Phase.generate, Phase.target, Phase.shrink),
+            database=None,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            report_multiple_bugs=False,
+            verbosity=hypothesis.Verbosity.quiet,
         )
-    try:
-        return attempt(check, backend, case), ""
-    except _Failed as error:
-        judgement = error.failure.judgement
-        return ([judgement] if judgement else []), error.failure.error
+        @given(strategy)
+        def search(case: Case) -> None:
+            ratio = judge(case)
+            if ratio is None:
+                hypothesis.reject()
+            if ratio > 0:
+                hypothesis.target(math.log(ratio), label="ratio")
 
-
-def reproduction(backend: str, check: str, case: Case) -> str:
-    """One line to paste that judges the case again."""
-    text = json.dumps({"backend": backend, "check": check, "case": case.to_json()})
-    return f"nlcore-conformance replay '{text}'"
+        with contextlib.suppress(hypothesis.errors.Unsatisfiable):
+            search()
 
 
 def _tally(
@@ -248,8 +259,11 @@ def _tally(
     judgements: list[Judgement],
 ) -> None:
     result.examples += 1
-    result.elements += sum(j.elements for j in judgements)
-    result.unpredictable += sum(j.unpredictable for j in judgements)
+    for j in judgements:
+        result.elements += j.elements
+        result.unpredictable += j.unpredictable
+        result.vacuous += j.vacuous
+        result.by_output[j.output] = max(j.ratio, result.by_output.get(j.output, 0.0))
     ratio = max(j.ratio for j in judgements)
     if ratio >= result.worst:
         result.worst, result.worst_case = ratio, case

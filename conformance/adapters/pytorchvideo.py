@@ -1,0 +1,40 @@
+"""pytorchvideo's NonLocal, as create_nonlocal makes it, as a backend.
+
+pip install --no-deps pytorchvideo==0.1.5
+pip install fvcore iopath parameterized
+nlcore-conformance run conformance.adapters.pytorchvideo:nonlocal3d
+nlcore-conformance identify conformance.adapters.pytorchvideo:nonlocal3d_default
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorchvideo.layers.nonlocal_net import create_nonlocal
+
+from nlcore import NonLocalSpec
+
+from .caffe2_module import INSTANTIATIONS, Caffe2Module
+
+
+class PyTorchVideo(Caffe2Module):
+    """create_nonlocal."""
+
+    norm = "norm"
+
+    def build(self, spec: NonLocalSpec) -> torch.nn.Module:
+        arguments: dict[str, Any] = {} if self.defaults else {"norm_eps": spec.eps}
+        if not spec.batch_norm:
+            arguments["norm"] = None
+        return create_nonlocal(
+            dim_in=spec.channels,
+            dim_inner=spec.inner_channels,
+            pool_size=spec.subsample,
+            instantiation=INSTANTIATIONS[spec.pairwise],
+            **arguments,
+        )
+
+
+nonlocal3d = PyTorchVideo("pytorchvideo create_nonlocal")
+nonlocal3d_default = PyTorchVideo("pytorchvideo create_nonlocal", defaults=True)

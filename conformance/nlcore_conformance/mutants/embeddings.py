@@ -1,0 +1,194 @@
+"""NL-2 and NL-1.1 got wrong: what theta, phi and g are."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nlcore_conformance.mutants.mutant import Zoo
+from nlcore_conformance.plain import Call, Plain
+
+ZOO = Zoo()
+
+
+class _WithoutBias(Plain):
+    layer: str
+
+    def bias(self, call: Call, name: str) -> np.ndarray | None:
+        return None if name == self.layer else super().bias(call, name)
+
+
+@ZOO.wrong("theta without bias", "NL-2.1", "embedding")
+class _ThetaWithoutBias(_WithoutBias):
+    """b_theta is left out."""
+
+    layer = "theta"
+
+
+@ZOO.wrong("phi without bias", "NL-2.1", "embedding")
+class _PhiWithoutBias(_WithoutBias):
+    """b_phi is left out, which a softmax does not feel."""
+
+    layer = "phi"
+
+
+@ZOO.wrong("g without bias", "NL-2.1", "embedding")
+class _GWithoutBias(_WithoutBias):
+    """b_g is left out."""
+
+    layer = "g"
+
+
+@ZOO.wrong("bias where there is none", "NL-2.3", "embedding")
+class _KeptBias(Plain):
+    """theta keeps a bias of 0.01 where the spec has none."""
+
+    def bias(self, call: Call, name: str) -> np.ndarray | None:
+        if name == "theta" and not call.spec.bias:
+            return np.full(call.spec.inner_channels, 0.01, call.work)
+        return super().bias(call, name)
+
+
+class _Tied(Plain):
+    layer: str
+    to: str
+
+    def weight(self, call: Call, name: str) -> np.ndarray:
+        tied = name == self.layer and f"{self.to}.weight" in call.w
+        return super().weight(call, self.to if tied else name)
+
+
+@ZOO.wrong("phi is theta", "NL-2.1", "embedding")
+class _PhiIsTheta(_Tied):
+    """phi takes W_theta."""
+
+    layer, to = "phi", "theta"
+
+
+@ZOO.wrong("g is phi", "NL-2.1", "embedding")
+class _GIsPhi(_Tied):
+    """g takes W_phi."""
+
+    layer, to = "g", "phi"
+
+
+@ZOO.wrong("theta and phi change places", "NL-2.1", "embedding")
+class _ChangedPlaces(Plain):
+    """W_theta and W_phi change places."""
+
+    def weight(self, call: Call, name: str) -> np.ndarray:
+        return super().weight(call, {"theta": "phi", "phi": "theta"}.get(name, name))
+
+    def bias(self, call: Call, name: str) -> np.ndarray | None:
+        return super().bias(call, {"theta": "phi", "phi": "theta"}.get(name, name))
+
+
+@ZOO.wrong("square weights transposed", "NL-2.1", "embedding")
+class _Transposed(Plain):
+    """x W for W x, which only works where D is C."""
+
+    def weight(self, call: Call, name: str) -> np.ndarray:
+        weight = super().weight(call, name)
+        return weight.T if weight.shape[0] == weight.shape[1] else weight
+
+
+@ZOO.wrong("first 64 channels", "NL-2.1", "embedding")
+class _FirstChannels(Plain):
+    """The embeddings read the first 64 channels only."""
+
+    def weight(self, call: Call, name: str) -> np.ndarray:
+        weight = super().weight(call, name)
+        return weight if name == "out" else np.where(np.arange(weight.shape[1]) < 64, weight, 0)
+
+
+@ZOO.wrong("odd width cut off", "NL-2.1", "embedding")
+class _OddWidth(Plain):
+    """theta is computed two rows at a time, and the last one of an odd D is left at 0."""
+
+    def theta(self, call: Call, x: np.ndarray) -> np.ndarray:
+        theta = super().theta(call, x)
+        last = theta.shape[-1] - 1
+        return np.where(np.arange(last + 1) == last, 0, theta) if last % 2 == 0 and last else theta
+
+
+class _Narrow(Plain):
+    def width(self, call: Call) -> int:
+        """How many of the D are used."""
+        raise NotImplementedError
+
+    def weight(self, call: Call, name: str) -> np.ndarray:
+        weight = super().weight(call, name)
+        if name == "out":
+            return weight
+        return np.where(np.arange(len(weight))[:, None] < self.width(call), weight, 0)
+
+
+@ZOO.wrong("D is C // 2", "NL-2.4", "embedding")
+class _Halved(_Narrow):
+    """D is C // 2, whatever `inner_channels` says."""
+
+    def width(self, call: Call) -> int:
+        return max(call.spec.channels // 2, 1)
+
+
+@ZOO.wrong("D is at most C", "NL-2.1", "embedding")
+class _AtMost(_Narrow):
+    """D is at most C: the rows beyond are left out."""
+
+    def width(self, call: Call) -> int:
+        return call.spec.channels
+
+
+@ZOO.wrong("ReLU after the embeddings", "NL-2.1", "embedding")
+class _Activated(Plain):
+    """theta, phi and g pass a ReLU, as a layer of a framework's might."""
+
+    def linear(self, call: Call, name: str, x: np.ndarray) -> np.ndarray:
+        y = super().linear(call, name, x)
+        return y if name == "out" else np.maximum(y, 0)
+
+
+@ZOO.wrong("unit embeddings", "NL-2.1", "embedding")
+class _UnitLength(Plain):
+    """theta and phi are divided by their lengths."""
+
+    def linear(self, call: Call, name: str, x: np.ndarray) -> np.ndarray:
+        y = super().linear(call, name, x)
+        if name not in ("theta", "phi"):
+            return y
+        length = np.sqrt((y * y).sum(-1, keepdims=True))
+        return y / np.where(length == 0, 1, length)
+
+
+@ZOO.wrong("scale misses the bias", "NL-3.2", "operation")
+class _ScaledBeforeBias(Plain):
+    """theta is s W_theta x + b_theta: the scale leaves the bias out."""
+
+    def theta(self, call: Call, x: np.ndarray) -> np.ndarray:
+        theta = super().theta(call, x)
+        bias = self.bias(call, "theta")
+        return (
+            theta if bias is None or call.spec.scale == 1 else theta + bias / call.spec.scale - bias
+        )
+
+
+@ZOO.wrong("Gaussian of D channels", "NL-2.2", "operation")
+class _GaussianOfD(Plain):
+    """The Gaussian's products have length D where C is larger."""
+
+    def theta(self, call: Call, x: np.ndarray) -> np.ndarray:
+        theta = super().theta(call, x)
+        if call.spec.embedded:
+            return theta
+        return np.where(np.arange(call.spec.channels) < call.spec.inner_channels, theta, 0)
+
+
+@ZOO.wrong("reshaped without a transpose", "NL-1.1", "embedding")
+class _Reshaped(Plain):
+    """(B, C, N) is taken for (B, N, C) by a reshape, at the end too."""
+
+    def rows(self, call: Call, x: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(x).reshape(call.shape).astype(call.work)
+
+    def answer(self, call: Call, rows: np.ndarray) -> np.ndarray:
+        batch, *positions, channels = call.shape
+        return rows.reshape(batch, channels, *positions).astype(call.dtype)

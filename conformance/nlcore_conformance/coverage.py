@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,24 +32,45 @@ def allowed_templates(
 ) -> tuple[list[Template], str]:
     """The templates of specs that `applies` keeps and the backend supports, or why none."""
     allowed, reason = [], "no spec is like that"
+    for (template, spec), answer in zip(_probes(), _answers(_Same(backend)), strict=True):
+        if applies(spec):
+            if answer is True:
+                allowed.append(template)
+            else:
+                reason = str(answer)
+    return allowed, reason
+
+
+class _Same:
+    """A backend as a key: it is itself and no other, whatever its own == and hash."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.backend is other.backend
+
+    def __hash__(self) -> int:
+        return id(self.backend)
+
+
+@lru_cache(maxsize=1)  # every check asks the same
+def _answers(key: _Same) -> tuple[bool | str, ...]:
+    """What the backend says of each probe."""
+    backend = key.backend
+    answers: list[bool | str] = []
     tried: dict[tuple, bool | str] = {}
     for template, spec in _probes():
-        if not applies(spec):
-            continue
         if hasattr(backend, "supports"):
-            answers = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
-            answer = True if True in answers else answers[0]
-        else:
-            scale = template.scale == "1"
-            key = (template.fields, template.pool == "none", scale)
-            if key not in tried:
-                tried[key] = _try(backend, replace(spec, scale=1.0 if scale else 0.7))
-            answer = tried[key]
-        if answer is True:
-            allowed.append(template)
-        else:
-            reason = str(answer)
-    return allowed, reason
+            said = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
+            answers.append(True if True in said else said[0])
+            continue
+        scale = template.scale == "1"
+        rules = (template.fields, template.pool == "none", scale)
+        if rules not in tried:
+            tried[rules] = _try(backend, replace(spec, scale=1.0 if scale else 0.7))
+        answers.append(tried[rules])
+    return tuple(answers)
 
 
 def _try(backend: Backend, spec: NonLocalSpec) -> bool | str:

@@ -14,7 +14,7 @@ import itertools
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -168,11 +168,10 @@ def identify(
     """Ask the backend for every dialect, and say which it computes."""
     groups = list(_questions())
     total = sum(map(len, groups))
-    lenses = {ndim: _Lens(backend, ndim) for ndim in _POSITIONS}
+    lens = _Lens(backend)
     found = Identification(backend.name)
     done = 0
     for specs in groups:
-        lens = lenses[specs[0].ndim]
         answers = []
         for spec in specs:
             answers.append(lens.answer(spec))
@@ -222,60 +221,66 @@ def _plain(**arguments: Any) -> NonLocalSpec:
 
 
 class _Lens:
-    """One problem, with what each spec makes of it."""
+    """A backend, and how its answers compare with what each spec makes of the same problem."""
 
-    def __init__(self, backend: Backend, ndim: int) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.backend = backend
         known = dtypes(backend)
         self.dtype = "float32" if "float32" in known else known[0]
-        # keys alike, so that no sum of products is near 0; products of a size that exp can take
-        rng = np.random.default_rng(ndim)
-        sign = rng.choice([-1.0, 1.0], (1, CHANNELS, *[1] * ndim))
-        x = 0.4 * (rng.normal(size=(BATCH, CHANNELS, *_POSITIONS[ndim])) + 1.5 * sign)
-        self.x = _as(x, self.dtype)
-        self.expected: dict[NonLocalSpec, Expected] = {}
-        self.values: dict[NonLocalSpec, np.ndarray] = {}
 
     def answer(self, spec: NonLocalSpec) -> Answer:
         """What the backend makes of the spec."""
+        p = _problem(spec, self.dtype)
+        own = {name: weight.copy() for name, weight in p.weights.items()}
         try:
             if (why := supports(self.backend, spec, self.dtype)) is not True:
                 return Answer(spec, why=str(why))
-            z = asked(self.backend, self.problem(spec))
+            z = asked(self.backend, replace(p, weights=own, x=p.x.copy()))
         except NotImplementedError as error:
             return Answer(spec, why=str(error) or "block raised NotImplementedError")
         except Broken as error:
             return Answer(spec, why=str(error))
-        form = judged("z", z, np.zeros(self.x.shape), np.full(self.x.shape, np.inf), self.dtype)
+        form = judged("z", z, np.zeros(p.x.shape), np.full(p.x.shape, np.inf), self.dtype)
         return Answer(spec, why=form.note) if form.note else Answer(spec, z)
-
-    def problem(self, spec: NonLocalSpec) -> Problem:
-        """The spec's problem: its weights are the same, by name, in every spec."""
-        weights = {n: _as(_weight(n, s), self.dtype) for n, s in weight_shapes(spec).items()}
-        return Problem(spec, weights, self.x.copy(), self.x, False, self.dtype)
 
     def ratio(self, z: np.ndarray, spec: NonLocalSpec) -> float:
         """Error / bound of z as an answer to the spec; inf where most of it cannot be judged."""
-        if spec not in self.expected:
-            sums = accumulates(self.backend, self.dtype)
-            self.expected[spec] = expected(self.problem(spec), sums, gradient=False)
-        right = self.expected[spec]
+        right = _expected(spec, self.dtype, accumulates(self.backend, self.dtype))
         j = judged("z", z, right.values["z"], right.bounds["z"], self.dtype)
         return j.ratio if j.unpredictable < j.elements / 2 else np.inf
 
     def nearest(self, z: np.ndarray, specs: list[NonLocalSpec]) -> list[NonLocalSpec]:
         """The specs whose values are nearest to z."""
-        for spec in specs:
-            if spec not in self.values:
-                p = self.problem(spec)
-                weights = {name: w.astype(np.float64) for name, w in p.weights.items()}
-                self.values[spec] = _SCREEN.block(spec, weights, p.x.astype(np.float64))
         got = z.astype(np.float64)
 
         def error(spec: NonLocalSpec) -> float:
-            return float(np.nan_to_num(np.abs(got - self.values[spec]).max(), nan=np.inf))
+            return float(np.nan_to_num(np.abs(got - _screened(spec, self.dtype)).max(), nan=np.inf))
 
         return sorted(specs, key=error)[:_NEAREST]
+
+
+@cache
+def _problem(spec: NonLocalSpec, dtype: str) -> Problem:
+    """The spec's problem: x is the same, and each weight by its name, in every spec."""
+    # keys alike, so that no sum of products is near 0; products of a size that exp can take
+    rng = np.random.default_rng(spec.ndim)
+    sign = rng.choice([-1.0, 1.0], (1, CHANNELS, *[1] * spec.ndim))
+    x = rng.normal(size=(BATCH, CHANNELS, *_POSITIONS[spec.ndim])) + 1.5 * sign
+    weights = {n: _as(_weight(n, shape), dtype) for n, shape in weight_shapes(spec).items()}
+    x = _as(0.4 * x, dtype)
+    return Problem(spec, weights, x, x, False, dtype)
+
+
+@cache
+def _expected(spec: NonLocalSpec, dtype: str, sums: str) -> Expected:
+    return expected(_problem(spec, dtype), sums, gradient=False)
+
+
+@cache
+def _screened(spec: NonLocalSpec, dtype: str) -> np.ndarray:
+    p = _problem(spec, dtype)
+    weights = {name: weight.astype(np.float64) for name, weight in p.weights.items()}
+    return _SCREEN.block(spec, weights, p.x.astype(np.float64))
 
 
 def _as(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -369,18 +374,22 @@ def _has_weights(candidate: NonLocalSpec, spec: NonLocalSpec) -> bool:
 @cache
 def _combinations(spec: NonLocalSpec) -> list[NonLocalSpec]:
     """Every combination of the rules with the spec's weights, or some of them."""
-    weighted = {"pairwise": PAIRWISE, **dict.fromkeys(_OPTIONAL, (False, True))}
+    return [candidate for candidate in _grid(spec.ndim) if _has_weights(candidate, spec)]
+
+
+@cache
+def _grid(ndim: int) -> list[NonLocalSpec]:
     rules = {
+        "pairwise": PAIRWISE,
         "normalization": NORMALIZATIONS,
         "scale": tuple(_SCALES.values()),
-        "subsample": (None, *_WINDOWS[spec.ndim]),
+        "subsample": (None, *_WINDOWS[ndim]),
         "subsample_at": SUBSAMPLE_AT,
         "extent": EXTENTS,
         "eps": _EPS,
+        **dict.fromkeys(_OPTIONAL, (False, True)),
     }
-    bare = NonLocalSpec(CHANNELS, INNER, spec.ndim, bias=False, batch_norm=False)
-    found = [c for c in _varied(bare, weighted) if _has_weights(c, spec)]
-    return list(dict.fromkeys(itertools.chain.from_iterable(_varied(c, rules) for c in found)))
+    return list(dict.fromkeys(_varied(NonLocalSpec(CHANNELS, INNER, ndim), rules)))
 
 
 def _varied(spec: NonLocalSpec, rules: dict[str, tuple]) -> Iterator[NonLocalSpec]:

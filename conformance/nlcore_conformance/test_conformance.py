@@ -15,7 +15,7 @@ from rich.console import Console
 from nlcore_conformance import failures
 from nlcore_conformance.checks import Check, checks
 from nlcore_conformance.device import load_on
-from nlcore_conformance.known import FIXED, KNOWN, Known, load, statuses
+from nlcore_conformance.known import FIXED, KNOWN, Known, KnownError, load, statuses
 from nlcore_conformance.report import failure
 from nlcore_conformance.runner import PROFILES, Report, run_check
 
@@ -33,7 +33,10 @@ def nl_backend(pytestconfig: pytest.Config) -> Any:
 def nl_known(pytestconfig: pytest.Config) -> list[Known]:
     """The known failures of --nl-known."""
     file = pytestconfig.getoption("--nl-known")
-    return load(Path(file), [check.name for check in checks()]) if file else []
+    try:
+        return load(Path(file), [check.name for check in checks()]) if file else []
+    except KnownError as error:
+        pytest.exit(f"--nl-known: {error}", pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.mark.parametrize("check", list(checks()), ids=lambda check: check.name)

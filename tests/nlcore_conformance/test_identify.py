@@ -79,6 +79,7 @@ def test_a_function_that_heeds_no_rule_is_its_dialect(dialect, pairwise):
     # without a scale, gcnet is mmcv in two dimensions
     same = ("mmcv", "gcnet") if (dialect, pairwise) == ("gcnet", "dot_product") else (dialect,)
     assert found.dialects == same
+    assert computes(found, pairwise, DIALECTS[dialect].ndims[0]) == ", ".join(same)
 
 
 def test_a_function_of_one_pairwise_function_says_which():
@@ -88,6 +89,18 @@ def test_a_function_of_one_pairwise_function_says_which():
     )
     assert computes(found, "dot_product") == "caffe2 (embedded_gaussian)"
     assert any("KeyError: 'theta.weight'" in why for why in found.unanswered)
+
+
+def test_a_bias_of_w_z_that_some_sources_do_not_have_does_not_count():
+    class Without(Reference):
+        dtypes = ("float32",)
+
+        def block(self, spec, weights, x, training=False):
+            if "out.bias" in weights:
+                weights = {**weights, "out.bias": np.zeros_like(weights["out.bias"])}
+            return super().block(spec, weights, x, training)
+
+    assert identify(Without()).dialects == tuple(DIALECTS)
 
 
 def test_biases_and_batch_norm_that_are_left_out_do_not_hide_a_dialect():

@@ -178,7 +178,7 @@ class NormalizedSum(Plain):
         return super().batch_norm(call, out + self.x)
 
     def residual(self, call, v, x):
-        return v
+        return v if call.spec.batch_norm else v + x
 
 
 class ZeroOverZero(Plain):
@@ -202,6 +202,17 @@ def test_what_only_a_comparison_tells(wrong, stage, changes):
     spec = replace(case("embedded_gaussian").spec, **changes)
     asked = case(spec.pairwise, spec=spec, seed=2)  # with which some C(x) is 0
     assert first_stage(named_check(f"forward / {spec.pairwise}"), wrong(), asked) == stage
+
+
+def test_an_exchange_without_a_finite_bound_explains_nothing():
+    class Absolute(Plain):
+        def pairwise(self, call, t):
+            return abs(super().pairwise(call, t))
+
+    fields = {"normalization": "sum", "subsample": (2,), "subsample_at": "input"}
+    spec = NonLocalSpec(1, ndim=1, pairwise="dot_product", batch_norm=False, **fields)
+    asked = Case(spec, 1, (7,), "float32", data="opposite", seed=3944)  # of sum 0, if exchanged
+    assert first_stage(named_check("forward / dot_product"), Absolute(), asked) == "operation"
 
 
 def test_the_layout_of_x_and_what_is_right_have_no_stage():

@@ -83,6 +83,7 @@ def _named(check: Check) -> Iterator[Named]:
     for width in (8, 64, 512):
         channels = width if gaussian else 12
         yield Named(f"width {width}", _few, channels, width, dtypes=every)
+        yield Named(f"width {width}, aligned", _few, channels, width, 2, "aligned", ("float32",))
     if check.training:
         yield Named("one value", _one, batch=1, applies=_one_fits)
         scopes = ("float16", "float32")

@@ -27,13 +27,14 @@ DATA = (
     "tiny",
     "subnormal",
     "zero f",
+    "aligned",
 )
 #: How x lies in memory; the values are the same.
 LAYOUTS = ("contiguous", "channels_last", "strided", "reversed", "byteswapped")
 #: Those with many equal terms, whose roundings are not independent.
-_DEPENDENT = ("constant", "equal", "opposite", "zero f")
+_DEPENDENT = ("constant", "equal", "opposite", "zero f", "aligned")
 #: Those whose point is ties or cancellation.
-_AS_IT_IS = ("integers", "constant", "equal", "cancelling", "opposite", "zero f")
+_AS_IT_IS = ("integers", "constant", "equal", "cancelling", "opposite", "zero f", "aligned")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,8 @@ def _weights(case: Case, rng: np.random.Generator) -> dict[str, np.ndarray]:
             out[name] = 0.5 * rng.normal(size=shape)
         else:
             out[name] = rng.normal(size=shape) / math.sqrt(shape[-1])
+            if case.data == "aligned" and name != "f.weight":  # equal terms, with equal roundings
+                out[name] = np.broadcast_to(out[name][:, :1] / math.sqrt(shape[-1]), shape)
     if case.data == "zero f":  # and so C = 0, a ReLU at 0, or weights all alike
         zero = "f." if spec.pairwise == "concatenation" else "theta."
         out |= {n: np.zeros_like(v) for n, v in out.items() if n.startswith(zero)}
@@ -219,12 +222,15 @@ def _numbers(case: Case, rng: np.random.Generator) -> np.ndarray:
     exactly. large: N(0, 1), with large logits; overflow: N(0, 1), with an f beyond float16 that
     is not beyond it divided by N (see `_tamed`). tiny: N(0, 1) / 4096. subnormal: N(0, 1) times a
     power of two that is. zero f: N(0, 1), with weights that make f 0, or the embedded Gaussian's 1.
-    Most are milder in half precision.
+    aligned: every channel alike, and every row of a weight one number. Most are milder in half
+    precision.
     """
     shape = (case.batch, case.spec.channels, *case.positions)
     half = case.dtype in ("float16", "bfloat16")
     x = rng.normal(size=shape)
     one = (1, shape[1], *[1] * len(case.positions))  # a vector for every position
+    if case.data == "aligned":
+        return np.broadcast_to(rng.uniform(0.5, 1.5, (shape[0], 1, *shape[2:])), shape)
     if case.data == "integers":
         return rng.integers(-2, 3, shape).astype(np.float64)
     if case.data == "constant":

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import hypothesis
 import numpy as np
@@ -217,7 +217,10 @@ def write_page(files: list[Path]) -> None:
         machines="; ".join(sorted({run["machine"] for run in runs})),
         seeds=", ".join(sorted({str(run["seed"]) for run in runs})),
     )
-    by_name = {name: dtypes for run in runs for name, dtypes in run["runs"].items()}
+    by_name: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        for name, dtypes in run["runs"].items():
+            by_name.setdefault(name, {}).update(dtypes)
     for name, dtypes in by_name.items():
         for dtype, t in dtypes.items():
             judged = t["elements"] - t["unpredictable"]

@@ -239,4 +239,7 @@ def _jax_functions(spec: NonLocalSpec, dtype: str, training: bool) -> tuple[Any,
         return jax.vjp(lambda values, x: call(values, other, x), values, x)[1](dz)
 
     # outside jit every operation would be compiled by itself for its shapes
-    return tuple(jax.jit(f, compiler_options=JAX_OPTIONS) for f in (call, gradients))  # type: ignore[return-value]
+    return (
+        jax.jit(call, compiler_options=JAX_OPTIONS),
+        jax.jit(gradients, compiler_options=JAX_OPTIONS),
+    )

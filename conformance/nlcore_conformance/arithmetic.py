@@ -112,16 +112,20 @@ class Arithmetic:
         return self.stored(Bounded(x.value + y.value, x.error + y.error, x.magnitude + y.magnitude))
 
     def total(self, *terms: Bounded) -> Bounded:
-        """The sum of a few arrays, added in any order: each addition rounds a partial sum."""
-        first = terms[0]
-        value, error, magnitude = first.value, first.error, first.magnitude
-        size = np.abs(value) + error
+        """The sum of a few arrays, added in any order: each addition rounds a partial sum.
+
+        Nothing can be said where a partial sum may be beyond `huge`.
+        """
+        value, error, magnitude = terms[0].value, terms[0].error, terms[0].magnitude
         for t in terms[1:]:
             value, error, magnitude = value + t.value, error + t.error, magnitude + t.magnitude
-            size = size + np.abs(t.value) + t.error
+        size = sum(np.abs(t.value) + t.error for t in terms)
+        above = sum(np.maximum(t.value + t.error, 0) for t in terms)
+        below = sum(np.maximum(t.error - t.value, 0) for t in terms)
         # the last rounding is stored's
         rounding = (len(terms) - 2) * (self.unit * size + self.sum_unit * magnitude)
-        return self.stored(Bounded(value, error + rounding, magnitude))
+        error = np.where(np.maximum(above, below) > self.huge, np.inf, error + rounding)
+        return self.stored(Bounded(value, error, magnitude))
 
     def subtract(self, x: Bounded, y: Bounded) -> Bounded:
         return self.add(x, Bounded(-y.value, y.error, y.magnitude))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,18 +67,12 @@ def not_finite(backend: Backend, case: Case) -> list[Judgement]:
 
     Under NL-11.3 an infinity may give NaN or infinity where it is seen.
     """
-    p = problem(case)
-    rng = np.random.default_rng(case.seed)
-    where = tuple(int(rng.integers(n)) for n in p.x.shape)
-    x = np.array(p.x)
-    x[where] = np.nan
-    p = replace(p, x=x)
-    right = nlcore.block(case.spec, p.weights, x, case.training)
+    where, right, bound = _with_nan(case, accumulates(backend, case.dtype))
     sees = np.isnan(right)
-    bound = np.where(sees, np.inf, bounds_of(p, accumulates(backend, case.dtype))["z"])
+    p = problem(case)
     judgements = []
     for value in (np.nan, np.inf, -np.inf):
-        x[where] = value
+        p.x[where] = value
         z = asked(backend, p)
         judgement = judged("z", z, np.where(sees, 0.0, right), bound, case.dtype)
         if not judgement.note:
@@ -94,6 +89,17 @@ def not_finite(backend: Backend, case: Case) -> list[Judgement]:
                 )
         judgements.append(judgement)
     return judgements
+
+
+@lru_cache(maxsize=4)  # several backends are asked the same
+def _with_nan(case: Case, sums: str) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Where x gets its NaN, the reference's z with it, and z's bounds, infinite where z is NaN."""
+    p = problem(case)
+    rng = np.random.default_rng(case.seed)
+    where = tuple(int(rng.integers(n)) for n in p.x.shape)
+    p.x[where] = np.nan
+    right = nlcore.block(case.spec, p.weights, p.x, case.training)
+    return where, right, np.where(np.isnan(right), np.inf, bounds_of(p, sums)["z"])
 
 
 def checks() -> Iterator[Check]:

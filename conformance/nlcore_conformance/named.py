@@ -77,6 +77,16 @@ def _named(check: Check) -> Iterator[Named]:
     for data in DATA:
         if data == "overflow":
             yield Named(data, _some, data=data, dtypes=("float16",), applies=_all_together)
+        elif data == "zero f":  # by count a gradient reaches f, by sum C = 0
+            yield Named("zero f by count", _some, data=data, applies=_by_count)
+            yield Named("zero f by sum", _some, data=data, applies=_by_sum)
+        elif data == "large":
+            dtypes = ("float16", "float32", "float64")
+            yield Named(data, _some, data=data, dtypes=dtypes, applies=_softmax)
+        elif data == "large bias":  # a variance that is small beside the mean's square
+            yield Named(data, _some, data=data, dtypes=("float32",), applies=_biased)
+        elif data == "subnormal":  # a bias would be all that is left of them
+            yield Named(data, _some, data=data, dtypes=("float16", "float32"), applies=_unbiased)
         else:
             yield Named(data, _some, data=data)
     gaussian = check.name.endswith(" gaussian")  # its products have the length of the channels
@@ -89,6 +99,8 @@ def _named(check: Check) -> Iterator[Named]:
         scopes = ("float16", "float32")
         yield Named("many values", _scopes, channels=3, inner=2, dtypes=scopes, applies=_scoped)
         return
+    # the sum in which a softmax's many small terms are lost is its normalizer
+    fits = _unpooled_by_sum if check.name.endswith("gaussian") else _unpooled
     lengths = {"float16": LONG, "float32": LONG // 4}
     for dtype, count in lengths.items():
         if check.needs_vjp:  # whose bounds hold all pairs at once
@@ -97,11 +109,37 @@ def _named(check: Check) -> Iterator[Named]:
         def long(spec: NonLocalSpec, count: int = count) -> tuple[int, ...]:
             return _long(spec, count)
 
-        yield Named("long rows", long, 3, 2, 1, dtypes=(dtype,), applies=_unpooled)
+        yield Named("long rows", long, 3, 2, 1, dtypes=(dtype,), applies=fits)
+
+
+def _by_count(spec: NonLocalSpec) -> bool:
+    return spec.normalization == "count"
+
+
+def _by_sum(spec: NonLocalSpec) -> bool:
+    return spec.normalization == "sum"
+
+
+def _biased(spec: NonLocalSpec) -> bool:
+    return spec.bias
+
+
+def _unbiased(spec: NonLocalSpec) -> bool:
+    return not spec.bias
+
+
+def _softmax(spec: NonLocalSpec) -> bool:
+    """By count a logit is kept from overflowing; x x^T has its largest on the diagonal."""
+    return _by_sum(spec) and _all_together(spec) and spec.scale > 0
+
+
+def _unpooled_by_sum(spec: NonLocalSpec) -> bool:
+    return _unpooled(spec) and _by_sum(spec)
 
 
 def _scoped(spec: NonLocalSpec) -> bool:
-    return spec.extent != "all"
+    """An f above 0, whose y has a small bound beside the one of the statistics."""
+    return spec.extent != "all" and "gaussian" in spec.pairwise
 
 
 def _unpooled(spec: NonLocalSpec) -> bool:

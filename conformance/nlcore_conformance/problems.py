@@ -28,6 +28,7 @@ DATA = (
     "subnormal",
     "zero f",
     "aligned",
+    "large bias",
 )
 #: How x lies in memory; the values are the same.
 LAYOUTS = ("contiguous", "channels_last", "strided", "reversed", "byteswapped")
@@ -120,6 +121,8 @@ def _weights(case: Case, rng: np.random.Generator) -> dict[str, np.ndarray]:
     if case.data == "zero f":  # and so C = 0, a ReLU at 0, or weights all alike
         zero = "f." if spec.pairwise == "concatenation" else "theta."
         out |= {n: np.zeros_like(v) for n, v in out.items() if n.startswith(zero)}
+    if case.data == "large bias" and spec.bias:
+        out["out.bias"] *= 64 if case.dtype in ("float16", "bfloat16") else 4096
     return out
 
 
@@ -222,8 +225,8 @@ def _numbers(case: Case, rng: np.random.Generator) -> np.ndarray:
     exactly. large: N(0, 1), with large logits; overflow: N(0, 1), with an f beyond float16 that
     is not beyond it divided by N (see `_tamed`). tiny: N(0, 1) / 4096. subnormal: N(0, 1) times a
     power of two that is. zero f: N(0, 1), with weights that make f 0, or the embedded Gaussian's 1.
-    aligned: every channel alike, and every row of a weight one number. Most are milder in half
-    precision.
+    aligned: every channel alike, and every row of a weight one number. large bias: N(0, 1), with a
+    W_z whose bias is far above what it is added to. Most are milder in half precision.
     """
     shape = (case.batch, case.spec.channels, *case.positions)
     half = case.dtype in ("float16", "bfloat16")

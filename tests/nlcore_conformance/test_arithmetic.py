@@ -91,3 +91,11 @@ def test_overflow_of_the_dtype_is_unbounded():
     half = arithmetic("float16")
     assert np.isinf(half.multiply(EXACT(np.array([300.0])), EXACT(np.array([300.0]))).error)
     assert np.isfinite(A.multiply(EXACT(np.array([300.0])), EXACT(np.array([300.0]))).error)
+
+
+def test_a_sum_of_which_a_part_may_overflow_is_unbounded():
+    half, large = arithmetic("float16"), EXACT(np.array([40000.0]))
+    less = EXACT(-large.value)
+    assert np.isinf(half.total(large, less, large, less).error)
+    assert np.isfinite(half.total(large, less, EXACT(np.array([1.0]))).error)
+    assert np.isfinite(A.total(large, less, large, less).error)

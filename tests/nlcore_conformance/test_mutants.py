@@ -98,6 +98,22 @@ def test_quick_rejects_every_mutant_and_accepts_what_is_right():
     assert all(0 <= row.ratio <= 1 and row.case for row in result.rows if not row.wrong)
 
 
+@pytest.mark.parametrize("seed", [1, 4])
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("ReLU'(0) = 1", "gradient / concatenation"),
+        ("ReLU'(0) = 1/2", "gradient / concatenation"),
+        ("float16 softmax sum", "forward / embedded_gaussian"),
+        ("variance in one pass", "forward / batch statistics"),
+    ],
+)
+def test_named_problems_reject_under_every_seed_what_random_search_rarely_does(name, check, seed):
+    mutant = next(m for m in mutants() if m.name == name)
+    result = self_test("quick", seed, zoo=(mutant,), right=(), only=lambda c: c.name == check)
+    assert result.rows[0].check == check and result.rows[0].ratio > 1
+
+
 def _forward_only(check) -> bool:
     return check.name == "forward / gaussian"
 

@@ -1,7 +1,8 @@
-"""Dtypes: which are accepted, in which sums are kept; and division where the divisor may be 0."""
+"""Dtypes, products, and division where the divisor may be 0."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import keras
@@ -22,6 +23,23 @@ def float_name(name: str, array: Any) -> str:
 def sum_dtype(dtype: Any) -> str:
     """The dtype of sums over arrays of `dtype`: float64 stays, the others are float32."""
     return "float64" if keras.backend.standardize_dtype(dtype) == "float64" else "float32"
+
+
+def product(a: Any, b: Any) -> Any:
+    """a @ b in their dtype, rounded to nearest."""
+    if a.dtype != b.dtype or keras.backend.standardize_dtype(a.dtype) != "bfloat16" or _rounds():
+        return a @ b
+    return ops.cast(ops.cast(a, "float32") @ ops.cast(b, "float32"), a.dtype)
+
+
+@cache
+def _rounds() -> bool:
+    """Whether bfloat16 products are rounded: TensorFlow's on the CPU are float32, then cut off."""
+    if keras.backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    return any(device.device_type != "CPU" for device in tf.config.list_physical_devices())
 
 
 def divided(y: Any, total: Any) -> Any:

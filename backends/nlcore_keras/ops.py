@@ -9,7 +9,7 @@ from typing import Any
 from keras import ops
 
 from nlcore import NonLocalSpec
-from nlcore_keras.numerics import sum_dtype
+from nlcore_keras.numerics import product, sum_dtype
 from nlcore_keras.operation import non_local_operation
 
 
@@ -134,7 +134,7 @@ def _linear(weights: Mapping[str, Any], names: tuple[str, ...], x: Any) -> Any:
         return arrays[0] if len(arrays) == 1 else ops.concatenate(arrays, axis=0)
 
     weight = stacked("weight")  # (D, C)
-    y = ops.reshape(x, (-1, weight.shape[1])) @ ops.transpose(weight)  # (R, D)
+    y = product(ops.reshape(x, (-1, weight.shape[1])), ops.transpose(weight))  # (R, D)
     if f"{names[0]}.bias" in weights:
         # in sum_dtype for the gradient's sake: it sums over all positions
         dtype = sum_dtype(y.dtype)

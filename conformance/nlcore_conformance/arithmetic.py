@@ -163,6 +163,7 @@ class Arithmetic:
             error = error + size @ y.error
         if x.error.any():
             error = error + x.error @ size_y
+        error = np.where(magnitude > self.sum_huge, np.inf, error)  # as a partial sum may be
         return self.stored(Bounded(x.value @ y.value, error, magnitude))
 
     def sum(self, x: Bounded, axis: int | tuple[int, ...]) -> Bounded:
@@ -171,6 +172,7 @@ class Arithmetic:
         magnitude = x.magnitude.sum(axis, keepdims=True)
         terms = x.value.size // value.size
         error = x.error.sum(axis, keepdims=True) + self.gamma(terms) * magnitude
+        error = np.where(magnitude > self.sum_huge, np.inf, error)  # as a partial sum may be
         return self.stored(Bounded(value, error, magnitude))
 
     def exp(self, logit: Bounded, shift: np.ndarray | float) -> Bounded:

@@ -142,8 +142,8 @@ def _forward(
     stages = _Stages(folded, keys, theta, phi, g, before, y, pairs, a.add(out, x))
     if spec.batch_norm:
         stages.xhat, rstd = _normalized(a, spec, w, out, training)
-        stages.slope = a.multiply(rstd, w["bn.weight"])
-        scaled = a.multiply(stages.xhat, w["bn.weight"])
+        stages.slope = a.wide.multiply(rstd, w["bn.weight"])
+        scaled = a.wide.multiply(stages.xhat, w["bn.weight"])
         # folded into out * slope + (bias - mean * slope), the terms are those of the magnitude
         error = scaled.error + a.unit * (3 * scaled.magnitude + w["bn.bias"].magnitude)
         stages.z = a.total(Bounded(scaled.value, error, scaled.magnitude), w["bn.bias"], x)
@@ -154,6 +154,7 @@ def _normalized(
     a: Arithmetic, spec: NonLocalSpec, w: dict[str, Bounded], out: Bounded, training: bool
 ) -> tuple[Bounded, Bounded]:
     """(out - mean) / sqrt(var + eps) and 1 / sqrt(var + eps) (C,)."""
+    a = a.wide  # squares and their sum are in the range of the dtype of sums
     mean, variance = (w[n] for n in ("bn.running_mean", "bn.running_var"))
     if training:
         axes = tuple(range(out.value.ndim - 1))
@@ -254,9 +255,10 @@ def _weighted_mean(
         moved = f.error @ np.abs(g.value) + np.abs(y) * f.error.sum(-1, keepdims=True)
     terms = f.value.shape[-1]
     sums = f.magnitude @ g.magnitude + np.abs(y) * f.magnitude.sum(-1, keepdims=True)
-    # each f_j, or f_j / C, may be stored for the product with g alone
+    # each f_j and f_j / C may be stored for the product with g alone, and underflow
     size = np.abs(f.value)
-    rounded = 2 * (a.unit * size + np.where(size > 0, a.tiny, 0.0)) @ np.abs(g.value)
+    small = np.where(size > 0, a.tiny * (1 + least), 0.0)
+    rounded = (2 * a.unit * size + small) @ np.abs(g.value)
     spread = (np.abs(f.value) + f.error) @ g.error
     error = (moved + spread + a.gamma(terms) * sums + rounded) / least
     error = np.where(certain, 0.0, np.where(np.isnan(error), np.inf, error))
@@ -275,13 +277,15 @@ def _vjp(
     grads: dict[str, Bounded] = {}
     batch, dout = len(x.value), dz
     if s.xhat is not None and s.slope is not None:
-        axes = tuple(range(x.value.ndim - 1))
-        bias, weight = a.sum(dz, axes), a.sum(a.multiply(dz, s.xhat), axes)  # (1, ..., C)
-        grads["bn.weight"], grads["bn.bias"] = weight.reshape(-1), bias.reshape(-1)
+        rows = (batch, -1, x.value.shape[-1])  # (B, R, C)
+        wide = a.wide  # between dz and dout too, sums are in the range of their dtype
+        bias = _over_batch(wide, dz.reshape(*rows))  # (C,)
+        weight = _over_batch(wide, wide.multiply(dz, s.xhat).reshape(*rows))  # (C,)
+        grads["bn.weight"], grads["bn.bias"] = a.stored(weight), a.stored(bias)
         if training:
             count = x.value.size // x.value.shape[-1]
-            through = a.scale(a.add(bias, a.multiply(s.xhat, weight)), 1 / count)
-            dout = a.subtract(dz, through)
+            through = wide.scale(wide.add(bias, wide.multiply(s.xhat, weight)), 1 / count)
+            dout = wide.subtract(dz, through)
         dout = a.multiply(dout, s.slope)
     dout = _flat(dout.settled().apply(lambda v: fold(spec, v)))  # (B', N, C)
     dy = a.matmul(dout, w["out.weight"]).settled()  # (B', N, D)
@@ -336,9 +340,9 @@ def _operation_vjp(
         dtheta, dphi = a.matmul(dt, phi), a.matmul(dt.T, theta)
         if spec.pairwise == "dot_product":  # as theta (phi^T g), and s / N may come last
             left, right = a.matmul(theta.T, dy), a.matmul(phi.T, s.g)  # (B', D, V)
-            dtheta = _unless_overflow(a.matmul(dy, right.T), dtheta)
-            dphi = _unless_overflow(a.matmul(s.g, left.T), dphi)
-            dg = _unless_overflow(a.matmul(phi, left), dg)
+            dtheta = _associated(a, dtheta, a.matmul(dy, right.T))
+            dphi = _associated(a, dphi, a.matmul(s.g, left.T))
+            dg = _associated(a, dg, a.matmul(phi, left))
         return dtheta, dphi, dg
     half = spec.inner_channels
     da, db = a.sum(dt, -1), a.sum(dt, -2).T  # (B', N, 1), (B', M, 1)
@@ -352,9 +356,10 @@ def _operation_vjp(
     return dtheta, a.multiply(db, weight.apply(lambda v: v[half:])), dg
 
 
-def _unless_overflow(product: Bounded, d: Bounded) -> Bounded:
-    """d, of which nothing can be said where the product that it is scaled from may overflow."""
-    return Bounded(d.value, np.where(np.isinf(product.error), np.inf, d.error), d.magnitude)
+def _associated(a: Arithmetic, d: Bounded, product: Bounded) -> Bounded:
+    """d, a scaled product of three, the first of whose products is stored and may overflow."""
+    error = np.where(np.isinf(product.error), np.inf, d.error + a.unit * d.magnitude)
+    return Bounded(d.value, error, d.magnitude)
 
 
 def _linear(a: Arithmetic, w: dict[str, Bounded], name: str, x: Bounded) -> Bounded:
@@ -382,7 +387,14 @@ def _linear_grads(
     weight = a.sum(Bounded(each.value, each.error + chain, each.magnitude), 0)  # (1, D, C)
     grads[f"{name}.weight"] = weight.reshape(*weight.value.shape[1:])
     if f"{name}.bias" in w:
-        grads[f"{name}.bias"] = a.sum(dy, (0, 1)).reshape(-1)
+        grads[f"{name}.bias"] = _over_batch(a, dy)
+
+
+def _over_batch(a: Arithmetic, d: Bounded) -> Bounded:
+    """The sum over items and rows of d (B, R, D) -> (D,), in one sum or stored for each item."""
+    each = a.sum(d, 1)  # (B, 1, D)
+    chain = a.gamma(d.value.shape[0] * d.value.shape[1]) * each.magnitude
+    return a.sum(Bounded(each.value, each.error + chain, each.magnitude), 0).reshape(-1)
 
 
 def _max_pool(x: Bounded, window: tuple[int, ...]) -> Bounded:

@@ -94,9 +94,9 @@ def run(
         requested = names(backend)
         processes.possible(request)
         writers = _writers({"json": json, "junit": junit, "report": report})
-    verdicts = processes.judge(requested, request)
-    for file, write in writers.items():
-        write(file, verdicts)
+        verdicts = processes.judge(requested, request)
+        for file, write in writers.items():
+            write(file, verdicts)
     raise typer.Exit(max(verdict.exit_status for verdict in verdicts))
 
 
@@ -105,8 +105,11 @@ def _writers(files: dict[str, Path | None]) -> dict[Path, Callable[[Path, list],
     modules = {"json": "processes", "junit": "junit", "report": "html"}
     wanted = {option: file for option, file in files.items() if file is not None}
     for option, file in wanted.items():
-        if not file.parent.is_dir():
-            raise CannotRun(f"--{option} needs a folder that exists; received {file}")
+        if file.is_dir() or not file.parent.is_dir():
+            raise CannotRun(f"--{option} needs a file in a folder that exists; received {file}")
+    if len({file.resolve() for file in wanted.values()}) < len(wanted):
+        given = ", ".join(f"--{option} {file}" for option, file in wanted.items())
+        raise CannotRun(f"--json, --junit and --report need a file each; received {given}")
     return {
         file: import_module(f"nlcore_conformance.{modules[option]}").write
         for option, file in wanted.items()
@@ -122,25 +125,25 @@ def replay(
     device: Device = None,
 ) -> None:
     """Judge one case again."""
-    from nlcore_conformance import failures
-    from nlcore_conformance.stages import first_stage
-
-    try:
-        recorded = failures.read(case)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        _cannot_run(f"CASE must be the JSON of a failure, or a file with it: {error!r}")
-    name = backend or recorded.backend
     with _or_exit():
+        from nlcore_conformance import failures
+        from nlcore_conformance.stages import first_stage
+
+        try:
+            recorded = failures.read(case)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _cannot_run(f"CASE must be the JSON of a failure, or a file with it: {error!r}")
+        name = backend or recorded.backend
         loaded = load_on(device, name)
-    try:
-        judgements, broken = failures.replay(recorded, loaded)
-    except NotImplementedError as error:
-        _cannot_run(f"{name} does not support the case: {error}")
-    lines = [f"{recorded.check.name}: {recorded.case.spec}", *([broken] if broken else [])]
-    lines += [f"{j.output:<12} ratio {j.ratio:.3g}  {_detail(j)}" for j in judgements]
-    fails = bool(broken) or any(j.ratio > 1 for j in judgements)
-    if fails and (stage := first_stage(recorded.check, loaded, recorded.case)):
-        lines.append(f"the numbers part first in: {stage}")
+        try:
+            judgements, broken = failures.replay(recorded, loaded)
+        except NotImplementedError as error:
+            _cannot_run(f"{name} does not support the case: {error}")
+        lines = [f"{recorded.check.name}: {recorded.case.spec}", *([broken] if broken else [])]
+        lines += [f"{j.output:<12} ratio {j.ratio:.3g}  {_detail(j)}" for j in judgements]
+        fails = bool(broken) or any(j.ratio > 1 for j in judgements)
+        if fails and (stage := first_stage(recorded.check, loaded, recorded.case)):
+            lines.append(f"the numbers part first in: {stage}")
     print("\n".join(lines))
     raise typer.Exit(int(fails))
 
@@ -158,8 +161,8 @@ def identify(backend: BackendName, device: Device = None) -> None:
         from nlcore_conformance import identify as identification
 
         loaded = load_on(device, backend)
-    with progress(console) as tell:
-        found = identification.identify(loaded, tell)
+        with progress(console) as tell:
+            found = identification.identify(loaded, tell)
     identification.show(found, console)
     raise typer.Exit(int(not found.identified))
 
@@ -168,7 +171,7 @@ def identify(backend: BackendName, device: Device = None) -> None:
 def self_test(profile: ProfileOption = ProfileName.quick, seed: Seed = 0) -> None:
     """See that the suite rejects every shipped mutant and accepts the reference."""
     with _or_exit():
-        from nlcore_conformance import self_test as test
+        from nlcore_conformance import selftest as test
 
     console = Console()
     with progress(console) as tell:
@@ -226,6 +229,8 @@ def _or_exit() -> Iterator[None]:
         _cannot_run(str(error))
     except ImportError as error:
         _cannot_run(f"needs {error.name}: pip install 'nlcore[conformance]'")
+    except OSError as error:  # a file that cannot be read or written
+        _cannot_run(str(error))
 
 
 def _cannot_run(message: str) -> NoReturn:

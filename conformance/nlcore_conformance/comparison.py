@@ -80,7 +80,7 @@ def judge_gradient(backend: Backend, p: Problem, right: Expected | None = None) 
     received = gradients(backend, p)
     if set(received) != set(right.values):
         names = sorted(right.values)
-        raise Broken(f"gradients must be named {names}; received {sorted(received)}")
+        raise Broken(f"gradients must be named {names}; received {sorted(map(str, received))}")
     return [
         judged(name, received[name], value, right.bounds[name], p.dtype)
         for name, value in right.values.items()
@@ -90,24 +90,29 @@ def judge_gradient(backend: Backend, p: Problem, right: Expected | None = None) 
 def judged(
     output: str, received: Any, right: np.ndarray, bound: np.ndarray, dtype: str
 ) -> Judgement:
-    """The worst element of one output; what is right and its bound are float64 of one shape."""
+    """The worst element of one output; what is right and its bound are float64 of one shape.
+
+    An element without a finite bound does not count. One with a bound, but with no finite number to
+    be near to, fails: so the reference and a backend's first answer are judged too.
+    """
     if isinstance(received, np.generic):
         received = np.asarray(received)
     if not isinstance(received, np.ndarray) or received.shape != right.shape:
-        what = f"shape {np.shape(received)} of {type(received).__name__}"
-        return _misformed(output, right, f"an array of shape {right.shape}", what)
+        shape = f" of shape {received.shape}" if isinstance(received, np.ndarray) else ""
+        came = type(received).__name__ + shape
+        return _misformed(output, right, f"an array of shape {right.shape}", came)
     if received.dtype.name != dtype:
         return _misformed(output, right, f"dtype {dtype}", received.dtype.name)
-    counted = np.isfinite(bound) & np.isfinite(right)
+    counted = np.isfinite(bound)
     got = float64(received)
     with np.errstate(all="ignore"):
         error = np.abs(got - right)
         ratio = np.where(error == 0, 0.0, error / bound)
-    ratio = np.where(np.isnan(got), np.inf, ratio)
+    ratio = np.where(np.isnan(got) | ~np.isfinite(right), np.inf, ratio)
     ratio = np.where(counted, ratio, -1.0)
     flat = int(ratio.argmax())
     index = tuple(int(k) for k in np.unravel_index(flat, right.shape))
-    largest = np.abs(right[counted]).max(initial=0.0)
+    largest = np.abs(right[counted & np.isfinite(right)]).max(initial=0.0)
     return Judgement(
         output,
         max(float(ratio.flat[flat]), 0.0),

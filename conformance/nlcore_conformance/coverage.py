@@ -60,17 +60,23 @@ def _answers(key: _Same) -> tuple[bool | str, ...]:
     backend = key.backend
     answers: list[bool | str] = []
     tried: dict[tuple, bool | str] = {}
-    for template, spec in _probes():
+    for _, spec in _probes():
         if hasattr(backend, "supports"):
             said = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
             answers.append(True if True in said else said[0])
             continue
-        scale = template.scale == "1"
-        rules = (template.fields, template.pool == "none", scale)
+        rules = _rules(spec)
         if rules not in tried:
-            tried[rules] = _try(backend, replace(spec, scale=1.0 if scale else 0.7))
+            tried[rules] = _try(backend, replace(spec, scale=1.0 if spec.scale == 1 else 0.7))
         answers.append(tried[rules])
     return tuple(answers)
+
+
+def _rules(spec: NonLocalSpec) -> tuple:
+    """The spec but for its sizes, which a backend that cannot be asked is not tried with all of."""
+    pooled, windowed = spec.subsample is not None, spec.window is not None
+    choices = (spec.bias, spec.pair_bias, spec.batch_norm, windowed, pooled and spec.subsample_at)
+    return spec.pairwise, spec.normalization, spec.scale == 1, spec.ndim, spec.extent, *choices
 
 
 def _try(backend: Backend, spec: NonLocalSpec) -> bool | str:
@@ -134,19 +140,47 @@ def not_covered(backend: Backend, covered: Counts) -> dict[str, dict[str, str]]:
 
 
 def _why(backend: Backend, name: str, value: str) -> str:
-    """What the backend says of a supported spec with just this one value changed."""
-    changes: dict[str, Any] = {
-        "ndim": {"ndim": int(value)} if name == "ndim" else {},
-        "subsample": {"subsample": None if value == "none" else (1, 2, 2)},
-        "window": {"window": 2},
-        "scale": {"scale": 1.0 if value == "1" else 0.7},
-    }
-    change = changes.get(name, {name: {"True": True, "False": False}.get(value, value)})
-    dtype = dtypes(backend)[0]
+    """What the backend says of a supported spec with this value, and what the value needs."""
     for _, spec in _probes():
-        if supports(backend, spec, dtype) is True:
+        if _says(backend, spec) is True:
             with contextlib.suppress(TypeError, ValueError):
-                answer = supports(backend, replace(spec, **change), dtype)
+                answer = _says(backend, _changed(spec, name, value))
                 if answer is not True:
                     return str(answer)
     return ""
+
+
+def _says(backend: Backend, spec: NonLocalSpec) -> bool | str:
+    if hasattr(backend, "supports"):
+        return supports(backend, spec, dtypes(backend)[0])
+    return _by_rules(_Same(backend))[_rules(spec)]
+
+
+@lru_cache(maxsize=1)  # every value asks the same
+def _by_rules(key: _Same) -> dict[tuple, bool | str]:
+    """What trying a backend that cannot be asked has said of each spec's rules."""
+    answers = zip(_probes(), _answers(key), strict=True)
+    return {_rules(spec): answer for (_, spec), answer in answers}
+
+
+def _changed(spec: NonLocalSpec, name: str, value: str) -> NonLocalSpec:
+    """The spec with the value, and what the value needs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        There is no such spec.
+    """
+    pool = (1, 2, 2)[-spec.ndim :]
+    changes: dict[str, dict[str, Any]] = {
+        "ndim": {"ndim": int(value)} if name == "ndim" else {},
+        "subsample": {"subsample": None if value == "none" else pool},
+        "subsample_at": {"subsample": pool, "subsample_at": value},
+        "extent": {"ndim": 3, "extent": value},
+        "window": {"ndim": 3, "window": None if value == "none" else 2},
+        "scale": {"scale": 1.0 if value == "1" else 0.7},
+        "pair_bias": {"pairwise": "concatenation", "scale": 1.0, "pair_bias": value == "True"},
+        "training": {"batch_norm": True},  # without which there is no training to ask for
+    }
+    plain = {name: {"True": True, "False": False}.get(value, value)}
+    return replace(spec, **changes.get(name, plain))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nlcore import NonLocalSpec
+from nlcore.spec import FLOATS
 from nlcore_conformance import checks
 from nlcore_conformance.checks import Check
 from nlcore_conformance.comparison import (
@@ -29,7 +30,7 @@ from nlcore_conformance.document import dumps
 from nlcore_conformance.environment import environment
 from nlcore_conformance.judging import Failed, Failure, attempt, named_check, reproduction
 from nlcore_conformance.problems import Case, Problem, laid_out, problem
-from nlcore_conformance.protocol import Backend, Weights, accumulates, supports
+from nlcore_conformance.protocol import Backend, CannotRun, Weights, accumulates, supports
 
 _NOTE = (
     "x, dz and the weights, under their names, are those of the check's last question to the "
@@ -48,6 +49,19 @@ class Recorded:
     arrays: dict[str, np.ndarray] | None  # where the .npz file lies beside the .json file
 
 
+def possible(folder: Path) -> None:
+    """Whether failures can be written into the folder, which `write` makes where there is none.
+
+    Raises
+    ------
+    CannotRun
+        It is a file, or lies in one.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise CannotRun(f"failures need a folder to be written into; received the file {there}")
+
+
 def write(folder: Path, name: str, backend: Backend, check: Check, failure: Failure) -> Path:
     """Write the failure of a backend that was asked for by `name`; returns the JSON file.
 
@@ -64,9 +78,9 @@ def write(folder: Path, name: str, backend: Backend, check: Check, failure: Fail
     right = expected(p, accumulates(backend, p.dtype), gradient)
     arrays = {"x": p.x, **p.weights, **({"dz": p.dz} if gradient else {})}
     arrays |= {"expected": right.values[output], "bound": right.bounds[output]}
-    received = np.asarray(witness.answers.get(output))
-    if received.dtype.name in (*_NATIVE, "bfloat16"):
-        arrays["received"] = received
+    received = witness.answers.get(output)
+    if isinstance(received, (np.ndarray, np.generic)) and received.dtype.name in FLOATS:
+        arrays["received"] = np.asarray(received)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{_slug(name)}-{_slug(check.name)}.json"
     stored: dict[str, Any] = {n: _kept(a) for n, a in arrays.items()}
@@ -136,8 +150,6 @@ def replay(recorded: Recorded, backend: Backend) -> tuple[list[Judgement], str]:
     except Broken as error:
         return [], str(error)
 
-
-_NATIVE = ("float16", "float32", "float64")
 
 _ON_ARRAYS: dict[Callable, Callable[[Backend, Problem], list[Judgement]]] = {
     checks.forward: judge_forward,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nlcore_conformance.checks import Check, checks
@@ -24,9 +25,10 @@ class Failure:
 class Failed(Exception):
     """A ratio above 1, or no answer, or one of another form."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, judgements: Sequence[Judgement] = ()) -> None:
         super().__init__(failure.error or failure.judgement)
         self.failure = failure
+        self.judgements = judgements  # of all outputs; none where the backend raised
 
 
 def attempt(check: Check, backend: Backend, case: Case) -> list[Judgement]:
@@ -44,7 +46,7 @@ def attempt(check: Check, backend: Backend, case: Case) -> list[Judgement]:
         raise Failed(Failure(case, None, str(error))) from error
     worst = max(judgements, key=lambda j: j.ratio)
     if worst.ratio > 1:
-        raise Failed(Failure(case, worst))
+        raise Failed(Failure(case, worst), judgements)
     return judgements
 
 
@@ -60,15 +62,6 @@ def named_check(name: str) -> Check:
     if name not in known:
         raise ValueError(f"check must be one of {list(known)}; received {name!r}")
     return known[name]
-
-
-def replay(check_name: str, backend: Backend, case: Case) -> tuple[list[Judgement], str]:
-    """Judge one case again; returns its judgements and the error, if the backend raised."""
-    try:
-        return attempt(named_check(check_name), backend, case), ""
-    except Failed as error:
-        judgement = error.failure.judgement
-        return ([judgement] if judgement else []), error.failure.error
 
 
 def reproduction(backend: str, check: str, case: Case) -> str:

@@ -32,8 +32,20 @@ DATA = (
 )
 #: How x lies in memory; the values are the same.
 LAYOUTS = ("contiguous", "channels_last", "strided", "reversed", "byteswapped")
-#: Those with many equal terms, whose roundings are not independent.
-_DEPENDENT = ("constant", "equal", "opposite", "zero f", "aligned")
+#: Those with many terms that are equal, or nearly so beside a bias or a mean: their roundings are
+#: not independent.
+_DEPENDENT = (
+    "constant",
+    "equal",
+    "offset",
+    "huge offset",
+    "opposite",
+    "tiny",
+    "subnormal",
+    "zero f",
+    "aligned",
+    "large bias",
+)
 #: Those whose point is ties or cancellation.
 _AS_IT_IS = ("integers", "constant", "equal", "cancelling", "opposite", "zero f", "aligned")
 
@@ -90,13 +102,14 @@ def arrays(case: Case) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
 @np.errstate(all="ignore")  # what overflows the dtype is data
 def _made(case: Case) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     rng = np.random.default_rng(case.seed)
-    dtype = _dtype(case.dtype)
+    dtype = dtype_named(case.dtype)
     made, x = _tamed(case, *_kept_from_zero(case, _weights(case, rng), _numbers(case, rng), rng))
     weights, x = {n: v.astype(dtype) for n, v in made.items()}, x.astype(dtype)
     return weights, x, rng.normal(size=x.shape).astype(dtype)
 
 
-def _dtype(name: str) -> np.dtype:
+def dtype_named(name: str) -> np.dtype:
+    """NumPy's dtype, bfloat16 being that of ml_dtypes."""
     if name == "bfloat16":
         import ml_dtypes
 

@@ -60,11 +60,14 @@ def possible(request: Request) -> list[Known]:
     Raises
     ------
     CannotRun
-        No check has such a name, or the file of known failures is none.
+        No check has such a name, the file of known failures is none, or failures cannot be
+        written.
     """
     every = [check.name for check in checks()]
     if not any(request.check in name for name in every):
         raise CannotRun(f"no check has {request.check!r} in its name: expected one of {every}")
+    if request.failures is not None:
+        failures.possible(request.failures)
     try:
         return load_known(request.known, every) if request.known else []
     except KnownError as error:

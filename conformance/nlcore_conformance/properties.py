@@ -13,6 +13,7 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.extent import fold, unfold
+from nlcore_conformance.arithmetic import arithmetic
 from nlcore_conformance.comparison import (
     Judgement,
     asked,
@@ -28,14 +29,18 @@ Move = Callable[[np.ndarray], np.ndarray]
 
 
 def identity(backend: Backend, case: Case) -> list[Judgement]:
-    """With BN's weight and bias 0, or without BN W_z and its bias 0, z = x exactly."""
+    """With BN's weight and bias 0, or without BN W_z and its bias 0, z = x exactly.
+
+    But for a subnormal x, which may be flushed to zero.
+    """
     p = problem(case)
     # where a stage before may overflow, 0 times infinity is no 0
     overflow = np.isinf(_bound(backend, p))
+    flushed = arithmetic(case.dtype).given(float64(p.x)).error
     names = ("bn.weight", "bn.bias") if case.spec.batch_norm else ("out.weight", "out.bias")
     zeros = {name: np.zeros_like(p.weights[name]) for name in names if name in p.weights}
     z = asked(backend, replace(p, weights=p.weights | zeros))
-    return [judged("z", z, float64(p.x), np.where(overflow, np.inf, 0.0), case.dtype)]
+    return [judged("z", z, float64(p.x), np.where(overflow, np.inf, flushed), case.dtype)]
 
 
 def repeatable(backend: Backend, case: Case) -> list[Judgement]:
@@ -178,8 +183,13 @@ def _formed(z: object, p: Problem) -> Judgement:
     return judged("z", z, np.zeros(p.x.shape), np.full(p.x.shape, np.inf), p.dtype)
 
 
-def _exactly(z: object, right: np.ndarray, p: Problem) -> Judgement:
-    return judged("z", z, float64(right), np.zeros(p.x.shape), p.dtype)
+def _exactly(z: object, first: np.ndarray, p: Problem) -> Judgement:
+    """z against a first answer of the right form, whose overflows and NaN are to come again."""
+    right, bound = float64(first), np.zeros(p.x.shape)
+    if not _formed(z, p).note:
+        again = np.isclose(float64(z), right, rtol=0, atol=0, equal_nan=True) & ~np.isfinite(right)
+        right, bound = np.where(again, 0.0, right), np.where(again, np.inf, 0.0)
+    return judged("z", z, right, bound, p.dtype)
 
 
 def _bound(backend: Backend, p: Problem) -> np.ndarray:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-NEEDED = ("hypothesis", "ml_dtypes", "rich", "typer")
+#: What `test_conformance` needs besides nlcore's own requirements.
+NEEDED = ("hypothesis", "ml_dtypes", "rich")
 
 
 def pytest_addoption(parser: Any) -> None:
@@ -18,7 +19,12 @@ def pytest_addoption(parser: Any) -> None:
         metavar="NAME",
         help="Backend to judge: a name, or an import path like mylib.non_local:backend.",
     )
-    group.addoption("--nl-profile", default="quick", help="quick (default) or full.")
+    group.addoption(
+        "--nl-profile",
+        choices=("quick", "full"),
+        default="quick",
+        help="How hard to try: quick (default) or full.",
+    )
     group.addoption("--nl-device", metavar="NAME", help="Handed to the backend.")
     group.addoption("--nl-seed", type=int, default=0, help="Where the search starts.")
     group.addoption("--nl-known", metavar="FILE", help="Known failures, in TOML.")
@@ -27,10 +33,44 @@ def pytest_addoption(parser: Any) -> None:
 
 def pytest_configure(config: Any) -> None:
     """Say what to install, where the suite is asked for and cannot run."""
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if config.getoption("--nl-backend") is not None and missing:
+    backend = config.getoption("--nl-backend")
+    if backend is None:
+        return
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
         import pytest
 
         raise pytest.UsageError(
             f"--nl-backend needs {', '.join(missing)}: pip install 'nlcore[conformance]'"
         )
+    config.pluginmanager.register(Session(backend), SESSION)
+
+
+#: The plugin's name under which a session that has a backend finds its `Session`.
+SESSION = "nlcore-session"
+
+
+class Session:
+    """What a session has tried; with pytest-xdist, what all of its processes have."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self.tried: list[int] = []  # problems, for each check
+        self.lines: list[str] = []  # for the summary
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Hear what `test_conformance` has recorded."""
+        if report.when == "call":
+            recorded = dict(report.user_properties)
+            self.tried += [recorded["nl_tried"]] if "nl_tried" in recorded else []
+            self.lines += [recorded["nl_known"]] if "nl_known" in recorded else []
+
+    def pytest_sessionfinish(self, session: Any) -> None:
+        """Let a session fail whose checks were all skipped: it has shown nothing."""
+        if self.tried and not any(self.tried):
+            self.lines.append(f"{self.backend} does not conform: nothing was tried")
+            session.exitstatus = session.exitstatus or 1
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.lines:
+            terminalreporter.section("non-local block conformance")
+            terminalreporter.write_line("\n".join(self.lines))

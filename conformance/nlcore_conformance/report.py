@@ -66,7 +66,7 @@ def failure(report: Report, result: CheckResult) -> Text:
 
 def coverage(report: Report) -> Text:
     """How much of the spec was tried, by field and value, and why the rest was not."""
-    if not report.covered:
+    if not report.tried:
         return Text("covered: nothing, so there is nothing that it conforms to", style="yellow")
     count = sum(len(v) for v in VALUES.values())
     missing = [
@@ -77,7 +77,11 @@ def coverage(report: Report) -> Text:
     text = f"covered: {count - len(missing)} of {count} values of the spec's fields"
     if not missing:
         text = f"covered: all {count} values of the spec's fields"
-    text += f"; dtypes {', '.join(sorted(report.covered['dtype']))}"
+    tried = [
+        f"{dtype} (sums in {report.sums[dtype]})" if dtype in report.sums else dtype
+        for dtype in sorted(report.covered.get("dtype", ()))
+    ]
+    text += f"; dtypes {', '.join(tried or ['none'])}"
     if missing:
         text += "\nnot covered: " + "\n             ".join(missing)
     return Text(text)

@@ -7,13 +7,9 @@ import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
-from nlcore_conformance.protocol import Backend, as_backend
+from nlcore_conformance.protocol import Backend, CannotRun, as_backend, said
 
 GROUP = "nlcore.backends"
-
-
-class CannotRun(Exception):
-    """The backend could not be had; the message is one line that says what to do."""
 
 
 def installed() -> dict[str, EntryPoint]:
@@ -60,8 +56,7 @@ def load(name: str) -> Backend:
             for part in attribute.split("."):
                 found = getattr(found, part)
         except Exception as error:  # whatever someone's module may raise
-            reason = f"{type(error).__name__}: {error}"
-            raise CannotRun(f"{name} cannot be imported: {reason}") from error
+            raise CannotRun(f"{name} cannot be imported: {said(error)}") from error
     else:
         names([name])
         try:
@@ -72,8 +67,8 @@ def load(name: str) -> Backend:
         return as_backend(found, name)
     except ImportError as error:
         raise CannotRun(f"{name} needs a package that is missing: {_hint(error)}") from error
-    except (TypeError, RuntimeError) as error:
-        raise CannotRun(f"{name}: {error}") from error
+    except Exception as error:  # whatever someone's class may raise
+        raise CannotRun(f"{name} cannot be used: {said(error)}") from error
 
 
 def _hint(error: ImportError) -> str:

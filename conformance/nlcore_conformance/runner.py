@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from nlcore_conformance.coverage import Counts, allowed_templates, not_covered, 
 from nlcore_conformance.judging import Failed, Failure, attempt
 from nlcore_conformance.named import problems
 from nlcore_conformance.problems import Case
-from nlcore_conformance.protocol import Backend, dtypes, supports
+from nlcore_conformance.protocol import Backend, declared_sums, dtypes, supports
 from nlcore_conformance.stages import first_stage
 from nlcore_conformance.strategies import Sizes, cases
 from nlcore_conformance.templates import by_place
@@ -59,14 +59,14 @@ class CheckResult:
     unpredictable: int = 0  # elements without a finite bound, which did not count
     vacuous: int = 0  # elements whose bound is above their output's largest value
     failure: Failure | None = None
-    not_run: str = ""  # why, where no example could be tried
+    not_run: str = ""  # why, where no example could be tried, or nothing of any judged
     seconds: float = 0.0
 
     @property
     def verdict(self) -> str:
         if self.failure is not None:
             return "FAIL"
-        return "pass" if self.examples else "not run"
+        return "not run" if self.not_run or not self.examples else "pass"
 
 
 @dataclass
@@ -79,16 +79,16 @@ class Report:
     results: list[CheckResult] = field(default_factory=list)
     covered: Counts = field(default_factory=dict)  # field -> value -> examples
     not_covered: dict[str, dict[str, str]] = field(default_factory=dict)  # field -> value -> why
+    sums: dict[str, str] = field(default_factory=dict)  # dtype -> that which the backend sums in
     seconds: float = 0.0
 
     @property
-    def conforms(self) -> bool:
-        """Nothing failed, and something was tried: what supports nothing conforms to nothing."""
-        tried = any(r.examples for r in self.results)
-        return tried and not any(r.failure for r in self.results)
+    def tried(self) -> bool:
+        """Whether anything was."""
+        return any(r.verdict != "not run" for r in self.results)
 
     def to_json(self) -> dict[str, Any]:
-        out = asdict(self) | {"conforms": self.conforms}
+        out = asdict(self)
         for result, fields_ in zip(self.results, out["results"], strict=True):
             fields_["verdict"] = result.verdict
             fields_["worst_case"] = result.worst_case and result.worst_case.to_json()
@@ -112,7 +112,7 @@ def run(
     `dtypes` leaves only these of the backend's.
     """
     start = time.perf_counter()
-    report = Report(backend.name, profile, seed)
+    report = Report(backend.name, profile, seed, sums=declared_sums(backend))
     effort = replace(PROFILES[profile], dtypes=dtypes)
     if examples is not None:
         effort = replace(effort, examples=examples)
@@ -153,10 +153,13 @@ def run_check(
             result.not_run = str(error) or "block raised NotImplementedError"
             return None
         except Failed as error:
+            if result.failure is None:  # later ones are this one, made smaller
+                _count(result, covered, case, error.judgements)
             result.failure = error.failure
             raise
         if result.failure is None:
-            _tally(result, covered, case, judgements)
+            _count(result, covered, case, judgements)
+            _tally(result, case, judgements)
             progress(check.name, result.examples, total)
         return max(j.ratio for j in judgements)
 
@@ -172,7 +175,8 @@ def run_check(
     if result.failure is not None:
         result.failure.stage = first_stage(check, backend, result.failure.case)
     if result.examples:
-        result.not_run = ""
+        nothing = result.failure is None and result.elements == result.unpredictable
+        result.not_run = "no element of any output had a finite bound" if nothing else ""
     result.seconds = time.perf_counter() - start
     return result
 
@@ -252,23 +256,29 @@ def _search(plan: _Plan, judge: Callable[[Case], float | None]) -> None:
             search()
 
 
-def _tally(
+def _count(
     result: CheckResult,
     covered: Counts | None,
     case: Case,
-    judgements: list[Judgement],
+    judgements: Sequence[Judgement],
 ) -> None:
+    """Count a case that was tried; without judgements the backend raised."""
     result.examples += 1
     for j in judgements:
         result.elements += j.elements
         result.unpredictable += j.unpredictable
         result.vacuous += j.vacuous
-        result.by_output[j.output] = max(j.ratio, result.by_output.get(j.output, 0.0))
-    ratio = max(j.ratio for j in judgements)
-    if ratio >= result.worst:
-        result.worst, result.worst_case = ratio, case
-    judged = any(j.elements > j.unpredictable for j in judgements)
+    judged = not judgements or any(j.elements > j.unpredictable for j in judgements)
     if covered is not None and judged:
         for name, value in values(case).items():
             counts = covered.setdefault(name, {})
             counts[value] = counts.get(value, 0) + 1
+
+
+def _tally(result: CheckResult, case: Case, judgements: list[Judgement]) -> None:
+    """Keep the worst ratios of a case that passed."""
+    for j in judgements:
+        result.by_output[j.output] = max(j.ratio, result.by_output.get(j.output, 0.0))
+    ratio = max(j.ratio for j in judgements)
+    if ratio >= result.worst:
+        result.worst, result.worst_case = ratio, case

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+# pytest_plugin.NEEDED
 pytest.importorskip("hypothesis", reason="the suite needs nlcore[conformance]")
+pytest.importorskip("ml_dtypes", reason="the suite needs nlcore[conformance]")
+pytest.importorskip("rich", reason="the suite needs nlcore[conformance]")
 
 from rich.console import Console
 
 from nlcore_conformance import failures
 from nlcore_conformance.checks import Check, checks
+from nlcore_conformance.coverage import not_covered
 from nlcore_conformance.device import load_on
 from nlcore_conformance.known import FIXED, KNOWN, Known, KnownError, load, statuses
-from nlcore_conformance.report import failure
+from nlcore_conformance.protocol import CannotRun, declared_sums
+from nlcore_conformance.pytest_plugin import SESSION
+from nlcore_conformance.report import coverage, failure
 from nlcore_conformance.runner import PROFILES, Report, run_check
 
 
@@ -26,7 +33,12 @@ def nl_backend(pytestconfig: pytest.Config) -> Any:
     name = pytestconfig.getoption("--nl-backend")
     if name is None:
         pytest.skip("no --nl-backend given")
-    return load_on(pytestconfig.getoption("--nl-device"), name)
+    try:
+        if folder := pytestconfig.getoption("--nl-failures"):
+            failures.possible(Path(folder))
+        return load_on(pytestconfig.getoption("--nl-device"), name)
+    except CannotRun as error:
+        pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")
@@ -39,15 +51,38 @@ def nl_known(pytestconfig: pytest.Config) -> list[Known]:
         pytest.exit(f"--nl-known: {error}", pytest.ExitCode.USAGE_ERROR)
 
 
+@pytest.fixture(scope="session")
+def nl_report(pytestconfig: pytest.Config, nl_backend: Any) -> Iterator[Report]:
+    """What all checks find, whose coverage the summary says."""
+    name, profile, seed = (
+        pytestconfig.getoption(f"--nl-{option}") for option in ("backend", "profile", "seed")
+    )
+    report = Report(name, profile, seed, sums=declared_sums(nl_backend))
+    yield report
+    with contextlib.suppress(CannotRun):  # which has ended the session
+        report.not_covered = not_covered(nl_backend, report.covered)
+    session = pytestconfig.pluginmanager.get_plugin(SESSION)
+    assert session is not None  # there is a backend
+    session.lines.append(str(coverage(report)))
+
+
 @pytest.mark.parametrize("check", list(checks()), ids=lambda check: check.name)
 def test_conformance(
-    check: Check, nl_backend: Any, nl_known: list[Known], pytestconfig: pytest.Config
+    check: Check,
+    nl_backend: Any,
+    nl_known: list[Known],
+    nl_report: Report,
+    pytestconfig: pytest.Config,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    name = pytestconfig.getoption("--nl-backend")
-    profile = pytestconfig.getoption("--nl-profile")
-    seed = pytestconfig.getoption("--nl-seed")
-    result = run_check(check, nl_backend, PROFILES[profile], seed)
-    report = Report(name, profile, seed, [result])
+    report = nl_report
+    profile = PROFILES[report.profile]
+    try:
+        result = run_check(check, nl_backend, profile, report.seed, report.covered)
+    except CannotRun as error:
+        pytest.exit(f"{report.backend}: {error}", pytest.ExitCode.USAGE_ERROR)
+    report.results.append(result)
+    record_property("nl_tried", result.examples)
     known = [s for s in statuses(nl_known, report) if s.entry.check == check.name]
     if result.failure is not None:
         console = Console(width=100)
@@ -55,13 +90,13 @@ def test_conformance(
             console.print(failure(report, result), soft_wrap=True)
         said = text.get() + "\n".join(map(str, known))
         if folder := pytestconfig.getoption("--nl-failures"):
-            file = failures.write(Path(folder), name, nl_backend, check, result.failure)
+            file = failures.write(Path(folder), report.backend, nl_backend, check, result.failure)
             said += f"\n{file}"
         if any(s.state == KNOWN for s in known):
             pytest.xfail(said)
         pytest.fail(said, pytrace=False)
     for status in known:
         if status.state == FIXED:
-            warnings.warn(str(status), stacklevel=1)
-    if not result.examples:
+            record_property("nl_known", str(status))
+    if result.not_run:
         pytest.skip(result.not_run)

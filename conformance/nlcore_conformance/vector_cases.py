@@ -14,15 +14,6 @@ from nlcore import NonLocalSpec
 from nlcore.spec import NORMALIZATIONS, PAIRWISE, SUBSAMPLE_AT
 from nlcore_conformance.problems import Case, Problem
 
-#: Clauses that no vector can show, and why.
-NOT_SHOWN = {
-    "NL-1.5": "a file has no memory layout",
-    "NL-2.4": "a vector gives every field of its spec",
-    "NL-8.3": "how running statistics are updated is not specified",
-    "NL-10.2": "a vector's weights are right",
-    "NL-10.3": "a vector is computed once",
-}
-
 #: The dtypes that hold the inputs exactly, by the one that they are rounded to.
 DTYPES = {
     "bfloat16": ("float64", "float32", "float16", "bfloat16"),  # through float16

@@ -20,8 +20,8 @@ import nlcore
 from nlcore.weights import RUNNING
 from nlcore_conformance.bounds import block_bounds
 from nlcore_conformance.comparison import Judgement, float64, judged
-from nlcore_conformance.problems import Problem, problem
-from nlcore_conformance.resolve import CannotRun
+from nlcore_conformance.problems import Problem, dtype_named, problem
+from nlcore_conformance.protocol import CannotRun
 from nlcore_conformance.vector_cases import DTYPES, Vector, vectors
 
 MANIFEST = "manifest.json"
@@ -40,6 +40,8 @@ RULES = [
     "Where expected is infinite and the bound 0, the element must be infinite or NaN.",
     "Inputs are float32 and exact in every dtype of the vector.",
 ]
+#: What judging reads of a vector's entry in the manifest.
+_ENTRY = ("name", "clauses", "file", "dtypes", "outputs")
 #: Significand bits of a bound: few, so that no last bit of a BLAS sum is seen in the files.
 _BOUND_BITS = 8
 
@@ -113,7 +115,7 @@ def check(folder: Path, vectors: Path | None = None) -> list[VectorResult]:
     ------
     CannotRun
         A folder that is missing, that holds no outputs, or whose files belong to no vector;
-        `vectors` without a manifest, or of another version of the specification.
+        `vectors` that `export` did not write, or of another version of the specification.
     """
     if not folder.is_dir():
         raise CannotRun(f"expected a folder of outputs; received {folder}")
@@ -213,22 +215,46 @@ def _read(folder: Path) -> Iterator[Given]:
     """The vectors that `export` wrote to a folder."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CannotRun(f"expected a folder with {MANIFEST}; received {folder}") from None
-    if manifest["spec_version"] != nlcore.SPEC_VERSION:
+        version = manifest["spec_version"]
+        entries = [{key: entry[key] for key in _ENTRY} for entry in manifest["vectors"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CannotRun(
+            f"expected a folder with {MANIFEST}, as `vectors export` writes it; received {folder}: "
+            f"{error!r}"
+        ) from error
+    if version != nlcore.SPEC_VERSION:
         raise CannotRun(
             f"expected vectors of specification {nlcore.SPEC_VERSION}; {folder} has those of "
-            f"{manifest['spec_version']}"
+            f"{version}"
         )
-    for entry in manifest["vectors"]:
-        yield entry, partial(_load, folder / entry["file"])
+    for entry in entries:
+        yield entry, partial(_vector, folder / entry["file"], entry)
+
+
+def _vector(path: Path, entry: dict[str, Any]) -> Tensors:
+    """The tensors of a vector's file, with those that outputs are judged by."""
+    try:
+        tensors = _load(path)
+    except ValueError as error:
+        raise CannotRun(f"vector {entry['name']} {error}") from error
+    judged_by = {f"expected/{output}" for output in entry["outputs"]} | {
+        f"bound/{dtype}/{output}" for dtype in entry["dtypes"] for output in entry["outputs"]
+    }
+    if missing := judged_by - tensors.keys():
+        raise CannotRun(f"expected {', '.join(sorted(missing))} in {path}; it has none")
+    return tensors
 
 
 def _load(path: Path) -> Tensors:
+    """A file's tensors; a ValueError where it cannot be read."""
     import ml_dtypes  # noqa: F401  # safetensors asks NumPy for "bfloat16" by name
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return load_file(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, AttributeError) as error:  # the last: NumPy has no such dtype
+        raise ValueError(f"cannot be read: {error!r}") from error
 
 
 def _rounded(vector: Vector) -> Problem:
@@ -240,17 +266,11 @@ def _rounded(vector: Vector) -> Problem:
 
     def rounded(array: np.ndarray) -> np.ndarray:
         for dtype in reversed(vector.dtypes):
-            array = array.astype(_dtype(dtype))
+            array = array.astype(dtype_named(dtype))
         return array.astype(np.float64)
 
     weights = {name: rounded(w) for name, w in made.weights.items()}
     return replace(made, weights=weights, x=rounded(made.x), dz=rounded(made.dz))
-
-
-def _dtype(name: str) -> np.dtype:
-    import ml_dtypes
-
-    return np.dtype(ml_dtypes.bfloat16 if name == "bfloat16" else name)
 
 
 def _tensors(vector: Vector, asked: Problem) -> Tensors:
@@ -301,12 +321,10 @@ def _judged(entry: dict[str, Any], tensors: Tensors, dtype: str, path: Path | No
     result = VectorResult(entry["name"], tuple(entry["clauses"]), dtype, outputs)
     if path is None:
         return result
-    from safetensors import SafetensorError
-
     try:
         received = _load(path)
-    except (SafetensorError, OSError, AttributeError) as error:  # the last: NumPy has no such dtype
-        return replace(result, error=f"cannot be read: {error!r}")
+    except ValueError as error:
+        return replace(result, error=str(error))
     if "z" not in received or not received.keys() <= set(outputs):
         others = f", and any of {', '.join(outputs[1:])}" if outputs[1:] else ""
         names = ", ".join(sorted(received)) or "nothing"
@@ -320,15 +338,16 @@ def _judged(entry: dict[str, Any], tensors: Tensors, dtype: str, path: Path | No
 def _judgement(
     output: str, received: np.ndarray, expected: np.ndarray, bound: np.ndarray, dtype: str
 ) -> Judgement:
-    judgement = judged(output, received, expected, bound.astype(np.float64), dtype)
+    special = ~np.isfinite(expected) & (bound == 0)  # NaN or infinity is asked for
+    right, uncounted = np.where(special, 0.0, expected), np.where(special, np.inf, bound)
+    judgement = judged(output, received, right, uncounted.astype(np.float64), dtype)
     if judgement.note:
         return judgement
     got = float64(received)
-    special = ~np.isfinite(expected) & (bound == 0)
     judgement = replace(judgement, unpredictable=judgement.unpredictable - int(special.sum()))
     lost = np.argwhere(special & np.where(np.isnan(expected), ~np.isnan(got), np.isfinite(got)))
     if not len(lost):
         return judgement
     index = tuple(int(k) for k in lost[0])
-    right, came = float(expected[index]), float(got[index])
-    return replace(judgement, ratio=np.inf, index=index, expected=right, received=came, bound=0.0)
+    wanted, came = float(expected[index]), float(got[index])
+    return replace(judgement, ratio=np.inf, index=index, expected=wanted, received=came, bound=0.0)

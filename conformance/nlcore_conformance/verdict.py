@@ -43,8 +43,7 @@ class Verdict:
     @property
     def conforms(self) -> bool:
         """Nothing failed but what is known to, and something was tried."""
-        tried = any(r.verdict != "not run" for r in self.report.results)
-        return tried and not self.failed
+        return self.report.tried and not self.failed
 
     @property
     def line(self) -> str:

@@ -99,3 +99,10 @@ def test_a_sum_of_which_a_part_may_overflow_is_unbounded():
     assert np.isinf(half.total(large, less, large, less).error)
     assert np.isfinite(half.total(large, less, EXACT(np.array([1.0]))).error)
     assert np.isfinite(A.total(large, less, large, less).error)
+
+
+def test_a_partial_sum_beyond_the_range_of_sums_is_unbounded():
+    large = np.array([[2e38, 2e38, -2e38, -2e38]])
+    assert np.isinf(A.sum(EXACT(large), 1).error)
+    assert np.isinf(A.matmul(EXACT(large), EXACT(np.ones((4, 1)))).error)
+    assert np.isfinite(A.sum(EXACT(large / 4), 1).error)

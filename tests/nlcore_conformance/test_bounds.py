@@ -13,7 +13,9 @@ from nlcore.spec import PAIRWISE
 from nlcore_conformance import bounds
 from nlcore_conformance.arithmetic import arithmetic
 from nlcore_conformance.bounds import _block, block_bounds
-from nlcore_conformance.problems import arrays
+from nlcore_conformance.checks import forward
+from nlcore_conformance.mutants.accepted import InSequence
+from nlcore_conformance.problems import Case, arrays
 from nlcore_conformance.strategies import Sizes, cases
 from nlcore_conformance.templates import templates
 
@@ -113,3 +115,22 @@ def test_a_subnormal_argument_may_be_flushed():
     for dtype, doubt in (("float32", True), ("float64", False)):
         bound = block_bounds(spec, weights, x, dz, dtype=dtype)["dx"]
         assert np.all((bound > 0.1) == doubt), (dtype, bound)
+
+
+def test_gradients_of_biases_may_be_stored_for_each_item():
+    spec = nlcore.NonLocalSpec(64, 5, ndim=1, bias=True)
+    weights, x, dz = arrays(Case(spec, 2, (6,), "float16", seed=2))
+    dz[1] = dz[1] / 256 - dz[0]  # the items nearly cancel
+    granted = block_bounds(spec, weights, x, dz, False, "float16")
+    each = dz.astype(np.float64).sum(2).astype(np.float16).astype(np.float64)  # (B, C)
+    error = np.abs(each.sum(0) - dz.astype(np.float64).sum((0, 2)))  # of bn.bias
+    ratio = error / granted["bn.bias"]
+    assert 0.1 < ratio.max() <= 1
+
+
+def test_nearly_equal_terms_in_sequence_are_within_their_bounds():
+    spec = nlcore.NonLocalSpec(2, 1, pairwise="dot_product", extent="space", bias=True)
+    for seed in (39, 47, 75, 192):  # with factors for independent roundings these were rejected
+        case = Case(spec, 3, (8, 8, 8), "float32", "tiny", seed=seed, training=True)
+        (judgement,) = forward(InSequence(), case)
+        assert 0.05 < judgement.ratio <= 1

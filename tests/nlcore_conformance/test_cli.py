@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -31,6 +32,36 @@ class Backend:
         return nlcore.block(spec, weights, x, training).astype(x.dtype) * x.dtype.type(1.01)
 
 backend = Backend()
+"""
+
+
+MISTAKES = """
+class Init:
+    def __init__(self):
+        raise KeyError("no weights")
+
+class Slots:
+    __slots__ = ()
+
+    def block(self, spec, weights, x, training=False):
+        return x
+
+class Dtypes:
+    dtypes = "float32"
+
+    def block(self, spec, weights, x, training=False):
+        return x
+
+class Supports:
+    def supports(self, spec, dtype):
+        raise ValueError("undecided")
+
+    def block(self, spec, weights, x, training=False):
+        return x
+
+class Pair:
+    def block(self, spec, weights, x, training=False):
+        return x, [weights]
 """
 
 
@@ -66,20 +97,33 @@ def test_help_names_the_commands_and_the_exit_statuses():
         (["reference", "--device", "cuda"], "has no attribute `device`"),
         (["reference", "--check", "nothing"], "no check has 'nothing' in its name"),
         (["reference", "--known", "nothing.toml"], "expected a TOML file"),
-        (["reference", "--json", "nowhere/out.json"], "--json needs a folder that exists"),
-        (["reference", "--report", "nowhere/out.html"], "--report needs a folder that exists"),
+        (["reference", "--json", "nowhere/out.json"], "--json needs a file in a folder that ex"),
+        (["reference", "--report", "."], "--report needs a file in a folder that exists"),
+        (
+            ["reference", "--report", "out", "--junit", "./out"],
+            "need a file each; received --junit out, --report out",
+        ),
+        (["reference", "--failures", "mistakes.py"], "received the file"),
+        (["mistakes:Init"], "mistakes:Init cannot be used: KeyError: 'no weights'"),
+        (["mistakes:Slots"], "must have an attribute `name`, or take one"),
+        (["mistakes:Dtypes"], "dtypes must be a tuple of some of"),
+        (["mistakes:Supports"], "supports must return True, or a str that says why not; it raised"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_what_cannot_be_run_exits_2_with_one_line(arguments, says):
+def test_what_cannot_be_run_exits_2_with_one_line(arguments, says, tmp_path, monkeypatch):
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mistakes", raising=False)
     result = invoke("run", *arguments)
     assert result.exit_code == 2
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_package_exits_2_with_one_line(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "nlcore_conformance.html", None)
+    monkeypatch.setitem(sys.modules, "nlcore_conformance.html", None)
     result = invoke("run", "reference", "--report", "out.html")
     assert result.exit_code == 2
     assert "pip install 'nlcore[conformance]'" in result.stderr
@@ -122,6 +166,34 @@ def test_a_run_with_all_its_files(wrong, tmp_path, monkeypatch):
         assert again.exit_code == 1 and "ratio" in again.output
 
 
+def test_answers_of_another_form_fail_and_every_file_is_written(tmp_path, monkeypatch):
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mistakes", raising=False)
+    options = "--check forward --examples 1 --failures folder --json out.json --junit out.xml"
+    result = invoke("run", "mistakes:Pair", *options.split())
+    assert result.exit_code == 1, result.output
+    assert "received tuple" in result.output
+    (verdict,) = json.loads(Path("out.json").read_text())
+    assert len(ET.parse("out.xml").getroot()[0].findall("testcase")) == 5
+    assert len(list(Path("folder").iterdir())) == 2 * len(verdict["results"])
+    identified = invoke("identify", "mistakes:Pair")
+    assert identified.exit_code == 1 and "received tuple" in identified.output
+
+
+def test_a_file_that_cannot_be_written_after_all_exits_2(tmp_path, monkeypatch):
+    from nlcore_conformance import processes
+
+    def full(file, verdicts):
+        raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(processes, "write", full)
+    options = ("--check", "rescaling", "--examples", "1", "--json", tmp_path / "out.json")
+    result = invoke("run", "reference", *options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("nlcore-conformance: [Errno 28] No space left on device")
+
+
 def test_known_failures_alone_exit_0(wrong, tmp_path):
     (tmp_path / "known.toml").write_text(
         '[[known]]\ncheck = "memory layout"\nreason = "r"\nlink = "l"\n'
@@ -149,6 +221,15 @@ def test_replay_of_nonsense_exits_2(case):
     assert result.exit_code == 2
     assert "CASE must be the JSON of a failure" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_replay_without_a_package_that_it_needs_exits_2(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    case = CASE.to_json() | {"dtype": "bfloat16", "seed": 1234}  # not one that was made before
+    text = json.dumps({"backend": "reference", "check": "repeatable", "case": case})
+    result = invoke("replay", text)
+    assert result.exit_code == 2
+    assert "needs ml_dtypes: pip install 'nlcore[conformance]'" in result.stderr
 
 
 def test_replay_of_what_is_not_supported_exits_2(wrong):
@@ -185,19 +266,28 @@ def test_identify_names_the_dialect_or_exits_1(wrong):
     assert invoke("identify", "no-such-backend").exit_code == 2
 
 
+def test_identify_of_what_cannot_be_asked_exits_2(tmp_path, monkeypatch):
+    (tmp_path / "mistakes.py").write_text(MISTAKES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mistakes", raising=False)
+    result = invoke("identify", "mistakes:Supports")
+    assert result.exit_code == 2
+    assert "it raised ValueError: undecided" in result.stderr
+
+
 @pytest.mark.parametrize("ok", [True, False])
 def test_self_test_exits_as_it_went(monkeypatch, ok):
-    from nlcore_conformance import self_test
+    from nlcore_conformance import selftest
     from nlcore_conformance.plain import Plain
 
-    row = self_test.Row("a mutant", "its rule", "NL-1", Plain(), check="repeatable" if ok else "")
+    row = selftest.Row("a mutant", "its rule", "NL-1", Plain(), check="repeatable" if ok else "")
     seen = []
 
     def judged(profile, seed, progress):
         seen.append((profile, seed))
-        return self_test.SelfTest(profile, seed, [row])
+        return selftest.SelfTest(profile, seed, [row])
 
-    monkeypatch.setattr(self_test, "self_test", judged)
+    monkeypatch.setattr(selftest, "self_test", judged)
     result = invoke("self-test", "--profile", "full", "--seed", "4")
     assert result.exit_code == (0 if ok else 1)
     assert "a mutant" in result.output
@@ -209,6 +299,15 @@ def test_vectors_export_says_what_it_wrote(tmp_path, monkeypatch):
 
     monkeypatch.setattr(vectors, "export", lambda folder: [folder / "a", folder / "b"])
     assert invoke("vectors", "export", tmp_path).output == f"2 files in {tmp_path}\n"
+
+
+def test_vectors_that_cannot_be_written_or_read_exit_2_with_one_line(tmp_path):
+    file = tmp_path / "a.float32.safetensors"
+    file.touch()
+    for arguments in (["export", file], ["check", tmp_path, "--vectors", tmp_path]):
+        result = invoke("vectors", *arguments)
+        assert result.exit_code == 2
+        assert str(tmp_path) in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_vectors_check_judges_a_folder(tmp_path):

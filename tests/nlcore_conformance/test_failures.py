@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from nlcore_conformance import failures
 from nlcore_conformance.judging import Failed, attempt, named_check
 from nlcore_conformance.plain import Plain
 from nlcore_conformance.problems import Case, arrays
+from nlcore_conformance.protocol import CannotRun
 
 SPEC = NonLocalSpec(3, 2, ndim=2, pairwise="dot_product", subsample=(2, 1), bias=True)
 CASE = Case(SPEC, 2, (4, 3), "float32", layout="channels_last", seed=3)
@@ -108,6 +110,44 @@ def test_what_raises_and_what_is_misshapen(tmp_path):
     assert "shape" in failures.replay(failures.read(str(file)), Short())[0][0].note
 
 
+def test_what_numpy_cannot_convert_is_not_kept(tmp_path):
+    class Tensor:
+        def __array__(self, *args, **kwargs):
+            raise RuntimeError("it requires a gradient")
+
+    class Foreign(Plain):
+        def block(self, *args):
+            return Tensor()
+
+        def block_vjp(self, *args):
+            return {"dx": Tensor()}
+
+    _, _, fields, stored = written(tmp_path, Foreign(), "forward / dot_product")
+    assert "received" not in stored
+    assert fields["judgement"]["note"].endswith("received Tensor")
+    _, _, fields, stored = written(tmp_path, Foreign(), "gradient / dot_product")
+    assert "received" not in stored and "block_vjp must return" in fields["error"]
+
+
+def test_a_single_number_is_kept(tmp_path):
+    class Scalar(Plain):
+        def block(self, *args):
+            return np.float32(2)
+
+    _, _, _, stored = written(tmp_path, Scalar(), "forward / dot_product")
+    assert stored["received"].shape == () and stored["received"] == 2
+
+
+def test_where_failures_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "new" / "newer", Path("new")):
+        failures.possible(folder)
+    for folder in (tmp_path / "file", Path("file"), Path("file", "new")):
+        with pytest.raises(CannotRun, match="need a folder to be written into; received the file"):
+            failures.possible(folder)
+
+
 def test_arguments_that_are_changed_are_kept_as_they_were(tmp_path):
     class Changes(Plain):
         def block(self, spec, weights, x, training=False):
@@ -162,18 +202,17 @@ def test_the_line_that_is_printed_is_read_too(tmp_path):
     assert failures.replay(recorded, Wrong())[0][0].ratio > 1
 
 
-def test_without_hypothesis(tmp_path):
+def test_replay_needs_little(tmp_path):
     (tmp_path / "lib.py").write_text(
-        "import sys\n"
-        "sys.modules['hypothesis'] = None\n"  # importing it raises
         "import nlcore\n"
         "def wrong(spec, weights, x, training=False):\n"
         "    return (nlcore.block(spec, weights, x, training) * 1.01).astype(x.dtype)\n"
     )
     _, file, _, _ = written(tmp_path, Wrong(), "forward / dot_product")
-    code = "import lib, sys; from nlcore_conformance.__main__ main"
     code = (
-        "import sys; sys.modules['hypothesis'] = None; "
+        "import sys; "
+        "absent = ('hypothesis', 'jinja2', 'matplotlib', 'ml_dtypes', 'pytest', 'safetensors'); "
+        "sys.modules.update(dict.fromkeys(absent)); "  # importing them raises
         "from nlcore_conformance.__main__ import main; main()"
     )
     out = subprocess.run(

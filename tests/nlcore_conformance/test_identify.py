@@ -186,7 +186,7 @@ def test_it_is_shown_as_a_sentence_and_a_table():
     with console.capture() as captured:
         show(identify(fixed("timm")), console)
     first, *rest = captured.get().splitlines()
-    assert first.startswith("block computes dialect timm")
+    assert first.startswith("timm computes dialect timm")
     assert any("embedded_gaussian" in line and " of 8 " in line and "timm" in line for line in rest)
     assert any("specs not answered" in line for line in rest)
 

@@ -16,7 +16,7 @@ from nlcore_conformance.mutants import Mutant, Variant, gradients, honest, mutan
 from nlcore_conformance.mutants.arithmetic import tf32
 from nlcore_conformance.plain import Plain
 from nlcore_conformance.problems import Case, arrays
-from nlcore_conformance.self_test import self_test, table
+from nlcore_conformance.selftest import self_test, table
 from nlcore_conformance.stages import STAGES
 
 SPEC = Path(__file__).parents[2] / "docs" / "spec.md"

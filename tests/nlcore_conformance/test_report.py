@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Console
-from verdicts import PASS, RAISED, WRONG, verdict
+from verdicts import NOT_RUN, PASS, RAISED, WRONG, verdict
 
-from nlcore_conformance.report import COLUMNS, show
+from nlcore_conformance.report import COLUMNS, coverage, show
 
 
 def printed(v, width: int = 80) -> str:
@@ -56,3 +56,11 @@ def test_failures_known_failures_and_what_was_not_run():
 
 def test_an_error_is_printed_as_it_is():
     assert "<in place> & [bold]more" in printed(verdict(PASS, WRONG, RAISED, entries=[]))
+
+
+def test_nothing_is_covered_only_where_nothing_was_tried():
+    nothing = "covered: nothing, so there is nothing that it conforms to"
+    assert str(coverage(verdict(NOT_RUN).report)) == nothing
+    report = verdict(RAISED).report
+    report.covered = {}  # where no element of it has a bound
+    assert str(coverage(report)).startswith("covered: 47 of 49 values of the spec's fields; dtypes")

@@ -13,13 +13,16 @@ import pytest
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
 from nlcore_conformance.checks import checks
-from nlcore_conformance.judging import attempt, named_check, replay
+from nlcore_conformance.comparison import Judgement
+from nlcore_conformance.judging import Failed, attempt, named_check
 from nlcore_conformance.named import problems
 from nlcore_conformance.plain import Plain
 from nlcore_conformance.problems import DATA, LAYOUTS, Case, arrays, problem
-from nlcore_conformance.protocol import accumulates, as_backend
+from nlcore_conformance.protocol import CannotRun, accumulates, as_backend
 from nlcore_conformance.reference import Reference
+from nlcore_conformance.report import coverage
 from nlcore_conformance.runner import PROFILES, Report, drawn, run, run_check
+from nlcore_conformance.verdict import Verdict
 
 QUICK = PROFILES["quick"]
 
@@ -34,14 +37,14 @@ class PooledAtTheInput(Plain):
 def test_the_reference_takes_its_own_test_and_every_value_of_the_spec_is_tried():
     report = run(Reference())
     assert [r.name for r in report.results if r.verdict != "pass"] == []
-    assert report.conforms
+    assert Verdict(report).conforms
     assert report.not_covered == {}
     assert all(r.seconds > 0 and r.by_output for r in report.results)
 
 
 def test_plain_numpy_in_float32_conforms_and_its_ratios_are_not_vacuous():
     report = run(Plain(), only=lambda check: check.name.startswith("forward"))
-    assert report.conforms
+    assert Verdict(report).conforms
     assert all(0.01 < r.worst <= 1 for r in report.results)
 
 
@@ -61,12 +64,13 @@ def test_a_failure_is_small_and_replays_and_names_its_stage():
     assert case.spec.subsample_at == "embedding"
     assert case.batch == 1 and np.prod(case.positions) <= 9 and case.spec.channels <= 4
     assert failure.stage == "pooling"
-    judgements, error = replay("forward / concatenation", wrong, case)
-    assert error == "" and judgements[0].ratio == failure.judgement.ratio > 1
-    judgements, _ = replay("forward / concatenation", Reference(), case)
-    assert judgements[0].ratio <= 1
+    check = named_check("forward / concatenation")
+    with pytest.raises(Failed) as again:
+        attempt(check, wrong, case)
+    assert again.value.failure.judgement.ratio == failure.judgement.ratio > 1
+    assert attempt(check, Reference(), case)[0].ratio <= 1
     with pytest.raises(ValueError, match="check must be one of"):
-        replay("no such check", wrong, case)
+        named_check("no such check")
 
 
 def test_a_named_problem_that_fails_alone_is_the_failure():
@@ -88,7 +92,7 @@ class Picky(Plain):
 
 def test_what_is_not_supported_is_reported_and_not_tried():
     report: Report = run(Picky(), only=lambda c: c.name.startswith("forward"))
-    assert report.conforms
+    assert Verdict(report).conforms
     assert report.covered["ndim"].keys() == {"2"}
     assert report.not_covered["ndim"] == {"1": "two axes only", "3": "two axes only"}
     assert report.not_covered["pairwise"].keys() == {"gaussian", "dot_product", "concatenation"}
@@ -102,8 +106,134 @@ def test_what_supports_nothing_conforms_to_nothing():
         raise NotImplementedError("not yet")
 
     report = run(as_backend(nothing, "nothing"), only=lambda c: c.name.startswith("forward"))
-    assert not report.conforms
+    assert not Verdict(report).conforms
     assert {r.not_run for r in report.results} == {"not yet"}
+
+
+def test_what_was_never_judged_has_not_passed():
+    def nothing(backend, case):
+        return [Judgement("z", 0.0, (0,), 0.0, 0.0, np.inf, elements=3, unpredictable=3)]
+
+    check = replace(next(checks()), judge=nothing)
+    result = run_check(check, Reference(), replace(QUICK, examples=3), 0)
+    assert result.examples and result.verdict == "not run"
+    assert result.not_run == "no element of any output had a finite bound"
+    assert not Report("nothing", "quick", 0, [result]).tried
+
+
+def test_the_coverage_says_what_the_sums_are_said_to_be_kept_in():
+    backend = Plain(("float16",))
+    backend.accumulates = {"float16": "float16"}
+    report = run(backend, only=lambda check: check.name == "repeatable")
+    assert "dtypes float16 (sums in float16)" in str(coverage(report))
+    assert report.to_json()["sums"] == {"float16": "float16"}
+
+
+def test_a_function_that_cannot_be_asked_gives_its_reasons_by_what_it_raises():
+    def one_axis(spec, weights, x, training=False):
+        if spec.ndim != 1 or spec.subsample or spec.bias or spec.batch_norm:
+            raise NotImplementedError("one axis, no subsampling, biases or batch norm")
+        return Plain().block(spec, weights, x, training)
+
+    backend = as_backend(one_axis, "one axis")
+    missing = run(backend, only=lambda c: c.name.startswith("forward"), examples=6).not_covered
+    refused = {"ndim", "subsample", "subsample_at", "extent", "window", "bias", "batch_norm"}
+    reasons = {why for name in refused | {"training"} for why in missing[name].values()}
+    assert reasons == {"one axis, no subsampling, biases or batch norm"}
+
+
+def test_a_check_that_fails_at_once_has_tried_and_covered_the_failing_problem():
+    def raises(spec, weights, x, training=False):
+        raise RuntimeError("no memory")
+
+    for backend in (as_backend(raises, "raises"), as_backend(lambda *args: args[2] + 1, "wrong")):
+        report = run(backend, only=lambda c: c.name == "forward / gaussian", examples=6)
+        (result,) = report.results
+        assert result.verdict == "FAIL"
+        assert result.examples == 2  # the first named problem, and the first that was drawn
+        assert report.covered["pairwise"] == {"gaussian": 2}
+        assert "gaussian" not in report.not_covered["pairwise"]
+        assert bool(result.elements) == (backend.name == "wrong")
+        assert (result.worst, result.by_output) == (0, {})  # of those that passed
+
+
+@pytest.mark.parametrize(
+    "answer, came",
+    [
+        (lambda z: (z, np.ones(3)), "tuple"),
+        (lambda z: [1, [2, 3]], "list"),
+        (lambda z: None, "NoneType"),
+        (lambda z: z[..., :1], "ndarray of shape (1, 2, 1)"),
+    ],
+    ids=["pair", "ragged", "nothing", "short"],
+)
+def test_an_answer_of_another_form_fails_by_its_type(answer, came):
+    def block(spec, weights, x, training=False):
+        return answer(Plain().block(spec, weights, x, training))
+
+    case = Case(NonLocalSpec(2, ndim=1), 1, (3,), "float32")
+    with pytest.raises(Failed) as found:
+        attempt(named_check("forward / embedded_gaussian"), as_backend(block, "own"), case)
+    note = found.value.failure.judgement.note
+    assert note == f"expected an array of shape (1, 2, 3); received {came}"
+
+
+def test_gradients_of_other_names_fail():
+    class Numbered(Plain):
+        def block_vjp(self, *args):
+            dx, dweights = super().block_vjp(*args)
+            return dx, dict(enumerate(dweights.values()))
+
+    case = Case(NonLocalSpec(2, ndim=1), 1, (3,), "float32")
+    with pytest.raises(Failed, match=r"gradients must be named .*; received \['0', '1'"):
+        attempt(named_check("gradient / embedded_gaussian"), Numbered(), case)
+
+
+def test_a_backend_is_called_as_it_was_asked_for_unless_it_has_a_name():
+    class Nameless:
+        def block(self, spec, weights, x, training=False):
+            return x
+
+    names = [as_backend(found, "my.lib:block").name for found in (Nameless, Nameless().block)]
+    assert names == ["my.lib:block"] * 2
+    assert as_backend(Reference, "my.lib:block").name == "reference"
+
+
+@pytest.mark.parametrize(
+    "attributes, says",
+    [
+        ({"dtypes": "float32"}, "dtypes must be a tuple of some of .*; received 'float32'"),
+        ({"dtypes": ("float8",)}, r"dtypes must be .*; received \('float8',\)"),
+        ({"dtypes": ()}, r"dtypes must be .*; received \(\)"),
+        ({"accumulates": "float32"}, "accumulates must map .*; received 'float32'"),
+        ({"accumulates": {"float16": "int32"}}, "accumulates must map .*; received {'float16'"),
+        ({"accumulates": {"half": "float32"}}, "accumulates must map .*; received {'half'"),
+        ({"accumulates": {"float32": "bfloat16"}}, "no coarser than that computed in; received"),
+        ({"__slots__": ()}, "must have an attribute `name`, or take one"),
+    ],
+    ids=str,
+)
+def test_attributes_of_another_form_are_no_backend(attributes, says):
+    made = type("Made", (), {"block": lambda *args: None, **attributes})
+    with pytest.raises(TypeError, match=says):
+        as_backend(made, "made")
+
+
+def test_what_supports_raises_ends_the_run():
+    class Undecided(Plain):
+        def supports(self, spec, dtype):
+            raise ValueError("neither\nnor")
+
+    says = "supports must return True, or .*; it raised ValueError: neither nor$"
+    with pytest.raises(CannotRun, match=says):
+        run(Undecided())
+
+    class Later(Plain):
+        def supports(self, spec, dtype):
+            return spec.channels == 64 or Undecided().supports(spec, dtype)
+
+    with pytest.raises(CannotRun, match=says):
+        run(Later(), only=lambda c: c.name == "rescaling")
 
 
 def test_the_same_seed_finds_the_same():
@@ -118,7 +248,7 @@ def test_fewer_dtypes_and_more_examples_when_asked():
     )
     assert report.covered["dtype"] == {"float64": 18}
     report = run(Plain(), only=lambda c: c.name == "rescaling", dtypes=("float16",))
-    assert not report.conforms
+    assert not Verdict(report).conforms
     assert report.results[0].not_run == "the backend's dtypes are float32"
 
 

@@ -20,7 +20,6 @@ from nlcore_conformance import vectors
 from nlcore_conformance.mutants import mutants
 from nlcore_conformance.plain import Plain
 from nlcore_conformance.resolve import CannotRun
-from nlcore_conformance.vector_cases import NOT_SHOWN
 from nlcore_conformance.vector_cases import vectors as all_vectors
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +29,14 @@ MANIFEST = json.loads((COMMITTED / "manifest.json").read_text(encoding="utf-8"))
 ENTRIES = {entry["name"]: entry for entry in MANIFEST["vectors"]}
 
 
+#: Clauses that no vector can show, and why.
+NOT_SHOWN = {
+    "NL-1.5": "a file has no memory layout",
+    "NL-2.4": "a vector gives every field of its spec",
+    "NL-8.3": "how running statistics are updated is not specified",
+    "NL-10.2": "a vector's weights are right",
+    "NL-10.3": "a vector is computed once",
+}
 #: Mutants that are right at every vector of their clause, which have no sums as long as these.
 UNSEEN = {"float16 sums of 4096"}
 
@@ -239,6 +246,44 @@ def test_what_cannot_be_judged_says_what_was_expected(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | {"spec_version": "0.1"}))
     with pytest.raises(CannotRun, match=r"specification 1.0; .* has those of 0.1"):
         vectors.check(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "manifest, says",
+    [
+        ("{", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        (json.dumps({"vectors": []}), r"KeyError\('spec_version'\)"),
+        (json.dumps({"spec_version": "1.0"}), r"KeyError\('vectors'\)"),
+        (
+            json.dumps({"spec_version": "1.0", "vectors": [{"name": "ndim-1"}]}),
+            r"KeyError\('clauses'\)",
+        ),
+    ],
+    ids=["no JSON", "a list", "no version", "no vectors", "half a vector"],
+)
+def test_a_manifest_of_another_form_cannot_be_judged_by(tmp_path, manifest, says):
+    (tmp_path / "ndim-1.float32.safetensors").touch()
+    (tmp_path / "manifest.json").write_text(manifest)
+    with pytest.raises(CannotRun, match=f"as `vectors export` writes it; received .*{says}"):
+        vectors.check(tmp_path, tmp_path)
+
+
+def test_a_vector_that_cannot_be_read_cannot_be_judged_by(tmp_path):
+    given, entry = tmp_path / "given", ENTRIES["ndim-1"]
+    folder = compute(Plain(), tmp_path / "outputs", [entry], {"float32"}, gradients=False)
+    given.mkdir()
+    (given / "manifest.json").write_text(json.dumps(MANIFEST))
+    with pytest.raises(CannotRun, match=r"vector ndim-1 cannot be read: FileNotFoundError"):
+        vectors.check(folder, given)
+    (given / entry["file"]).write_bytes(b"not a tensor")
+    with pytest.raises(CannotRun, match=r"vector ndim-1 cannot be read: SafetensorError"):
+        vectors.check(folder, given)
+    tensors = load_file(COMMITTED / entry["file"])
+    del tensors["bound/float32/z"]
+    save_file(tensors, given / entry["file"])
+    with pytest.raises(CannotRun, match=r"expected bound/float32/z in .*ndim-1.safetensors"):
+        vectors.check(folder, given)
 
 
 def test_nothing_computed_conforms_to_nothing():

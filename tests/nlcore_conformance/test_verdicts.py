@@ -16,6 +16,7 @@ from nlcore_conformance.reference import Reference
 from nlcore_conformance.runner import PROFILES, run
 
 SCRIPT = Path(__file__).parents[2] / "conformance" / "verdicts.py"
+PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
 CHECKS = ("gradient / outside the extent", "identity at insertion", "extent as batches")
 
 
@@ -104,6 +105,18 @@ def test_the_page_puts_runs_together_in_one_order(verdicts, judged, tmp_path):
     assert "raised RuntimeError: modified by an inplace operation\n" in text
     assert "**FAIL** with concatenation; 0 without" in text
     assert text == page(verdicts, tmp_path, [timm], [judged])[1]
+
+
+def test_the_page_in_docs_has_the_words_that_are_generated(verdicts, judged, tmp_path):
+    _, text = page(verdicts, tmp_path, [judged])
+    assert prose(PAGE.read_text()) == prose(text)
+
+
+def prose(text: str) -> list[str]:
+    """What stands above the first implementation, without tables and versions."""
+    head = text.partition("\n## ")[0]
+    lines = [line for line in head.splitlines() if not line.startswith(("|", "This page"))]
+    return "\n".join(lines).split()
 
 
 def test_runs_that_do_not_go_together_are_refused(verdicts, judged, tmp_path):

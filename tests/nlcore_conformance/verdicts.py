@@ -47,12 +47,15 @@ WRONG = CheckResult(
 RAISED = CheckResult(
     "gradient / concatenation",
     "NL-9",
+    examples=1,
     failure=Failure(CASE, None, "raised RuntimeError: \x1b[31m<in place> & [bold]more\x1b[0m"),
     seconds=0.25,
 )
 MISSHAPEN = CheckResult(
     "forward / dot_product",
     "NL-3",
+    examples=1,
+    elements=6,
     failure=Failure(
         CASE,
         Judgement(

@@ -13,6 +13,7 @@ from nlcore.pooling import max_pool_vjp
 from nlcore_keras import non_local_operation
 from nlcore_keras import operation as operation_module
 from nlcore_keras.concatenation import pair_sums
+from nlcore_keras.numerics import product
 from nlcore_keras.ops import fold, max_pool, moments, unfold
 
 PAIRWISE = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
@@ -221,3 +222,12 @@ def test_bad_arguments(pairwise, change, error, message):
         non_local_operation(
             NonLocalSpec(2, pairwise=pairwise), **{"theta": ROWS, "phi": ROWS, "g": ROWS, **change}
         )
+
+
+def test_bfloat16_products_are_rounded_to_nearest():
+    rng = np.random.default_rng(0)
+    a, b = (ops.cast(rng.normal(size=(32, 32)), "bfloat16") for _ in range(2))
+    exact = np.float64(ops.cast(a, "float32")) @ np.float64(ops.cast(b, "float32"))
+    error = np.abs(np.float64(ops.cast(product(a, b), "float32")) - exact)
+    # half the distance of two bfloat16 numbers, and the rounding of the sums in float32
+    assert np.all(error <= 2.0**-8 * np.abs(exact) + 1e-4)

@@ -1,6 +1,6 @@
 """Wrong implementations, one wrong rule each, and right ones: what the suite has to tell apart.
 
-`mutants()` must all be rejected and `honest()` all be accepted, see `nlcore_conformance.self_test`.
+`mutants()` must all be rejected and `honest()` all be accepted, see `nlcore_conformance.selftest`.
 """
 
 from nlcore_conformance.mutants.accepted import Variant, honest

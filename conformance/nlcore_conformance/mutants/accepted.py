@@ -188,7 +188,7 @@ class _FoldedNorm(_Otherwise):
         return out * slope + (call.w["bn.bias"] - mean * slope), xhat, rstd
 
 
-class _InSequence(_Otherwise):
+class InSequence(_Otherwise):
     """Every sum in sequence, one term after the other."""
 
     def product(self, call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -223,7 +223,7 @@ def honest() -> tuple[Variant, ...]:
         "online softmax": _Online,
         "late division": _LateDivision,
         "folded batch normalization": _FoldedNorm,
-        "sums in sequence": _InSequence,
+        "sums in sequence": InSequence,
     }.items():
         out.append(Variant(name, " ".join(str(kind.__doc__).split()), kind()))
     return tuple(out)

@@ -1,0 +1,1 @@
+"""What nlcore's claims of speed and memory are measured with: `python -m benchmarks --help`."""

@@ -1,0 +1,144 @@
+"""docs/speed.md, its CSV and its plots, from what the other commands have written."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.tasks import Task
+
+#: The columns of the tables: who is set beside nlcore, and what it is called.
+PEERS = {
+    "mmcv": "mmcv",
+    "materialized": "N × M form",
+    "attention": "fused attention",
+    "einsum": "einsum",
+    "products": "bare products",
+}
+HEAD = """# Speed and memory
+
+Each figure is a ratio of medians of interleaved runs in one process; peak memory is that of one call,
+above what is held before it, in a process of its own. Below 1 nlcore is slower, or needs more. "Bare
+products" is the time of the matrix products that the formula cannot do without, on operands of the
+same shapes: what is left for nlcore to gain. `python -m benchmarks --help` says how to measure on
+another machine; [speed.csv](speed.csv) has every median in seconds and peak in bytes.
+"""
+
+
+def write(runs: list[dict[str, Any]], folder: Path) -> None:
+    """The page, and beside it the CSV and the plots."""
+    text = HEAD
+    rows = []
+    for number, run in enumerate(runs):
+        text += f"\n## {run['engine']}, {run['device']}\n\n"
+        if all(result["task"]["name"] == "growth" for result in run["results"]):
+            name = f"speed-growth-{number}.svg"
+            draw(run, folder / name)
+            text += f"![Time and peak memory as N doubles, for each pairwise function]({name})\n\n"
+            text += "\n".join(growth_table(run)) + "\n"
+        else:
+            text += "\n".join(table(run)) + "\n"
+        rows += [[run["engine"], run["device"], *row] for row in measurements(run)]
+    (folder / "speed.md").write_text(text, encoding="utf-8")
+    with (folder / "speed.csv").open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(
+            "engine device size channels positions subsample pairwise direction dtype "
+            "implementation seconds runs bytes".split()
+        )
+        out.writerows(rows)
+
+
+def measurements(run: dict[str, Any]) -> Iterator[list[Any]]:
+    for result in run["results"]:
+        task = Task.from_json(result["task"])
+        sizes = ["x".join(map(str, s or ())) for s in (task.positions, task.subsample)]
+        for name, times in result["seconds"].items():
+            fields = [task.name, task.channels, *sizes, task.pairwise, task.direction, task.dtype]
+            peak = result["memory"].get(name, "")
+            yield [*fields, name, f"{median(times):.6f}", len(times), peak]
+
+
+def table(run: dict[str, Any]) -> Iterator[str]:
+    """A row for each task: what the others take of nlcore's time, and of its peak memory."""
+    names = [n for n in PEERS if any(n in result["seconds"] for result in run["results"])]
+    yield (
+        "| size | subsample | pairwise | direction | nlcore | "
+        + " | ".join(
+            f"{PEERS[n]} / nlcore" if n != "products" else "nlcore / bare products" for n in names
+        )
+        + " | peak | "
+        + " | ".join(f"{PEERS[n]}, peak" for n in names if n != "products")
+        + " |"
+    )
+    yield "| --- | --- | --- | --- |" + " ---: |" * (2 * len(names) + 1)
+    for result in run["results"]:
+        task = Task.from_json(result["task"])
+        seconds = {name: median(times) for name, times in result["seconds"].items()}
+        ours, peaks = seconds["nlcore"], result["memory"]
+        pool = "x".join(map(str, task.subsample or ())) or "none"
+        cells = [task.name, pool, task.pairwise.replace("_", " "), task.direction]
+        cells.append(f"{1e3 * ours:.3g} ms")
+        for name in names:
+            ratio = seconds.get(name, 0) / ours
+            ratio = 1 / ratio if name == "products" and ratio else ratio
+            cells.append(f"{ratio:.3g}" if ratio else "")
+        cells.append(f"{peaks['nlcore'] / 2**20:.3g} MiB" if "nlcore" in peaks else "")
+        for name in names:
+            if name != "products":
+                cells.append(f"{peaks[name] / peaks['nlcore']:.3g}" if name in peaks else "")
+        yield "| " + " | ".join(cells) + " |"
+
+
+def growth_table(run: dict[str, Any]) -> Iterator[str]:
+    """Peak memory at each N over that at half of it: 2 is linear, 4 quadratic."""
+    yield "| pairwise | direction | N | time | peak | time / half's | peak / half's |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    before: tuple[Any, ...] = ()
+    for result in run["results"]:
+        task = Task.from_json(result["task"])
+        seconds, held = median(result["seconds"]["nlcore"]), result["memory"]["nlcore"]
+        kind = (task.pairwise, task.direction)
+        ratios = ["", ""]
+        if before[:1] == (kind,):
+            ratios = [f"{seconds / before[1]:.2f}", f"{held / before[2]:.2f}"]
+        before = (kind, seconds, held)
+        cells = [task.pairwise.replace("_", " "), task.direction, f"{task.queries:,}"]
+        cells += [f"{1e3 * seconds:.3g} ms", f"{held / 2**20:.3g} MiB", *ratios]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def draw(run: dict[str, Any], file: Path) -> None:
+    """Time and peak memory against N, both logarithmic."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    lines: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
+    for result in run["results"]:
+        task = Task.from_json(result["task"])
+        point = (
+            task.queries,
+            median(result["seconds"]["nlcore"]),
+            result["memory"]["nlcore"] / 2**20,
+        )
+        lines.setdefault((task.pairwise, task.direction), []).append(point)
+    colours = {name: f"C{k}" for k, name in enumerate(dict.fromkeys(p for p, _ in lines))}
+    for (pairwise, direction), points in lines.items():
+        n, seconds, mebibytes = zip(*points, strict=True)
+        style = {"color": colours[pairwise], "marker": "."}
+        style |= {"linestyle": "-" if direction == "both" else ":"}
+        label = f"{pairwise.replace('_', ' ')}, {direction}"
+        axes[0].plot(n, seconds, label=label, **style)
+        axes[1].plot(n, mebibytes, **style)
+    for axis, title in zip(axes, ("seconds", "peak memory, MiB"), strict=True):
+        axis.set(xscale="log", yscale="log", xlabel="positions N", title=title)
+        axis.grid(alpha=0.3)
+    figure.legend(loc="outside right center", fontsize="small", frameon=False)
+    figure.savefig(file, metadata={"Date": None})
+    plt.close(figure)

@@ -21,7 +21,7 @@ PEERS = {
 HEAD = """# Speed and memory
 
 Each figure is a ratio of medians of interleaved runs in one process; peak memory is that of one
-call, above what is held before it, in a process of its own. Below 1 nlcore is slower, or needs more.
+call, above what is held before it, in a process of its own. Below 1 nlcore is slower or needs more.
 "Bare products" is the time of the matrix products that the formula cannot do without, on operands
 of the same shapes: what is left for nlcore to gain. `python -m benchmarks --help` says how to
 measure on another machine; [speed.csv](speed.csv) has every median in seconds and peak in bytes.

@@ -23,13 +23,21 @@ def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
 
     C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
     """
-    values = g.to(sum_dtype(g))  # (B, M, V)
     if not by_sum:
-        return (_PairSums.apply(a, b, values)[0] / g.shape[1]).to(g.dtype)
-    values = torch.cat([values, torch.ones_like(values[..., :1])], -1)  # (B, M, V + 1)
-    sums = _PairSums.apply(a, b, values)[0]  # (B, N, V + 1)
-    total = sums[..., -1:]  # (B, N, 1)
-    return divided(sums[..., :-1], total).to(g.dtype)
+        return (pair_sums(a, b, g) / g.shape[1]).to(g.dtype)
+    sums, total = pair_sums_and_total(a, b, g)
+    return divided(sums, total).to(g.dtype)
+
+
+def pair_sums(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
+    """sum_j ReLU(a_i + b_j) g_j, in the dtype of sums -> (B, N, V)."""
+    return _PairSums.apply(a, b, g.to(sum_dtype(g)))[0]
+
+
+def pair_sums_and_total(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """`pair_sums` (B, N, V), and sum_j ReLU(a_i + b_j) (B, N, 1)."""
+    sums = pair_sums(a, b, torch.cat([g, torch.ones_like(g[..., :1])], -1))  # (B, N, V + 1)
+    return sums[..., :-1], sums[..., -1:]
 
 
 class _PairSums(torch.autograd.Function):

@@ -18,12 +18,28 @@ Weights = Mapping[str, Tensor]
 
 def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
     """W_z y + b for checked arguments: x (B, C, *positions) -> (B, C, *positions)."""
+    return projected(spec, weights, x, attended(spec, *embeddings(spec, weights, x)))
+
+
+def attended(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
+    """y (B', N', D) from `embeddings`."""
     if spec.pairwise == "concatenation":
-        a, b, g = _logit_shares(spec, weights, x)  # (B, N, 1), (B, M, 1), (B, M, D)
-        a, b, g = _fold_all(spec, x, a, b, g)
-        y = concatenation(a.squeeze(2), b.squeeze(2), g, spec.normalization == "sum")
-    else:
-        y = operation(spec, *_fold_all(spec, x, *_embeddings(spec, weights, x)))  # (B', N', D)
+        return concatenation(theta.squeeze(2), phi.squeeze(2), g, spec.normalization == "sum")
+    return operation(spec, theta, phi, g)
+
+
+def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """theta (B', N', D), phi (B', M', D) and g (B', M', D), items of B' not seeing each other.
+
+    The Gaussian's theta and phi are x's rows; of concatenation's they are the shares a (B', N', 1)
+    and b (B', M', 1) of its logits, w_f . [theta_i, phi_j] + b_f = a_i + b_j.
+    """
+    made = _logit_shares if spec.pairwise == "concatenation" else _embeddings
+    return _fold_all(spec, x, *made(spec, weights, x))
+
+
+def projected(spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
+    """W_z y + b at the positions of x (B, C, *positions), from y (B', N', D)."""
     y = _unfold(spec, x, y)  # (B, N, D)
     out_weight = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, D)
     bias = weights.get("out.bias")

@@ -1,0 +1,221 @@
+"""The block on several devices, each of which holds some of the frames of x.
+
+What a position i needs of all keys is a sum over j. The dot product's is one matrix, to which each
+device adds its share. The others take the keys of one device after the other: sums are added, and a
+softmax is merged as its maximum grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from nlcore import NonLocalSpec, check_weights
+from nlcore_torch.arithmetic import divided, scaled_product, sum_dtype, without_autocast
+from nlcore_torch.concatenation import pair_sums_and_total
+from nlcore_torch.gaussian import CHUNK
+from nlcore_torch.ops import batch_norm, check_dtypes, check_tensor
+from nlcore_torch.response import attended, embeddings, projected
+
+Group: TypeAlias = "dist.ProcessGroup | None"
+
+#: sum_j f_ij g_j (B, N, V), sum_j f_ij (B, N, 1) and, of a softmax, the largest logit (B, N, 1),
+#: by whose exponential the sums are divided.
+Sums = tuple[Tensor, Tensor, Tensor]
+
+_remade = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+
+
+def sharded_block(
+    spec: NonLocalSpec,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    training: bool = False,
+    group: Group = None,
+) -> Tensor:
+    """`non_local_block` of an x whose first position axis lies on the devices of a group, in order.
+
+    Parameters
+    ----------
+    spec, weights, training
+        As for `non_local_block`, the same on every device.
+    x : (B, C, positions of this device)
+        The sizes are the same on every device, but for the first axis of the positions.
+    group : torch.distributed.ProcessGroup, optional
+        Default: all processes.
+
+    Returns
+    -------
+    z : of the shape of x
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `non_local_block`; and where a device holds a part of a window, of pooling or of
+        `window`, but that of pooling at the end.
+
+    Notes
+    -----
+    As under data parallelism a weight's gradient is this device's share: add up the devices'. The
+    backward direction communicates too, so that all devices take part in it. Memory grows with the
+    positions of this device and the keys of one other.
+
+    Source: arXiv 1711.07971, Eq. 6; the softmax is merged as in arXiv 1805.02867.
+    """
+    check_tensor(spec, x)
+    check_weights(spec, weights)
+    check_dtypes(x, weights)
+    _check_windows(spec, x, group)
+    theta, phi, g = embeddings(spec, weights, x)
+    if spec.extent == "space" or spec.window is not None:  # all that its positions see is here
+        y = attended(spec, theta, phi, g)
+    else:
+        with without_autocast(x):
+            y = _attended(spec, theta, phi, g, group)
+    out = projected(spec, weights, x, y)
+    if not spec.batch_norm:
+        return x + out
+    slope, bias = weights["bn.weight"], weights["bn.bias"]
+    if training:
+        return x + _batch_norm(out, slope, bias, spec.eps, group)
+    mean, variance = (weights[f"bn.running_{name}"].detach() for name in ("mean", "var"))
+    return x + batch_norm(out, slope, bias, mean, variance, spec.eps)
+
+
+def _check_windows(spec: NonLocalSpec, x: Tensor, group: Group) -> None:
+    rank, frames = dist.get_rank(group), x.shape[2]
+    window = spec.window or spec.pool[0]
+    at_end = spec.window is None and rank == dist.get_world_size(group) - 1
+    if frames % window and not at_end:
+        raise ValueError(
+            f"each device must hold whole windows, of {window} positions of the first axis; "
+            f"received {frames} positions on device {rank}"
+        )
+
+
+def _attended(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor, group: Group) -> Tensor:
+    """y (B', N', D) of this device's theta, from the phi and g of all devices."""
+    dtype, by_sum = sum_dtype(g), spec.normalization == "sum"
+    sizes = _sizes(phi, group)
+    if spec.pairwise == "dot_product":
+        share = spec.scale / sum(sizes)
+        rows, keys = theta.to(dtype), phi.to(dtype)  # (B', N', D), (B', M', D)
+        y = rows @ _Added.apply(scaled_product(keys.mT, g.to(dtype), share), group)
+        if not by_sum:
+            return y.to(g.dtype)
+        ones = _Added.apply(keys.sum(1, keepdim=True) * share, group)  # (B', 1, D)
+        return divided(y, rows @ ones.mT).to(g.dtype)
+    largest = theta.new_full((*theta.shape[:2], 1), -torch.inf, dtype=dtype)  # (B', N', 1)
+    total = torch.zeros_like(largest)
+    state = (total.expand(-1, -1, g.shape[2]), total, largest)
+    for rank, size in enumerate(sizes):
+        step = partial(_step, spec, rank=rank, size=size, group=group)
+        state = _remade(step, theta, phi, g, state)
+    sums, total, _ = state
+    return (divided(sums, total) if by_sum else sums / sum(sizes)).to(g.dtype)
+
+
+def _step(
+    spec: NonLocalSpec,
+    theta: Tensor,
+    phi: Tensor,
+    g: Tensor,
+    state: Sums,
+    *,
+    rank: int,
+    size: int,
+    group: Group,
+) -> Sums:
+    """The sums, once the keys of one device are among them."""
+    packed = _From.apply(torch.cat([phi, g], 2), rank, size, group)  # (B', M', D + V)
+    keys, values = packed.to(sum_dtype(g)).split((phi.shape[2], g.shape[2]), 2)
+    if spec.pairwise == "concatenation":
+        sums, total = pair_sums_and_total(theta.squeeze(2), keys.squeeze(2), values)
+        return state[0] + sums, state[1] + total, state[2]
+    rows = max(1, CHUNK // (theta.shape[0] * max(size, 1)))
+    queries = theta.to(values.dtype).split(rows, 1)
+    states = zip(*(part.split(rows, 1) for part in state), strict=True)
+    merge = partial(_merged, spec)
+    chunks = [_remade(merge, q, keys, values, *s) for q, s in zip(queries, states, strict=True)]
+    return tuple(torch.cat(parts, 1) for parts in zip(*chunks, strict=True))
+
+
+def _merged(
+    spec: NonLocalSpec,
+    theta: Tensor,
+    phi: Tensor,
+    g: Tensor,
+    sums: Tensor,
+    total: Tensor,
+    largest: Tensor,
+) -> Sums:
+    """A Gaussian's sums of some queries (B', R, D), with keys (B', M, D) more."""
+    logits = scaled_product(theta, phi.mT, spec.scale)  # (B', R, M)
+    if spec.normalization == "count":
+        f = logits.exp()
+        return sums + f @ g, total, largest
+    # what the sums are divided by cancels in y, and so in its gradient
+    higher = torch.maximum(largest, logits.amax(2, keepdim=True)).detach()  # (B', R, 1)
+    f = (logits - higher).exp()
+    kept = (largest - higher).exp()
+    return kept * sums + f @ g, kept * total + f.sum(2, keepdim=True), higher
+
+
+def _batch_norm(out: Tensor, weight: Tensor, bias: Tensor, eps: float, group: Group) -> Tensor:
+    """Batch normalization of out (B, C, *positions) with the statistics of all devices."""
+    wide = out.to(sum_dtype(out))
+    axes, shape = (0, *range(2, out.ndim)), (1, -1, *[1] * (out.ndim - 2))
+    count = _Added.apply(wide.new_tensor(float(out.numel() // out.shape[1])), group)
+    mean = _Added.apply(wide.sum(axes), group) / count  # (C,)
+    centred = wide - mean.view(shape)
+    variance = _Added.apply(centred.square().sum(axes), group) / count  # (C,)
+    xhat = centred * (variance + eps).rsqrt().view(shape)
+    return (xhat * weight.view(shape) + bias.view(shape)).to(out.dtype)
+
+
+def _sizes(phi: Tensor, group: Group) -> list[int]:
+    """How many keys each device has."""
+    own = torch.tensor([phi.shape[1]], device=phi.device)
+    every = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(every, own, group)
+    return [int(size) for size in every]
+
+
+class _Added(torch.autograd.Function):
+    """The sum of the devices' arrays."""
+
+    @staticmethod
+    def forward(ctx: Any, array: Tensor, group: Group) -> Tensor:
+        ctx.group = group
+        total = array.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None]:
+        return _Added.apply(d, ctx.group), None
+
+
+class _From(torch.autograd.Function):
+    """The array (B, M, E) of the device `rank` of the group, which has M = `size`."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, rank: int, size: int, group: Group) -> Tensor:
+        ctx.group, ctx.mine, ctx.shape = group, dist.get_rank(group) == rank, own.shape
+        ctx.source = rank if group is None else dist.get_global_rank(group, rank)
+        sent = own.clone() if ctx.mine else own.new_empty((own.shape[0], size, own.shape[2]))
+        sent = sent.contiguous()
+        dist.broadcast(sent, ctx.source, group)
+        return sent
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, None, None, None]:
+        total = d.clone(memory_format=torch.contiguous_format)
+        dist.reduce(total, ctx.source, group=ctx.group)
+        return total if ctx.mine else total.new_zeros(ctx.shape), None, None, None

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from nlcore import NonLocalSpec
-from nlcore_keras.backend import KerasBackend, _native, _numpy
+from nlcore_keras.backend import KerasBackend, as_numpy, native
 from nlcore_keras.layers import NonLocalBlock
 
 
@@ -33,7 +33,7 @@ class Traced(KerasBackend):
     ) -> np.ndarray:
         layer, forward, _ = _functions(spec, x.dtype.name, training, self.jit_compile)
         layer.import_weights(weights)
-        return _numpy(forward(tf.constant(_native(x))), x.dtype)
+        return as_numpy(forward(tf.constant(native(x))), x.dtype)
 
     def block_vjp(
         self,
@@ -45,10 +45,10 @@ class Traced(KerasBackend):
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         layer, _, backward = _functions(spec, x.dtype.name, training, self.jit_compile)
         layer.import_weights(weights)
-        dx, *grads = backward(tf.constant(_native(x)), tf.constant(_native(dz)))
+        dx, *grads = backward(tf.constant(native(x)), tf.constant(native(dz)))
         names = [n for n in weights if not n.startswith("bn.running_")]
         named = zip(names, grads, strict=True)
-        return _numpy(dx, x.dtype), {name: _numpy(grad, x.dtype) for name, grad in named}
+        return as_numpy(dx, x.dtype), {name: as_numpy(grad, x.dtype) for name, grad in named}
 
 
 @lru_cache(maxsize=64)

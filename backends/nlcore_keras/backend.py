@@ -69,12 +69,12 @@ class KerasBackend:
     ) -> np.ndarray:
         """z (B, C, *positions) of x (B, C, *positions), in the dtype of x; see `nlcore.block`."""
         with self._scope(spec, weights, x):
-            x = _native(x)
+            x = native(x)
             if self.engine == "jax":
                 z = _jax_block(spec, weights, x, training)
             else:
                 z = _layer(spec, weights, x.dtype.name)(x, training=training)
-            return _numpy(z, x.dtype)
+            return as_numpy(z, x.dtype)
 
     def block_vjp(
         self,
@@ -86,7 +86,7 @@ class KerasBackend:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """dx and dweights by name, by the engine's own differentiation; see `nlcore.block_vjp`."""
         with self._scope(spec, weights, x):
-            x, dz = _native(x), _native(dz)
+            x, dz = native(x), native(dz)
             if self.engine == "jax":
                 dx, gradients = _jax_vjp(spec, weights, x, dz, training)
             else:
@@ -94,7 +94,7 @@ class KerasBackend:
                 dx, gradients = vjp(_layer(spec, weights, x.dtype.name), x, dz, training)
             names = [name for name in weight_shapes(spec) if name not in RUNNING]
             named = zip(names, gradients, strict=True)
-            return _numpy(dx, x.dtype), {name: _numpy(grad, x.dtype) for name, grad in named}
+            return as_numpy(dx, x.dtype), {name: as_numpy(grad, x.dtype) for name, grad in named}
 
     def _scope(self, spec: NonLocalSpec, weights: Mapping[str, Any], x: np.ndarray) -> Any:
         import keras
@@ -157,12 +157,12 @@ def _layer(spec: NonLocalSpec, weights: Mapping[str, np.ndarray], dtype: str) ->
     return Given.from_spec(spec, dtype=dtype, data_format="channels_first", name="block")
 
 
-def _native(array: np.ndarray) -> np.ndarray:
+def native(array: np.ndarray) -> np.ndarray:
     """The array in the machine's byte order, which engines need."""
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _numpy(tensor: Any, dtype: np.dtype) -> np.ndarray:
+def as_numpy(tensor: Any, dtype: np.dtype) -> np.ndarray:
     """The tensor as an array; bfloat16 travels as float32, which holds it exactly."""
     from keras import ops
 

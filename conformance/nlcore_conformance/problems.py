@@ -177,7 +177,8 @@ def _tamed(
     """Scale theta and phi, or the Gaussian's x, so that no logit is above a limit.
 
     It is less in half precision, where a logit's own rounding would be as large as it is. Under
-    "count" nothing divides by the sum of the f, which must stay in the range of the dtype of sums.
+    "count" nothing divides by the sum of the f, which must stay in the range of the dtype of sums;
+    and so must the third power of what batch statistics divide by, which differentiation forms.
     """
     spec = case.spec
     overflow = case.data == "overflow" and case.dtype == "float16"
@@ -187,7 +188,7 @@ def _tamed(
     fixed = overflow or case.data in ("large", "overflow")
     limit = large if fixed else plain
     if spec.normalization == "count":  # exp(11) overflows float16
-        limit = plain if case.dtype == "float16" else min(limit, 60.0)
+        limit = plain if case.dtype == "float16" else min(limit, 20.0 if case.training else 60.0)
     if overflow and spec.normalization == "count":
         limit = math.log(_BEYOND_FLOAT16) if "gaussian" in spec.pairwise else _BEYOND_FLOAT16
         cap = np.inf

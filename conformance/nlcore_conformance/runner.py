@@ -242,6 +242,7 @@ def _search(plan: _Plan, judge: Callable[[Case], float | None]) -> None:
             deadline=None,
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,
+            print_blob=False,  # a case replays without hypothesis
             verbosity=hypothesis.Verbosity.quiet,
         )
         @given(strategy)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from nlcore import NonLocalSpec, weight_shapes
 from nlcore.spec import PAIRWISE
@@ -49,14 +50,14 @@ def cases(world: int) -> list[Case]:
     return [*made, replace(made[2], data="large")]
 
 
-def work(rank: int, world: int, folder: str) -> None:
+def work(world: int, rank: int, folder: str) -> None:
     """One process: its frames of each case's z and dx, and its share of the weights' gradients."""
     torch.set_num_threads(1)
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a name for this machine is not needed
     gaussian.CHUNK = sharded.CHUNK = 96  # several chunks of queries
     store = f"file://{folder}/store"
-    dist.init_process_group("gloo", store, rank=rank, world_size=world)
+    dist.init_process_group("gloo", store, timedelta(minutes=2), rank=rank, world_size=world)
     first = sum(FRAMES[world][:rank])
     own = slice(first, first + FRAMES[world][rank])
     for number, case in enumerate(cases(world)):
@@ -77,7 +78,9 @@ def work(rank: int, world: int, folder: str) -> None:
 
 @pytest.mark.parametrize("world", sorted(FRAMES))
 def test_several_processes_compute_the_block_of_one(world, tmp_path):
-    mp.spawn(work, (world, str(tmp_path)), world)
+    command = [sys.executable, __file__, str(world)]
+    processes = [subprocess.Popen([*command, str(rank), tmp_path]) for rank in range(world)]
+    assert [process.wait() for process in processes] == [0] * world
     for number, case in enumerate(cases(world)):
         parts = [np.load(tmp_path / f"{number}.{rank}.npz") for rank in range(world)]
         right = expected_of(case, "float64" if case.dtype == "float64" else "float32", True)
@@ -106,3 +109,7 @@ def test_a_part_of_a_window_is_refused(tmp_path, monkeypatch):
             sharded.sharded_block(spec, weights, torch.ones(1, 2, 3, 1, 1))
     finally:
         dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -20,15 +20,19 @@ Call = Callable[[], object]
 
 def calls(task: Task, only: str = "") -> dict[str, Call]:
     """The implementations, by name, on the engine that Keras runs."""
+    layers, x = _layers(task)
+    compiled = {"tensorflow": _tensorflow, "jax": _jax}[keras.backend.backend()]
+    return {n: compiled(layer, task, x) for n, layer in layers.items() if only in ("", n)}
+
+
+def _layers(task: Task) -> tuple[dict[str, Any], np.ndarray]:
     weights, x = arrays(task)
     x = np.ascontiguousarray(np.moveaxis(x, 1, -1))  # (1, *positions, C)
     ours = NonLocalBlock.from_spec(task.spec, data_format="channels_last", dtype=task.dtype)
     ours.import_weights(weights)
     plain = Einsum(task, weights)
     plain(x[:, : task.subsample[0] if task.subsample else 1])  # builds batch normalization
-    jitted = {"tensorflow": _tensorflow, "jax": _jax}[keras.backend.backend()]
-    found = {"nlcore": ours, "einsum": plain}
-    return {n: jitted(layer, task, x) for n, layer in found.items() if only in ("", n)}
+    return {"nlcore": ours, "einsum": plain}, x
 
 
 class Einsum(keras.layers.Layer):
@@ -98,21 +102,34 @@ def _tensorflow(layer: Any, task: Task, x: np.ndarray) -> Call:
 def _jax(layer: Any, task: Task, x: np.ndarray) -> Call:
     import jax
 
-    given = jax.numpy.asarray(x)
+    compiled, *arguments = _jitted(layer, task, x)
+    return lambda: jax.block_until_ready(compiled(*arguments))
+
+
+def _jitted(layer: Any, task: Task, x: np.ndarray) -> tuple[Any, Any, Any]:
+    """The function that JAX compiles, and what it takes."""
+    import jax
+
     values = [variable.value for variable in layer.trainable_variables]
     others = [variable.value for variable in layer.non_trainable_variables]
 
     def block(values: Any, x: Any, training: bool) -> Any:
         return layer.stateless_call(values, others, x, training=training)[0]
 
-    @jax.jit
     def forward(values: Any, x: Any) -> Any:
         return block(values, x, False)
 
-    @jax.jit
     def both(values: Any, x: Any) -> Any:
         z, vjp = jax.vjp(lambda values, x: block(values, x, True), values, x)
         return vjp(jax.numpy.ones_like(z))
 
-    compiled = forward if task.direction == "forward" else both
-    return lambda: jax.block_until_ready(compiled(values, given))
+    function = forward if task.direction == "forward" else both
+    return jax.jit(function), values, jax.numpy.asarray(x)
+
+
+def planned(task: Task, name: str) -> int:
+    """Bytes that XLA has planned for the temporary arrays and the results of one call on JAX."""
+    layers, x = _layers(task)
+    compiled, *arguments = _jitted(layers[name], task, x)
+    memory = compiled.lower(*arguments).compile().memory_analysis()
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -10,21 +11,25 @@ from pathlib import Path
 
 Call = Callable[[], object]
 
+#: glibc then gives every larger block back to the system when it is freed, so that the first call
+#: leaves nothing in reserve for the one that is measured.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
-def peak(prepare: Callable[..., tuple[Call, Call]], *arguments: object) -> int:
-    """Bytes above what is held before it that the second of two calls needs, in a new process.
 
-    `prepare(*arguments)` is called there and returns the call that warms up the libraries, on a
-    small problem, and the one that is measured.
+def peak(prepare: Callable[..., Call], *arguments: object) -> int:
+    """Bytes above what is held before it that a call needs, in a new process.
+
+    `prepare(*arguments)` is called there and returns the call, which is called once beforehand.
     """
+    os.environ.update(ALLOCATOR)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_measured, prepare, arguments).result()
 
 
-def _measured(prepare: Callable[..., tuple[Call, Call]], arguments: tuple[object, ...]) -> int:
-    warm_up, call = prepare(*arguments)
-    warm_up()
+def _measured(prepare: Callable[..., Call], arguments: tuple[object, ...]) -> int:
+    call = prepare(*arguments)
+    call()
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak is what is held now
     kept = call()  # until it is measured

@@ -1,14 +1,19 @@
-"""docs/speed.md, its CSV and its plots, from what the other commands have written."""
+"""python -m benchmarks.page FILE...: docs/speed.md, its CSV and its plots from measurements."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from benchmarks.tasks import Task
+
+Results = list[dict[str, Any]]
 
 #: The columns of the tables: who is set beside nlcore, and what it is called.
 PEERS = {
@@ -23,27 +28,34 @@ HEAD = """# Speed and memory
 Each figure is a ratio of medians of interleaved runs in one process; peak memory is that of one
 call, above what is held before it, in a process of its own. Below 1 nlcore is slower or needs more.
 "Bare products" is the time of the matrix products that the formula cannot do without, on operands
-of the same shapes: what is left for nlcore to gain. `python -m benchmarks --help` says how to
-measure on another machine; [speed.csv](speed.csv) has every median in seconds and peak in bytes.
+of the same shapes: what is left for nlcore to gain. `forward` is inference, without gradients;
+`both` is a training step, with the gradients of x and of every weight. One batch item.
+`python -m benchmarks --help` says how to measure on another machine, with a GPU by
+`--device cuda`; {download}`speed.csv` has every median in seconds and every peak in bytes.
 """
 
 
-def write(runs: list[dict[str, Any]], folder: Path) -> None:
-    """The page, and beside it the CSV and the plots."""
-    text = HEAD
-    rows = []
-    for number, run in enumerate(runs):
-        text += f"\n## {run['engine']}, {run['device']}\n\n"
-        if all(result["task"]["name"] == "growth" for result in run["results"]):
+def main(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    output: Annotated[Path, typer.Option(help="The folder of the page.")] = Path("docs"),
+) -> None:
+    """Write the page, and beside it the CSV and the plots."""
+    text, rows = HEAD, []
+    for number, source in enumerate(files):
+        run = json.loads(source.read_text())
+        rows += [[run["engine"], run["device"], *row] for row in measurements(run["results"])]
+        grown = [result for result in run["results"] if result["task"]["name"] == "growth"]
+        compared = [result for result in run["results"] if result["task"]["name"] != "growth"]
+        text += f"\n## {run['engine']}, {run['device']}\n"
+        if compared:
+            text += "\n" + "\n".join(table(compared)) + "\n"
+        if grown:
             name = f"speed-growth-{number}.svg"
-            draw(run, folder / name)
-            text += f"![Time and peak memory as N doubles, for each pairwise function]({name})\n\n"
-            text += "\n".join(growth_table(run)) + "\n"
-        else:
-            text += "\n".join(table(run)) + "\n"
-        rows += [[run["engine"], run["device"], *row] for row in measurements(run)]
-    (folder / "speed.md").write_text(text, encoding="utf-8")
-    with (folder / "speed.csv").open("w", newline="", encoding="utf-8") as file:
+            draw(grown, output / name)
+            text += f"\n![Time and peak memory as N doubles, for each pairwise function]({name})\n"
+            text += "\n" + "\n".join(growth_table(grown)) + "\n"
+    (output / "speed.md").write_text(text, encoding="utf-8")
+    with (output / "speed.csv").open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(
             "engine device size channels positions subsample pairwise direction dtype "
@@ -52,8 +64,8 @@ def write(runs: list[dict[str, Any]], folder: Path) -> None:
         out.writerows(rows)
 
 
-def measurements(run: dict[str, Any]) -> Iterator[list[Any]]:
-    for result in run["results"]:
+def measurements(results: Results) -> Iterator[list[Any]]:
+    for result in results:
         task = Task.from_json(result["task"])
         sizes = ["x".join(map(str, s or ())) for s in (task.positions, task.subsample)]
         for name, times in result["seconds"].items():
@@ -62,9 +74,9 @@ def measurements(run: dict[str, Any]) -> Iterator[list[Any]]:
             yield [*fields, name, f"{median(times):.6f}", len(times), peak]
 
 
-def table(run: dict[str, Any]) -> Iterator[str]:
+def table(results: Results) -> Iterator[str]:
     """A row for each task: what the others take of nlcore's time, and of its peak memory."""
-    names = [n for n in PEERS if any(n in result["seconds"] for result in run["results"])]
+    names = [n for n in PEERS if any(n in result["seconds"] for result in results)]
     yield (
         "| size | subsample | pairwise | direction | nlcore | "
         + " | ".join(
@@ -75,7 +87,7 @@ def table(run: dict[str, Any]) -> Iterator[str]:
         + " |"
     )
     yield "| --- | --- | --- | --- |" + " ---: |" * (2 * len(names) + 1)
-    for result in run["results"]:
+    for result in results:
         task = Task.from_json(result["task"])
         seconds = {name: median(times) for name, times in result["seconds"].items()}
         ours, peaks = seconds["nlcore"], result["memory"]
@@ -93,12 +105,12 @@ def table(run: dict[str, Any]) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
-def growth_table(run: dict[str, Any]) -> Iterator[str]:
+def growth_table(results: Results) -> Iterator[str]:
     """Peak memory at each N over that at half of it: 2 is linear, 4 quadratic."""
     yield "| pairwise | direction | N | time | peak | time / half's | peak / half's |"
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
     before: tuple[Any, ...] = ()
-    for result in run["results"]:
+    for result in results:
         task = Task.from_json(result["task"])
         seconds, held = median(result["seconds"]["nlcore"]), result["memory"]["nlcore"]
         kind = (task.pairwise, task.direction)
@@ -111,7 +123,7 @@ def growth_table(run: dict[str, Any]) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
-def draw(run: dict[str, Any], file: Path) -> None:
+def draw(results: Results, file: Path) -> None:
     """Time and peak memory against N, both logarithmic."""
     import matplotlib
 
@@ -120,7 +132,7 @@ def draw(run: dict[str, Any], file: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     lines: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
-    for result in run["results"]:
+    for result in results:
         task = Task.from_json(result["task"])
         point = (
             task.queries,
@@ -142,3 +154,7 @@ def draw(run: dict[str, Any], file: Path) -> None:
     figure.legend(loc="outside right center", fontsize="small", frameon=False)
     figure.savefig(file, metadata={"Date": None})
     plt.close(figure)
+
+
+if __name__ == "__main__":
+    typer.run(main)

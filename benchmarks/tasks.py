@@ -50,6 +50,13 @@ class Task:
         """M, the positions j."""
         return prod(n // w for n, w in zip(self.positions, self.spec.pool, strict=True))
 
+    @property
+    def line(self) -> str:
+        """The task in a few words."""
+        size = "x".join(map(str, self.positions))
+        pooled = f"pooled {'x'.join(map(str, self.subsample))}" if self.subsample else "unpooled"
+        return f"{self.name} {self.channels} {size} {pooled} {self.pairwise} {self.direction}"
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

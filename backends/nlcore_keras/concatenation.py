@@ -61,12 +61,15 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
 
 
 def _count(a: Any, b: Any) -> Any:
-    """How many b_j (B, M) are > -a_i (B, N) -> (B, N), by one stable sort of both together."""
-    m = ops.shape(b)[1]
-    order = ops.argsort(ops.concatenate([b, -a], axis=1), axis=1)  # (B, M + N), equals: b first
-    at_most = ops.cumsum(ops.cast(order < m, "int32"), axis=1)  # (B, M + N)
-    rank = ops.argsort(order, axis=1)[:, m:]  # (B, N): where each -a_i stands
-    return m - ops.take_along_axis(at_most, rank, axis=1)
+    """How many b_j (B, M), which descend, are > -a_i (B, N) -> (B, N), by bisection."""
+    size = b.shape[1]  # None where a compiled graph does not know it
+    count = ops.zeros_like(a, dtype="int32")  # (B, N)
+    for power in reversed(range(31 if size is None else size.bit_length())):
+        more = count + 2**power  # (B, N)
+        next_b = ops.take_along_axis(b, ops.minimum(more, ops.shape(b)[1]) - 1, axis=1)  # (B, N)
+        reached = ops.logical_and(more <= ops.shape(b)[1], next_b > -a)
+        count = ops.where(reached, more, count)
+    return count
 
 
 def _table(terms: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from nlcore import NonLocalSpec
@@ -82,7 +83,7 @@ def _gaussian(theta: Any, phi: Any, g: Any, scale: float, by_sum: bool) -> Any:
     phi_t = ops.transpose(phi, (0, 2, 1))  # (B, D, M)
     count = ops.cast(ops.shape(phi)[1], g.dtype)
 
-    def attend(queries: Any) -> Any:  # (B, R, D) -> (B, R, V)
+    def attend(queries: Any, phi_t: Any, g: Any) -> Any:  # (B, R, D) -> (B, R, V)
         logits = (queries @ phi_t) * scale  # (B, R, M)
         if not by_sum:
             return (ops.exp(logits) / count) @ g
@@ -93,12 +94,15 @@ def _gaussian(theta: Any, phi: Any, g: Any, scale: float, by_sum: bool) -> Any:
     (batch, n, _), m = theta.shape, phi.shape[1]
     rows = n if n is None or m is None else max(1, CHUNK // ((batch or 1) * m))
     if n is None or rows >= n:
-        return attend(theta)
+        return attend(theta, phi_t, g)
+    recomputed = keras.remat(attend)  # in the backward direction, so that no chunk's f is kept
     chunks = -(-n // rows)
     batch = ops.shape(theta)[0]
     padded = ops.pad(theta, [[0, 0], [0, chunks * rows - n], [0, 0]])
     split = ops.reshape(padded, (batch, chunks, rows, theta.shape[2]))
-    y = ops.map(attend, ops.transpose(split, (1, 0, 2, 3)))  # (chunks, B, R, V)
+    y = ops.map(
+        lambda queries: recomputed(queries, phi_t, g), ops.transpose(split, (1, 0, 2, 3))
+    )  # (chunks, B, R, V)
     y = ops.transpose(y, (1, 0, 2, 3))
     return ops.reshape(y, (batch, chunks * rows, g.shape[2]))[:, :n]
 

@@ -31,7 +31,7 @@ def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
 
 def pair_sums(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
     """sum_j ReLU(a_i + b_j) g_j, in the dtype of sums -> (B, N, V)."""
-    return _PairSums.apply(a, b, g.to(sum_dtype(g)))[0]
+    return _pair_sums(a, b, g.to(sum_dtype(g)))[0]
 
 
 def pair_sums_and_total(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,8 +56,7 @@ class _PairSums(torch.autograd.Function):
         prefix = F.pad(g_sorted.cumsum(1), (0, 0, 1, 0))  # (B, M + 1, V): G_0 = 0, G_1, ...
         gaps = descending[:, :-1] - descending[:, 1:]  # (B, M - 1)
         steps = (gaps.unsqueeze(-1) * prefix[:, 1:-1]).cumsum(1)  # (B, M - 1, V)
-        ascending = -descending.contiguous()  # (B, M)
-        count = torch.searchsorted(ascending, a.contiguous())  # (B, N): how many b_j > -a_i
+        count = _count(a, descending)  # (B, N): how many b_j > -a_i
         last = descending.gather(1, (count - 1).clamp(min=0))  # (B, N): b_k
         # where k = 0 this is 0, or NaN where a_i or the largest b_j is
         lead = (a + last).clamp(min=0)
@@ -78,13 +77,50 @@ class _PairSums(torch.autograd.Function):
         a, b, g, active = ctx.saved_tensors
         da = db = dg = None
         if d_relu is not None:
-            dg, active_t = _PairSums.apply(b, a, d_relu)  # (B, M, V)
+            dg, active_t = _pair_sums(b, a, d_relu)  # (B, M, V)
             da = (d_relu * active).sum(-1)  # (B, N)
             db = (g * active_t).sum(-1)  # (B, M)
         if d_active is not None:
-            more = _PairSums.apply(b, a, d_active)[1]  # (B, M, V)
+            more = _pair_sums(b, a, d_active)[1]  # (B, M, V)
             dg = more if dg is None else dg + more
         return da, db, dg
+
+
+class _PairSumsForward(_PairSums):
+    """With the derivative in forward mode: torch.compile takes no function that has one."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _PairSums.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs, output[1])
+
+    @staticmethod
+    def jvp(ctx: Any, da: Tensor | None, db: Tensor | None, dg: Tensor | None) -> tuple[Any, Any]:
+        a, b, g, active = ctx.saved_tensors
+        da, db, dg = (
+            torch.zeros_like(to) if d is None else d for d, to in ((da, a), (db, b), (dg, g))
+        )
+        d_relu, d_active = _pair_sums(a, b, dg)
+        by_b = _pair_sums(a, b, db.unsqueeze(-1) * g)[1]  # (B, N, V)
+        return d_relu + da.unsqueeze(-1) * active + by_b, d_active
+
+
+def _pair_sums(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    return (_PairSums if torch.compiler.is_compiling() else _PairSumsForward).apply(a, b, g)
+
+
+def _count(a: Tensor, descending: Tensor) -> Tensor:
+    """How many b_j (B, M), which descend, are > -a_i (B, N) -> (B, N)."""
+    size = descending.shape[1]
+    if not torch.compiler.is_exporting():
+        return torch.searchsorted(-descending.contiguous(), a.contiguous())
+    # a bisection written out: ONNX has no operator for it
+    count = torch.zeros_like(a, dtype=torch.int64)  # (B, N)
+    for power in reversed(range(size.bit_length() if isinstance(size, int) else 32)):
+        more = count + (1 << power)  # (B, N)
+        b = descending.gather(1, more.clamp(max=size) - 1)  # (B, N)
+        count = torch.where((more <= size) & ~(a <= -b), more, count)
+    return count
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:

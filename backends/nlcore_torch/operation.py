@@ -72,7 +72,8 @@ def project(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """rows (B, N, D) times weight (D,) plus bias () -> (B, N), a logit's share in its dtype."""
     dtype = sum_dtype(rows)
     with without_autocast(rows):
-        logits = rows.to(dtype) @ weight.to(dtype)  # (B, N)
+        # by a (D, 1) matrix: onnxruntime 1.32 computes its fused product with a vector wrong
+        logits = (rows.to(dtype) @ weight.to(dtype).unsqueeze(1)).squeeze(2)  # (B, N)
         return logits if bias is None else logits + bias.to(dtype)
 
 

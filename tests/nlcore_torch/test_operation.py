@@ -48,6 +48,30 @@ def test_first_and_second_derivatives(pairwise, normalization):
         assert torch.autograd.gradgradcheck(call, arguments, fast_mode=True)
 
 
+# torch compiles its own rules of the forward mode by what it has deprecated
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@each_function
+def test_forward_mode_under_vmap(pairwise, normalization):
+    spec, arguments = make(pairwise, normalization, n=3, m=4, d=2, v=2)
+    rng = np.random.default_rng(1)
+    tangents = [torch.from_numpy(np.asarray(rng.normal(size=(2, *t.shape)))) for t in arguments]
+
+    def call(*arguments):
+        return non_local_operation(spec, *arguments)
+
+    def pushed(*tangents):
+        return torch.func.jvp(call, tuple(arguments), tangents)[1]
+
+    with sdpa_kernel(SDPBackend.MATH):
+        found = torch.func.vmap(pushed)(*tangents)  # (2, B, N, V)
+    step = 1e-6
+    for dy, *d in zip(found, *tangents, strict=True):
+        ahead, behind = (
+            call(*(t + s * dt for t, dt in zip(arguments, d, strict=True))) for s in (step, -step)
+        )
+        torch.testing.assert_close(dy, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_derivatives_in_chunks(normalization, monkeypatch):
     monkeypatch.setattr(nlcore_torch.gaussian, "CHUNK", 12)

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import hypothesis
 import numpy as np
@@ -58,6 +58,16 @@ class Tally:
     @property
     def largest(self) -> float:
         return max((r for outputs in self.worst.values() for r in outputs.values()), default=0.0)
+
+    def add(self, other: Tally) -> None:
+        """Count what another run has counted."""
+        for name in ("examples", "elements", "unpredictable", "vacuous"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.alarms += other.alarms
+        for check, outputs in other.worst.items():
+            worst = self.worst.setdefault(check, {})
+            for output, ratio in outputs.items():
+                worst[output] = max(ratio, worst.get(output, 0.0))
 
 
 def judge(tally: Tally, name: str, backend: Backend, check: Check, case: Case) -> None:
@@ -234,26 +244,24 @@ def write_page(files: list[Path]) -> None:
         machines="; ".join(sorted({run["machine"] for run in runs})),
         seeds=", ".join(sorted({str(run["seed"]) for run in runs})),
     )
-    by_name: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Tally]] = {}
     for run in runs:
         for name, dtypes in run["runs"].items():
-            by_name.setdefault(name, {}).update(dtypes)
-    for name, dtypes in by_name.items():
-        for dtype, t in dtypes.items():
-            judged = t["elements"] - t["unpredictable"]
-            share = t["unpredictable"] / t["elements"]
+            for dtype, counted in dtypes.items():
+                counted.pop("largest")
+                by_name.setdefault(name, {}).setdefault(dtype, Tally()).add(Tally(**counted))
+    for name, tallies in by_name.items():
+        for dtype in (d for d in FLOATS if d in tallies):
+            t = tallies[dtype]
             text += (
-                f"| {name} | {dtype} | {t['examples']:,} | {judged:,} | {share:.1%} | "
-                f"{len(t['alarms'])} | {t['largest']:.3f} |\n"
+                f"| {name} | {dtype} | {t.examples:,} | {t.elements - t.unpredictable:,} | "
+                f"{t.unpredictable / t.elements:.1%} | {len(t.alarms)} | {t.largest:.3f} |\n"
             )
     text += LOOSE
-    largest: dict[str, dict[str, float]] = {}
-    for dtypes in by_name.values():
-        for check, outputs in dtypes.get("float32", {"worst": {}})["worst"].items():
-            for output, ratio in outputs.items():
-                seen = largest.setdefault(check, {})
-                seen[output] = max(ratio, seen.get(output, 0.0))
-    for check, seen in largest.items():
+    largest = Tally()
+    for tallies in by_name.values():
+        largest.add(tallies.get("float32", Tally()))
+    for check, seen in largest.worst.items():
         cells = [f"{output} {ratio:.2g}" for output, ratio in seen.items()]
         text += f"| {check} | {', '.join(cells)} |\n"
     PAGE.write_text(text, encoding="utf-8")

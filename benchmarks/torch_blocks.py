@@ -159,20 +159,21 @@ def products(task: Task, weights: Weights, x: Tensor) -> Call:
     phi, g = theta[:keys].contiguous(), y[:keys].contiguous()  # (M, D or C), (M, D)
     dz = torch.randn_like(x)[0].flatten(1)  # (C, N)
 
+    pairs = x.new_empty((len(rows), keys) if gaussian else 0)  # (N, M), made once
+    dpairs = torch.empty_like(pairs)  # (N, M)
+
     def forward() -> object:
         found = [rows @ stacked.T, out @ y.T]
         if gaussian:
-            pairs = theta @ phi.T  # (N, M)
+            torch.mm(theta, phi.T, out=pairs)
             found.append(pairs @ g)
         return found
 
     def both() -> object:
-        found = [rows @ stacked.T, out @ y.T]
+        found = forward()
         if gaussian:
-            pairs = theta @ phi.T  # (N, M)
-            found += [pairs @ g, pairs.T @ y, pairs @ phi, pairs.T @ theta]
-            dpairs = y @ g.T  # (N, M)
-            found.append(dpairs)
+            torch.mm(y, g.T, out=dpairs)
+            found += [pairs.T @ y, dpairs @ phi, dpairs.T @ theta]
         found += [dz.T @ out, dz @ y, dembedded @ stacked, dembedded.T @ rows]
         return found
 

@@ -21,13 +21,14 @@ from nlcore_keras.numerics import divided
 def concatenation(a: Any, b: Any, g: Any, by_sum: bool) -> Any:
     """y_i = 1/C(x) sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V).
 
-    C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
+    a and b are of the dtype of sums. C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
     """
+    values = ops.cast(g, a.dtype)  # the dtype of sums
     if not by_sum:
-        return pair_sums(a, b, g) / ops.cast(ops.shape(g)[1], g.dtype)
-    ones = ops.ones_like(g[:, :, :1])  # (B, M, 1)
-    sums = pair_sums(a, b, ops.concatenate([g, ones], axis=2))  # (B, N, V + 1)
-    return divided(sums[:, :, :-1], sums[:, :, -1:])
+        return ops.cast(pair_sums(a, b, values) / ops.cast(ops.shape(g)[1], a.dtype), g.dtype)
+    ones = ops.ones_like(values[:, :, :1])  # (B, M, 1)
+    sums = pair_sums(a, b, ops.concatenate([values, ones], axis=2))  # (B, N, V + 1)
+    return ops.cast(divided(sums[:, :, :-1], sums[:, :, -1:]), g.dtype)
 
 
 def pair_sums(a: Any, b: Any, g: Any) -> Any:
@@ -35,6 +36,7 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
     # a NaN has no place in an order, and TensorFlow's sort has none for it: it is put back below
     undefined = ops.logical_or(ops.isnan(a), ops.any(ops.isnan(b), axis=1, keepdims=True))  # (B, N)
     a, b = (ops.where(ops.isnan(array), ops.zeros_like(array), array) for array in (a, b))
+    unbounded = ops.logical_not(ops.all(ops.isfinite(g), axis=1, keepdims=True))  # (B, 1, V)
     order = ops.argsort(-b, axis=1)  # (B, M)
     b = ops.take_along_axis(b, order, axis=1)  # (B, M), descending
     g = _rows(g, order)  # (B, M, V)
@@ -55,21 +57,23 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
     value = ops.expand_dims(lead, 2) * active + _rows(steps, count)  # (B, N, V)
 
     # 0 times infinity or NaN is NaN in the sum over all j, the inactive ones too
-    nan = ops.where(undefined, ops.full_like(a, float("nan")), ops.zeros_like(a))  # (B, N)
-    value = value + ops.expand_dims(nan, 2) + fixed(ops.sum(0 * g, axis=1, keepdims=True))
+    undefined = ops.logical_or(ops.expand_dims(undefined, 2), unbounded)  # (B, N, V)
+    value = ops.where(undefined, ops.full_like(value, float("nan")), value)
     return value + (by_parts - fixed(by_parts))
 
 
 def _count(a: Any, b: Any) -> Any:
     """How many b_j (B, M), which descend, are > -a_i (B, N) -> (B, N), by bisection."""
-    size = b.shape[1]  # None where a compiled graph does not know it
-    count = ops.zeros_like(a, dtype="int32")  # (B, N)
-    for power in reversed(range(31 if size is None else size.bit_length())):
-        more = count + 2**power  # (B, N)
-        next_b = ops.take_along_axis(b, ops.minimum(more, ops.shape(b)[1]) - 1, axis=1)  # (B, N)
-        reached = ops.logical_and(more <= ops.shape(b)[1], next_b > -a)
-        count = ops.where(reached, more, count)
-    return count
+    steps = 31 if b.shape[1] is None else b.shape[1].bit_length()  # None: in a compiled graph
+    size = ops.shape(b)[1]
+
+    def halve(step: Any, count: Any) -> Any:  # (B, N) -> (B, N)
+        more = count + ops.left_shift(1, steps - 1 - step)
+        next_b = ops.take_along_axis(b, ops.minimum(more, size) - 1, axis=1)
+        return ops.where(ops.logical_and(more <= size, next_b > -a), more, count)
+
+    # a loop in the graph: written out, XLA would compute it again for each of the V columns
+    return ops.fori_loop(0, steps, halve, ops.zeros_like(a, dtype="int32"))
 
 
 def _table(terms: Any) -> Any:

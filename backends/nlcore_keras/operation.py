@@ -52,20 +52,20 @@ def non_local_operation(
     _check(spec, theta, phi, g, f_weight, f_bias)
     dtype = sum_dtype(g.dtype)
     by_sum = spec.normalization == "sum"
-    queries, keys, values = (ops.cast(array, dtype) for array in (theta, phi, g))
     if spec.pairwise == "concatenation":
-        weight = ops.reshape(ops.cast(f_weight, dtype), (-1, 1))  # (2D, 1)
         width = theta.shape[2]
-        a = (queries @ weight[:width])[..., 0]  # (B, N)
-        b = (keys @ weight[width:])[..., 0]  # (B, M)
-        if f_bias is not None:
-            a = a + ops.cast(f_bias, dtype)
-        y = concatenation(a, b, values, by_sum)
-    elif spec.pairwise == "dot_product":
-        y = _dot_product(queries, keys, values, spec.scale, by_sum)
-    else:
-        y = _gaussian(queries, keys, values, spec.scale, by_sum)
-    return ops.cast(y, g.dtype)
+        a = project(theta, f_weight[:width], f_bias)  # (B, N)
+        return concatenation(a, project(phi, f_weight[width:]), g, by_sum)
+    attend = _dot_product if spec.pairwise == "dot_product" else _gaussian
+    queries, keys, values = (ops.cast(array, dtype) for array in (theta, phi, g))
+    return ops.cast(attend(queries, keys, values, spec.scale, by_sum), g.dtype)
+
+
+def project(rows: Any, weight: Any, bias: Any = None) -> Any:
+    """rows (B, N, D) times weight (D,) plus bias () -> (B, N), a logit's share in its dtype."""
+    dtype = sum_dtype(rows.dtype)
+    logits = (ops.cast(rows, dtype) @ ops.cast(ops.expand_dims(weight, 1), dtype))[..., 0]
+    return logits if bias is None else logits + ops.cast(bias, dtype)
 
 
 def _dot_product(theta: Any, phi: Any, g: Any, scale: float, by_sum: bool) -> Any:

@@ -9,8 +9,9 @@ from typing import Any
 from keras import ops
 
 from nlcore import NonLocalSpec
+from nlcore_keras.concatenation import concatenation
 from nlcore_keras.numerics import product, sum_dtype
-from nlcore_keras.operation import non_local_operation
+from nlcore_keras.operation import non_local_operation, project
 
 
 def response(spec: NonLocalSpec, weights: Mapping[str, Any], x: Any) -> Any:
@@ -31,16 +32,13 @@ def response(spec: NonLocalSpec, weights: Mapping[str, Any], x: Any) -> Any:
 
     Source: arXiv 1711.07971, Eq. 6 and Sec. 3.3.
     """
-    shape = ops.shape(x)
-    theta, phi, g = embeddings(spec, weights, fold(spec, x))
-    y = non_local_operation(
-        spec,
-        _flat(theta),
-        _flat(phi),
-        _flat(g),
-        weights.get("f.weight"),
-        weights.get("f.bias"),
-    )  # (B', N, D)
+    shape, x = ops.shape(x), fold(spec, x)
+    if spec.pairwise == "concatenation":
+        a, b, g = _logit_shares(spec, weights, x)
+        y = concatenation(a, b, g, spec.normalization == "sum")  # (B', N, D)
+    else:
+        theta, phi, g = embeddings(spec, weights, x)
+        y = non_local_operation(spec, _flat(theta), _flat(phi), _flat(g))  # (B', N, D)
     return unfold(spec, _linear(weights, ("out",), y), shape)
 
 
@@ -61,6 +59,30 @@ def embeddings(spec: NonLocalSpec, weights: Mapping[str, Any], x: Any) -> tuple[
         stacked = _linear(weights, ("phi", "g"), keys)  # (B', *pooled, 2D)
     stacked = max_pool(stacked, window)
     return theta, stacked[..., :d], stacked[..., d:]
+
+
+def _logit_shares(spec: NonLocalSpec, weights: Mapping[str, Any], x: Any) -> tuple[Any, Any, Any]:
+    """a (B', N), b (B', M), g (B', M, D): w_f . [theta_i, phi_j] + b_f = a_i + b_j."""
+    d = spec.inner_channels
+    theta_weight, phi_weight = weights["f.weight"][:d], weights["f.weight"][d:]  # (D,), (D,)
+    a = _through(weights, "theta", theta_weight, x)
+    if "f.bias" in weights:
+        a = a + ops.cast(weights["f.bias"], a.dtype)
+    if spec.subsample is not None and spec.subsample_at == "embedding":
+        # the maximum is of phi's channels, so phi is needed
+        stacked = max_pool(_linear(weights, ("phi", "g"), x), spec.pool)  # (B', *pooled, 2D)
+        return a, project(_flat(stacked[..., :d]), phi_weight), _flat(stacked[..., d:])
+    keys = x if spec.subsample is None else max_pool(x, spec.pool)  # (B', *pooled, C)
+    return a, _through(weights, "phi", phi_weight, keys), _flat(_linear(weights, ("g",), keys))
+
+
+def _through(weights: Mapping[str, Any], name: str, vector: Any, x: Any) -> Any:
+    """vector . (W x + b) as (W^T vector) . x + vector . b: x (B', *positions, C) -> (B', P)."""
+    dtype = sum_dtype(x.dtype)
+    row = ops.expand_dims(ops.cast(vector, dtype), 0)  # (1, D)
+    bias = weights.get(f"{name}.bias")
+    constant = None if bias is None else (row @ ops.expand_dims(ops.cast(bias, dtype), 1))[0, 0]
+    return project(_flat(x), (row @ ops.cast(weights[f"{name}.weight"], dtype))[0], constant)
 
 
 def max_pool(x: Any, window: tuple[int, ...]) -> Any:

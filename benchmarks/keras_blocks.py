@@ -1,6 +1,6 @@
-"""Who computes a task in Keras, compiled by XLA on TensorFlow or JAX: nlcore, and a plain block.
+"""Who computes a task in Keras, compiled by XLA on TensorFlow or JAX: nlcore and a plain block.
 
-Both have the same weights, and x is (1, *positions, C).
+Both have the same weights, and x is (1, *positions, C). Beside them, the bare products.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def calls(task: Task, only: str = "") -> dict[str, Call]:
     """The implementations, by name, on the engine that Keras runs."""
     layers, x = _layers(task)
     compiled = {"tensorflow": _tensorflow, "jax": _jax}[keras.backend.backend()]
-    return {n: compiled(layer, task, x) for n, layer in layers.items() if only in ("", n)}
+    found = {n: compiled(layer, task, x) for n, layer in layers.items() if only in ("", n)}
+    return found | ({"products": _products(task)} if only in ("", "products") else {})
 
 
 def _layers(task: Task) -> tuple[dict[str, Any], np.ndarray]:
@@ -125,6 +126,42 @@ def _jitted(layer: Any, task: Task, x: np.ndarray) -> tuple[Any, Any, Any]:
 
     function = forward if task.direction == "forward" else both
     return jax.jit(function), values, jax.numpy.asarray(x)
+
+
+def _products(task: Task) -> Call:
+    """The matrix products that the formula cannot do without, as `torch_blocks.products`."""
+    spec, n, m = task.spec, task.queries, task.keys
+    c, d = task.channels, spec.inner_channels
+    e, width = (3 * d, d) if spec.embedded else (d, c)  # stacked embeddings; theta and phi
+    # gx stands for the gradient of theta, phi and g
+    shapes = {"x": (n, c), "w": (e, c), "out": (c, d), "y": (n, d), "theta": (n, width)}
+    shapes |= {"phi": (m, width), "g": (m, d), "dz": (n, c), "gx": (n, e)}
+    rng = np.random.default_rng(0)
+    values = {k: ops.convert_to_tensor(rng.normal(size=s), task.dtype) for k, s in shapes.items()}
+
+    def run(v: dict[str, Any]) -> list[Any]:
+        t = {name: ops.transpose(array) for name, array in v.items()}
+        found = [v["x"] @ t["w"], v["y"] @ t["out"]]
+        if "gaussian" in task.pairwise:
+            pairs = v["theta"] @ t["phi"]  # (N, M)
+            found += [pairs @ v["g"]]
+        if task.direction == "forward":
+            return found
+        if "gaussian" in task.pairwise:
+            dpairs = v["y"] @ t["g"]  # (N, M)
+            found += [ops.transpose(pairs) @ v["y"]]
+            found += [dpairs @ v["phi"], ops.transpose(dpairs) @ v["theta"]]
+        return [*found, v["dz"] @ v["out"], t["dz"] @ v["y"], v["gx"] @ v["w"], t["gx"] @ v["x"]]
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jitted = jax.jit(run)
+        return lambda: jax.block_until_ready(jitted(values))
+    import tensorflow as tf
+
+    compiled = tf.function(run, jit_compile=True)
+    return lambda: compiled(values)
 
 
 def planned(task: Task, name: str) -> int:

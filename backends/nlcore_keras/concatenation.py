@@ -21,7 +21,8 @@ from nlcore_keras.numerics import divided
 def concatenation(a: Any, b: Any, g: Any, by_sum: bool) -> Any:
     """y_i = 1/C(x) sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V).
 
-    a and b are of the dtype of sums. C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
+    a and b are of the dtype of sums. C(x) is the sum of the ReLUs or M; where that sum is 0,
+    y_i = 0 with no gradient.
     """
     values = ops.cast(g, a.dtype)  # the dtype of sums
     if not by_sum:

@@ -89,7 +89,8 @@ def _gaussian(theta: Any, phi: Any, g: Any, scale: float, by_sum: bool) -> Any:
             return (ops.exp(logits) / count) @ g
         # written out: keras.ops.softmax warns where M is 1
         weights = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=2, keepdims=True)))
-        return (weights @ g) / ops.sum(weights, axis=2, keepdims=True)
+        # divided before the product, so that the backward direction needs no y of its own
+        return (weights / ops.sum(weights, axis=2, keepdims=True)) @ g
 
     (batch, n, _), m = theta.shape, phi.shape[1]
     rows = n if n is None or m is None else max(1, CHUNK // ((batch or 1) * m))
@@ -97,6 +98,7 @@ def _gaussian(theta: Any, phi: Any, g: Any, scale: float, by_sum: bool) -> Any:
         return attend(theta, phi_t, g)
     recomputed = keras.remat(attend)  # in the backward direction, so that no chunk's f is kept
     chunks = -(-n // rows)
+    rows = -(-n // chunks)  # of equal size, so that padding adds less than one row a chunk
     batch = ops.shape(theta)[0]
     padded = ops.pad(theta, [[0, 0], [0, chunks * rows - n], [0, 0]])
     split = ops.reshape(padded, (batch, chunks, rows, theta.shape[2]))

@@ -13,6 +13,7 @@ from nlcore import NonLocalSpec
 from nlcore_torch.arithmetic import scaled_product, sum_dtype, without_autocast
 from nlcore_torch.concatenation import concatenation
 from nlcore_torch.operation import operation, project
+from nlcore_torch.pooling import pooled_rows
 
 Weights = Mapping[str, Tensor]
 
@@ -145,24 +146,8 @@ def _pooled(spec: NonLocalSpec, x: Tensor, at: str) -> Tensor:
 
 
 def _pooled_rows(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:
-    """rows (B, N, E) at x's positions -> (B, M, E) where embeddings are subsampled, else as is.
-
-    Over pixels, then over frames: on a tie the first position in row-major order stays the first.
-    Two axes at a time and channels last, since torch pools so in a tenth of the time and needs no
-    copy, forward or backward.
-    """
-    if not _pools(spec, "embedding"):
-        return rows
-    frames, *pixels = (*x.shape[2:], 1, 1)[:3] if spec.ndim != 2 else (1, *x.shape[2:])
-    over_frames, *over_pixels = (*spec.pool, 1, 1)[:3] if spec.ndim != 2 else (1, *spec.pool)
-    if over_pixels != [1, 1]:
-        images = rows.unflatten(1, (frames, *pixels)).flatten(0, 1)  # (B T, H, W, E)
-        images = F.max_pool2d(images.movedim(-1, 1), over_pixels).movedim(1, -1)
-        rows = images.unflatten(0, (-1, frames)).flatten(1, 3)  # (B, T H' W', E)
-    if over_frames != 1:
-        frames_first = rows.unflatten(1, (frames, -1)).movedim(-1, 1)  # (B, E, T, H' W')
-        rows = _rows(F.max_pool2d(frames_first, (over_frames, 1)))
-    return rows
+    """rows (B, N, E) at x's positions -> (B, M, E) where embeddings are subsampled, else as is."""
+    return pooled_rows(rows, x.shape[2:], spec.pool) if _pools(spec, "embedding") else rows
 
 
 def _fold_all(

@@ -3,7 +3,7 @@
 No N x M array outlives a chunk of queries. On a GPU torch's fused attention does both directions
 where it takes the shape. On the CPU it does the forward direction, and chunks of queries, in which
 w is computed anew, the backward one: that is no slower than the fused kernel's own, and can be
-differentiated again. A problem of one chunk is computed as it is written.
+differentiated again. A problem of two chunks or fewer is computed as it is written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def gaussian(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) 
     if by_sum and (not on_cpu or exporting) and _takes(theta, phi, g):
         return _fused(theta, phi, g, scale)
     with without_autocast(theta):
-        if exporting or _rows(theta, phi) >= theta.shape[1]:
+        if exporting or 2 * _rows(theta, phi) >= theta.shape[1]:
             dtype = sum_dtype(g)
             theta, phi, values = theta.to(dtype), phi.to(dtype), g.to(dtype)
             return (_weights(theta, phi, scale, by_sum) @ values).to(g.dtype)

@@ -48,7 +48,7 @@ def non_local_operation(
     -----
     Twice differentiable, but for a GPU's fused attention kernel, which has a first derivative only:
     run under ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` to differentiate that twice. The
-    forward mode (``torch.func.jvp``) is there for all but the Gaussians of more than one chunk.
+    forward mode (``torch.func.jvp``) is there for all but the Gaussians of more than two chunks.
 
     Source: arXiv 1711.07971, Eq. 1 to 4 and Sec. 3.2.
     """

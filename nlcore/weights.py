@@ -51,9 +51,15 @@ def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
         `weights` is not a mapping, or an array in it is not floating point.
     """
     check_spec(spec)
+    check_named_weights(weight_shapes(spec), weights, f"{spec}")
+
+
+def check_named_weights(
+    expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, Any], user: str = "the network"
+) -> None:
+    """Raise, as `check_weights` does, unless `weights` has just these names and shapes."""
     if not isinstance(weights, Mapping):
         raise TypeError(f"weights must be a mapping of name to array; received {type(weights)}")
-    expected = weight_shapes(spec)
     for name, shape in expected.items():
         if name not in weights:
             raise ValueError(
@@ -68,7 +74,7 @@ def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
     extra = sorted(set(weights) - set(expected))
     if extra:
         raise ValueError(
-            f"weight {extra[0]!r} is not used by {spec}: expected just {sorted(expected)}; "
+            f"weight {extra[0]!r} is not used by {user}: expected just {sorted(expected)}; "
             f"received also {extra}"
         )
 

@@ -1,0 +1,194 @@
+"""Non-local blocks in a model that exists already, after modules of it by name.
+
+A block becomes a submodule `non_local` of the module that it follows, called from a forward hook,
+or as the last of an nn.Sequential: every name in the model's state dict stays as it was, so its
+checkpoints still load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nlcore_torch.block import NonLocalBlock
+
+#: The attribute under which a block is found in the module that it follows.
+NAME = "non_local"
+#: Modules that tell channels and axes: what they put out, (B, C, *positions).
+_AXES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Whether a block takes part in training."""
+
+    gradient: bool  # a gradient other than 0 has reached it
+    left_zero: bool  # it is no longer the identity that it started as
+
+
+def insert(
+    model: nn.Module,
+    where: Mapping[str, Mapping[str, Any]],
+    *,
+    example: Any = None,
+    identity: bool = True,
+) -> nn.Module:
+    """Put a `NonLocalBlock` after each named module, and return the model, which is changed.
+
+    Parameters
+    ----------
+    where
+        Module name, as in ``model.named_modules()``, -> arguments of the block: fields of
+        `nlcore.NonLocalSpec`, and init or momentum. channels and ndim need not be given.
+    example
+        What the model is called with once, to see the shapes that the modules put out; a tuple is
+        its arguments. Without it they are those of the last convolution within the module.
+    identity
+        Start as the identity, so that the model computes the same, bit for bit.
+
+    Raises
+    ------
+    ValueError
+        A name that the model does not have or that has a block already, or channels that cannot
+        be told.
+    TypeError
+        A wrong field of the spec.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+    >>> list(blocks(insert(model, {"0": {"pairwise": "dot_product"}})))
+    ['0.non_local']
+    """
+    modules = {name: _module(model, name) for name in where}
+    for name, module in modules.items():
+        if hasattr(module, NAME):
+            raise ValueError(f"{name!r} has an attribute {NAME!r} already; see remove(model)")
+    seen = _shapes(model, modules, example) if example is not None else {}
+    made = {}
+    for name, module in modules.items():
+        given = {**_size(name, module, seen.get(name), where[name]), **where[name]}
+        made[name] = NonLocalBlock(identity=identity, **given).train(module.training)
+        like = next(module.parameters(), next(model.parameters(), None))
+        if like is not None:
+            made[name].to(like.device, like.dtype)
+    for name, module in modules.items():  # now that nothing can fail
+        module.add_module(NAME, made[name])
+        if not _calls_its_children(module):
+            module.register_forward_hook(_through_block)
+    return model
+
+
+def remove(model: nn.Module) -> nn.Module:
+    """Take every inserted block out, and return the model."""
+    for module in list(model.modules()):
+        hooks = [key for key, hook in module._forward_hooks.items() if hook is _through_block]
+        for key in hooks:
+            del module._forward_hooks[key]
+        if NAME in module._modules and (hooks or _calls_its_children(module)):
+            delattr(module, NAME)
+    return model
+
+
+def blocks(model: nn.Module) -> dict[str, NonLocalBlock]:
+    """Every non-local block of a model, inserted or its own, by name."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, NonLocalBlock)}
+
+
+def assert_identity(model: nn.Module) -> None:
+    """Raise AssertionError unless every non-local block is the identity.
+
+    A host's own initialization may undo it: call this after ``model.init_weights()``.
+    """
+    for name, block in blocks(model).items():
+        for weight, values in _zeros(block):
+            if values.count_nonzero():
+                raise AssertionError(
+                    f"the block {name!r} is not the identity: expected {weight} to be 0; "
+                    f"received values up to {values.abs().max().item():.3g}"
+                )
+
+
+def is_active(model: nn.Module) -> dict[str, Activity]:
+    """Whether each non-local block has a gradient and has left the identity, by name."""
+    return {
+        name: Activity(
+            gradient=any(
+                p.grad is not None and bool(p.grad.count_nonzero()) for p in block.parameters()
+            ),
+            left_zero=any(bool(values.count_nonzero()) for _, values in _zeros(block)),
+        )
+        for name, block in blocks(model).items()
+    }
+
+
+def _through_block(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+    return getattr(module, NAME)(output)
+
+
+def _calls_its_children(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _zeros(block: NonLocalBlock) -> Iterator[tuple[str, Tensor]]:
+    """The weights that are 0 in a block that is the identity."""
+    part, weights = "bn" if block.spec.batch_norm else "out", block.state_dict()
+    for name in (f"{part}.weight", f"{part}.bias"):
+        if name in weights:
+            yield name, weights[name]
+
+
+def _module(model: nn.Module, name: str) -> nn.Module:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        near = [n for n, _ in model.named_modules() if n.startswith(name.rpartition(".")[0])]
+        raise ValueError(
+            f"a block must follow a module of the model; received {name!r}, beside {near[:12]}"
+        ) from None
+
+
+def _size(
+    name: str, module: nn.Module, shape: torch.Size | None, given: Mapping[str, Any]
+) -> dict[str, int]:
+    """channels and ndim of what the module puts out."""
+    if "channels" in given and "ndim" in given:
+        return {}
+    if shape is not None:
+        return {"channels": shape[1], "ndim": len(shape) - 2}
+    last = None
+    for part in module.modules():
+        if type(part) in _AXES:
+            last = part
+    if last is None:
+        raise ValueError(
+            f"{name!r} has no convolution to tell its channels from: give channels and ndim, or an "
+            f"example; received {dict(given)}"
+        )
+    return {"channels": last.out_channels, "ndim": _AXES[type(last)]}
+
+
+@torch.no_grad()
+def _shapes(
+    model: nn.Module, modules: Mapping[str, nn.Module], example: Any
+) -> dict[str, torch.Size]:
+    """What the modules put out when the model is called with the example."""
+    found: dict[str, torch.Size] = {}
+    hooks = [
+        module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.shape}))
+        for name, module in modules.items()
+    ]
+    was = [m for m in model.modules() if m.training]
+    try:
+        model.eval()
+        model(*example) if isinstance(example, tuple) else model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module in was:
+            module.training = True
+    return found

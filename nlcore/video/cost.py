@@ -1,0 +1,97 @@
+"""What a network costs, layer by layer: shapes, parameters, multiply-adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from nlcore.spec import NonLocalSpec
+from nlcore.video.network import Conv, NetworkSpec, Pool, Sizes
+from nlcore.weights import weight_shapes
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: what it puts out, (C, T, H, W), and what that takes for one clip."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    parameters: int  # of batch normalization: its scale and its shift
+    multiply_adds: int
+
+
+def cost(network: NetworkSpec, positions: Sizes = (32, 224, 224)) -> tuple[Row, ...]:
+    """Rows of every layer in order, for clips of `positions` (T, H, W).
+
+    Multiply-adds are those of convolutions, products over pairs and fc, as Table 2e counts them;
+    normalization, pooling and activations are left out.
+
+    Raises
+    ------
+    ValueError
+        A size that a pooling or a non-local block does not take, naming the layer.
+    """
+    return tuple(_rows(network, positions))
+
+
+def _rows(network: NetworkSpec, size: Sizes) -> Iterator[Row]:
+    conv1, pool1 = network.stem
+    yield (row := _conv(conv1, size))
+    yield (row := _pool(pool1, row))
+    for number, stage in enumerate(network.stages):
+        if number == 1:
+            yield (row := _pool(network.pool2, row))
+        for residual in stage:
+            before = row.shape[1:]
+            if residual.shortcut is not None:
+                yield _conv(residual.shortcut, before)
+            for conv in residual.convs:
+                yield (row := _conv(conv, row.shape[1:]))
+            if residual.non_local is not None:
+                name = f"{residual.name}.non_local"
+                yield (row := non_local_cost(name, residual.non_local, row.shape[1:]))
+    weights = network.features * network.classes
+    yield Row("fc", (network.classes, 1, 1, 1), weights + network.classes, weights)
+
+
+def non_local_cost(name: str, spec: NonLocalSpec, positions: Sizes) -> Row:
+    """A non-local block at x (C, *positions) with a product over all pairs that it sees."""
+    n = prod(positions)
+    pooled = [k // w for k, w in zip(positions, spec.pool, strict=True)]
+    if 0 in pooled:
+        raise ValueError(f"{name}: positions {positions} are smaller than subsample {spec.pool}")
+    frames, pixels = pooled[0], prod(pooled[1:])
+    seen = {"space": pixels, "time": frames}.get(spec.extent, (spec.window or frames) * pixels)
+    at_input = spec.subsample_at == "input"
+    keys = prod(pooled) if at_input else n  # where phi and g are computed
+    c, d = spec.channels, spec.inner_channels
+    per_pair = {"gaussian": c + d, "concatenation": d}.get(spec.pairwise, 2 * d)
+    products = n * c * d + keys * c * d  # W_z and g
+    if spec.embedded:
+        products += n * c * d + keys * c * d  # theta and phi
+    if spec.pairwise == "concatenation":
+        products += (n + keys) * d  # w_f
+    shapes = weight_shapes(spec)
+    parameters = sum(prod(s) for part, s in shapes.items() if not part.startswith("bn.running"))
+    return Row(name, (c, *positions), parameters, products + n * seen * per_pair)
+
+
+def _conv(conv: Conv, size: Sizes) -> Row:
+    at = _out(conv.name, size, conv.kernel, conv.stride, conv.padding)
+    weights = conv.inputs * conv.outputs * prod(conv.kernel)
+    return Row(conv.name, (conv.outputs, *at), weights + 2 * conv.outputs, weights * prod(at))
+
+
+def _pool(pool: Pool, row: Row) -> Row:
+    at = _out(pool.name, row.shape[1:], pool.kernel, pool.stride, pool.padding)
+    return Row(pool.name, (row.shape[0], *at), 0, 0)
+
+
+def _out(name: str, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Sizes:
+    t, h, w = (
+        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
+    )
+    if min(t, h, w) < 1:
+        raise ValueError(f"{name}: positions {size} are too small for its kernel {kernel}")
+    return t, h, w

@@ -1,0 +1,128 @@
+"""Blocks in a model that exists already."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from nlcore_torch.insertion import assert_identity, blocks, insert, is_active, remove
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.Sequential(nn.Conv2d(8, 6, 3, padding=1), nn.ReLU()),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(96, 4),
+    )
+
+
+@pytest.fixture
+def x():
+    return torch.randn(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+WHERE = {"2": {"pairwise": "dot_product", "subsample": (2, 2)}, "3": {"batch_norm": False}}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_bit_identical_at_insertion(x, training):
+    plain = small().train(training)
+    model = insert(copy.deepcopy(plain), WHERE, example=x)
+    assert_identity(model)
+    assert torch.equal(model(x), plain(x))
+    assert {name: b.spec.channels for name, b in blocks(model).items()} == {
+        "2.non_local": 8,
+        "3.non_local": 6,
+    }
+    assert all(b.training == training and b.spec.ndim == 2 for b in blocks(model).values())
+
+
+def test_names_stay(x):
+    model = insert(small(), {"3": {}})
+    before = small().state_dict()
+    assert model.load_state_dict(before, strict=False).missing_keys == [
+        f"3.non_local.{name}" for name in blocks(model)["3.non_local"].state_dict()
+    ]
+
+
+@pytest.mark.parametrize("after", ["0", "3"])  # a hook's, and a sequential's
+def test_the_block_computes(x, after):
+    model = insert(small(), {after: {"pairwise": "dot_product"}}, identity=False).eval()
+    block = blocks(model)[f"{after}.non_local"]
+    found = model(x)
+    assert not torch.equal(found, small().eval()(x))
+    plain = remove(model)
+    assert torch.equal(found, plain[int(after) + 1 :](block(plain[: int(after) + 1](x))))
+
+
+def test_activity(x):
+    model = insert(small(), WHERE, example=x)
+    assert {(a.gradient, a.left_zero) for a in is_active(model).values()} == {(False, False)}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(x).square().sum().backward()
+    assert {(a.gradient, a.left_zero) for a in is_active(model).values()} == {(True, False)}
+    optimizer.step()
+    assert {(a.gradient, a.left_zero) for a in is_active(model).values()} == {(True, True)}
+    with pytest.raises(AssertionError, match=r"the block '2.non_local' is not the identity.*bn"):
+        assert_identity(model)
+
+
+def test_a_hosts_init_is_caught(x):
+    model = insert(small(), {"3": {}})
+    for module in model.modules():
+        if hasattr(module, "running_mean"):
+            nn.init.ones_(module.weight)
+    with pytest.raises(
+        AssertionError, match=r"'3.non_local'.*expected bn.weight to be 0; received .* 1"
+    ):
+        assert_identity(model)
+
+
+def test_remove(x):
+    plain = small().eval()
+    model = remove(insert(copy.deepcopy(plain), WHERE, example=x))
+    assert blocks(model) == {}
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    assert torch.equal(model(x), plain(x))
+    insert(model, WHERE, example=x)  # again
+
+
+def test_copies_and_pickles_keep_their_blocks(x, tmp_path):
+    model = insert(small(), WHERE, example=x, identity=False).eval()
+    torch.save(model, tmp_path / "model.pt")
+    for other in (copy.deepcopy(model), torch.load(tmp_path / "model.pt", weights_only=False)):
+        assert torch.equal(other(x), model(x))
+        assert set(blocks(other)) == {"2.non_local", "3.non_local"}
+        assert blocks(other)["2.non_local"] is not blocks(model)["2.non_local"]
+
+
+def test_dtype_is_the_hosts(x):
+    model = insert(small().double(), WHERE, example=x.double())
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"7": {}}, r"a block must follow a module of the model; received '7'"),
+        ({"2": {}}, r"'2' has no convolution to tell its channels from"),
+        ({"0": {"channels": 8}, "3": {"pairwise": "cosine"}}, "pairwise must be one of"),
+    ],
+)
+def test_errors_leave_the_model_alone(where, message):
+    model = small()
+    with pytest.raises(ValueError, match=message):
+        insert(model, where)
+    assert blocks(model) == {}
+
+
+def test_twice_is_an_error():
+    model = insert(small(), {"3": {}})
+    with pytest.raises(ValueError, match="'3' has an attribute 'non_local' already"):
+        insert(model, {"3": {}})

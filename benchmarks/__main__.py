@@ -33,6 +33,8 @@ def main(
 
     Then nlcore's time and memory as N doubles. `python -m benchmarks.page FILE...` makes the page.
     """
+    if engine is not Engine.torch and device != "cpu":
+        raise typer.BadParameter(f"--device {device} goes with --engine torch; received {engine}")
     if engine is not Engine.torch:
         os.environ["KERAS_BACKEND"] = engine.value  # before Keras is imported, here and in children
     progress = Console(stderr=True)

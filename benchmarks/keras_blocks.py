@@ -82,14 +82,14 @@ class Einsum(keras.layers.Layer):
 def _tensorflow(layer: Any, task: Task, x: np.ndarray) -> Call:
     import tensorflow as tf
 
-    given, dz = tf.constant(x), tf.ones(x.shape, x.dtype)
+    given, dz = tf.constant(x), tf.random.normal(x.shape, dtype=x.dtype)
 
     @tf.function(jit_compile=True)
-    def forward(x: Any) -> Any:
+    def forward(x: Any, dz: Any) -> Any:
         return layer(x, training=False)
 
     @tf.function(jit_compile=True)
-    def both(x: Any) -> Any:
+    def both(x: Any, dz: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
             z = layer(x, training=True)
@@ -97,7 +97,7 @@ def _tensorflow(layer: Any, task: Task, x: np.ndarray) -> Call:
         return tape.gradient(z, [x, *variables], dz)
 
     compiled = forward if task.direction == "forward" else both
-    return lambda: compiled(given)
+    return lambda: compiled(given, dz)
 
 
 def _jax(layer: Any, task: Task, x: np.ndarray) -> Call:
@@ -107,7 +107,7 @@ def _jax(layer: Any, task: Task, x: np.ndarray) -> Call:
     return lambda: jax.block_until_ready(compiled(*arguments))
 
 
-def _jitted(layer: Any, task: Task, x: np.ndarray) -> tuple[Any, Any, Any]:
+def _jitted(layer: Any, task: Task, x: Any) -> tuple[Any, ...]:
     """The function that JAX compiles, and what it takes."""
     import jax
 
@@ -120,12 +120,13 @@ def _jitted(layer: Any, task: Task, x: np.ndarray) -> tuple[Any, Any, Any]:
     def forward(values: Any, x: Any) -> Any:
         return block(values, x, False)
 
-    def both(values: Any, x: Any) -> Any:
-        z, vjp = jax.vjp(lambda values, x: block(values, x, True), values, x)
-        return vjp(jax.numpy.ones_like(z))
+    def both(values: Any, x: Any, dz: Any) -> Any:
+        return jax.vjp(lambda values, x: block(values, x, True), values, x)[1](dz)
 
-    function = forward if task.direction == "forward" else both
-    return jax.jit(function), values, jax.numpy.asarray(x)
+    x, dz = jax.numpy.asarray(x), jax.numpy.asarray(np.random.default_rng(1).normal(size=x.shape))
+    if task.direction == "forward":
+        return jax.jit(forward), values, x
+    return jax.jit(both), values, x, dz.astype(x.dtype)
 
 
 def _products(task: Task) -> Call:

@@ -26,10 +26,13 @@ PEERS = {
 HEAD = """# Speed and memory
 
 Each figure is a ratio of medians of interleaved runs in one process; peak memory is that of one
-call, above what is held before it, in a process of its own. Below 1 nlcore is slower or needs more.
-"Bare products" is the time of the matrix products that the formula cannot do without, on operands
-of the same shapes: what is left for nlcore to gain. `forward` is inference, without gradients;
-`both` is a training step, with the gradients of x and of every weight. One batch item.
+call, above what is held before it, in a process of its own; on a GPU it is what torch allocates for
+the call, and on JAX what XLA has planned for it. Below 1 nlcore is slower or needs more.
+"Bare products" is the time of the four embeddings, and of a Gaussian's two products over all pairs,
+on operands of the same shapes, with their gradients: what is left for nlcore to gain. (The dot
+product needs some more, the concatenation can do without most of theta's.) `forward` is inference,
+without gradients; `both` is a training step, with the gradients of x and of every weight. One batch
+item.
 `python -m benchmarks --help` says how to measure on another machine, with a GPU by
 `--device cuda`; {download}`speed.csv` has every median in seconds and every peak in bytes.
 """

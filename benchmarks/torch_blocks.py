@@ -144,7 +144,8 @@ def products(task: Task, weights: Weights, x: Tensor) -> Call:
     """The matrix products that the formula cannot do without, on operands of its shapes.
 
     The embeddings stacked, W_z, and for a Gaussian theta phi^T and f g; for "both" the products of
-    their gradients too. Nothing else: no softmax, no pooling, no normalization, no residual.
+    their gradients too. Nothing else: no softmax, no pooling, no normalization, no residual, and
+    not the dot product's phi^T g; but the concatenation's theta, of which only w_f theta is needed.
     """
     gaussian = "gaussian" in task.pairwise
     embedded = task.pairwise != "gaussian"

@@ -51,21 +51,25 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
 
     fixed = ops.stop_gradient
     a, b, prefix, active = fixed(a), fixed(b), fixed(prefix), fixed(active)
-    gaps = ops.concatenate([b[:, :1], b[:, :-1]], axis=1) - b  # (B, M): 0, b_1 - b_2, ...
+    before = ops.concatenate([b[:, :1], b[:, :-1]], axis=1)  # (B, M)
+    # 0, b_1 - b_2, ...; 0 between equal infinities as well
+    gaps = ops.where(before == b, ops.zeros_like(b), before - b)  # (B, M)
     steps = _table(ops.expand_dims(gaps, 2) * prefix[:, :-1])  # (B, M + 1, V): the sum in (1)
     last = ops.take_along_axis(b, ops.maximum(count - 1, 0), axis=1)  # (B, N): b_k
     lead = ops.where(count > 0, a + last, ops.zeros_like(a))  # (B, N)
     value = ops.expand_dims(lead, 2) * active + _rows(steps, count)  # (B, N, V)
 
-    # 0 times infinity or NaN is NaN in the sum over all j, the inactive ones too
+    # an infinite or NaN g_j makes its column NaN, since it is NaN wherever f_ij = 0
     undefined = ops.logical_or(ops.expand_dims(undefined, 2), unbounded)  # (B, N, V)
     value = ops.where(undefined, ops.full_like(value, float("nan")), value)
-    return value + (by_parts - fixed(by_parts))
+    derivatives = by_parts - fixed(by_parts)  # (B, N, V): 0, or NaN where (2) is infinite
+    return value + ops.where(ops.isfinite(fixed(by_parts)), derivatives, ops.zeros_like(value))
 
 
 def _count(a: Any, b: Any) -> Any:
     """How many b_j (B, M), which descend, are > -a_i (B, N) -> (B, N), by bisection."""
-    steps = 31 if b.shape[1] is None else b.shape[1].bit_length()  # None: in a compiled graph
+    # unknown in a compiled graph, a symbol in an exported one
+    steps = b.shape[1].bit_length() if isinstance(b.shape[1], int) else 31
     size = ops.shape(b)[1]
 
     def halve(step: Any, count: Any) -> Any:  # (B, N) -> (B, N)

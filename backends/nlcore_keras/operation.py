@@ -15,7 +15,8 @@ from nlcore import NonLocalSpec
 from nlcore_keras.concatenation import concatenation
 from nlcore_keras.numerics import divided, float_name, sum_dtype
 
-#: Elements of f that are held at once, over the batch (at least one query of each item).
+#: Elements of f that are held at once, over the batch (at least one query of each item); of each
+#: item, where the batch's size is unknown.
 CHUNK = 1 << 22
 
 
@@ -93,8 +94,10 @@ def _gaussian(theta: Any, phi: Any, g: Any, scale: float, by_sum: bool) -> Any:
         return (weights / ops.sum(weights, axis=2, keepdims=True)) @ g
 
     (batch, n, _), m = theta.shape, phi.shape[1]
-    rows = n if n is None or m is None else max(1, CHUNK // ((batch or 1) * m))
-    if n is None or rows >= n:
+    if not (isinstance(n, int) and isinstance(m, int)):  # None, or a symbol
+        return attend(theta, phi_t, g)
+    rows = max(1, CHUNK // ((batch if isinstance(batch, int) else 1) * m))
+    if rows >= n:
         return attend(theta, phi_t, g)
     recomputed = keras.remat(attend)  # in the backward direction, so that no chunk's f is kept
     chunks = -(-n // rows)

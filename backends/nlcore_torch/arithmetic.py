@@ -13,11 +13,16 @@ def sum_dtype(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
 
 
+def autocasts(tensor: Tensor) -> bool:
+    """Whether autocast is on for the tensor's device; the meta device has none."""
+    device = tensor.device.type
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
 def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     """A context in which autocast does not lower float32 products on the tensor's device."""
-    device = tensor.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
+    if autocasts(tensor):
+        return torch.autocast(tensor.device.type, enabled=False)
     return nullcontext()
 
 

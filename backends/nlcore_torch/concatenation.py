@@ -55,6 +55,7 @@ class _PairSums(torch.autograd.Function):
         g_sorted = _rows(g, order)  # (B, M, V)
         prefix = F.pad(g_sorted.cumsum(1), (0, 0, 1, 0))  # (B, M + 1, V): G_0 = 0, G_1, ...
         gaps = descending[:, :-1] - descending[:, 1:]  # (B, M - 1)
+        gaps = gaps.masked_fill(descending[:, :-1] == descending[:, 1:], 0)  # infinities as well
         steps = (gaps.unsqueeze(-1) * prefix[:, 1:-1]).cumsum(1)  # (B, M - 1, V)
         count = _count(a, descending)  # (B, N): how many b_j > -a_i
         last = descending.gather(1, (count - 1).clamp(min=0))  # (B, N): b_k
@@ -62,7 +63,7 @@ class _PairSums(torch.autograd.Function):
         lead = (a + last).clamp(min=0)
         active = _rows(prefix, count)  # (B, N, V)
         relu = lead.unsqueeze(-1) * active + _rows(F.pad(steps, (0, 0, 2, 0)), count)
-        # 0 times infinity or NaN is NaN in the sum over all j, the inactive ones too
+        # an infinite or NaN g_j makes its column NaN, since it is NaN wherever f_ij = 0
         return relu + (0 * g).sum(1, keepdim=True), active
 
     @staticmethod

@@ -113,7 +113,8 @@ def _fused(theta: Tensor, phi: Tensor, g: Tensor, scale: float) -> Tensor:
     y = F.scaled_dot_product_attention(query, _head(phi), _head(g), scale=abs(scale)).squeeze(1)
     # a kernel may take a row whose logits are all NaN or -inf for a masked one: y_i = 0
     lost = ~theta.isfinite().all(-1, keepdim=True)  # (B, N, 1)
-    lost = lost | phi.isnan().flatten(1).any(1).view(-1, 1, 1)
+    finite = phi.isfinite().all(-1)  # (B, M)
+    lost = lost | (phi.isnan().flatten(1).any(1) | ~finite.any(1)).view(-1, 1, 1)
     return y.masked_fill(lost, torch.nan)  # (B, N, V)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from nlcore import NonLocalSpec
-from nlcore_torch.arithmetic import divided, scaled_product, sum_dtype, without_autocast
+from nlcore_torch.arithmetic import autocasts, divided, scaled_product, sum_dtype, without_autocast
 from nlcore_torch.concatenation import concatenation
 from nlcore_torch.gaussian import gaussian
 
@@ -112,7 +111,7 @@ def _check(
             continue
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
             raise TypeError(f"{name} must be a floating-point tensor; received {_seen(tensor)}")
-        if tensor.dtype != theta.dtype and not torch.is_autocast_enabled(theta.device.type):
+        if tensor.dtype != theta.dtype and not autocasts(theta):
             raise TypeError(
                 f"{name} must have theta's dtype {theta.dtype}; received dtype {tensor.dtype}"
             )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nlcore import NonLocalSpec, check_input, check_weights
+from nlcore_torch.arithmetic import autocasts
 from nlcore_torch.response import response
 
 
@@ -69,7 +70,7 @@ def check_tensor(spec: NonLocalSpec, x: Tensor) -> None:
 
 def check_dtypes(x: Tensor, weights: Mapping[str, Tensor]) -> None:
     """Raise TypeError unless the weights have x's dtype; autocast mixes dtypes on purpose."""
-    if torch.is_autocast_enabled(x.device.type):
+    if autocasts(x):
         return
     for name, weight in weights.items():
         if not isinstance(weight, Tensor):

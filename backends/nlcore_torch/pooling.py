@@ -47,7 +47,9 @@ class _MaxPool(torch.autograd.Function):
     def forward(images: Tensor, window: tuple[int, int]) -> tuple[Tensor, Tensor]:
         channels_first = images.movedim(-1, 1)  # (B, E, H, W)
         found, places = F.max_pool2d(channels_first, window, return_indices=True)
-        return found.movedim(1, -1), places.movedim(1, -1)  # (B, H', W', E), W h + w of each
+        # (B, H', W', E), W h + w of each; int32, since in half precision int64 would be as large as
+        # the input that is not kept
+        return found.movedim(1, -1), places.movedim(1, -1).int()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -58,12 +60,12 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d: Tensor, _: Any) -> tuple[Tensor, None]:
-        places = ctx.saved_tensors[0].flatten(1, 2)  # (B, H' W', E)
+        places = ctx.saved_tensors[0].long().flatten(1, 2)  # (B, H' W', E)
         zeros = d.new_zeros(d.shape[0], ctx.pixels.numel(), d.shape[-1])  # (B, H W, E)
         return zeros.scatter(1, places, d.flatten(1, 2)).unflatten(1, ctx.pixels), None
 
     @staticmethod
     def jvp(ctx: Any, d: Tensor, _: Any) -> tuple[Tensor, None]:
-        places = ctx.saved_tensors[0]  # (B, H', W', E)
+        places = ctx.saved_tensors[0].long()  # (B, H', W', E)
         pooled = d.flatten(1, 2).gather(1, places.flatten(1, 2))  # (B, H' W', E)
         return pooled.view(places.shape), None

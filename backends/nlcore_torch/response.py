@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nlcore import NonLocalSpec
-from nlcore_torch.arithmetic import scaled_product, sum_dtype, without_autocast
+from nlcore_torch.arithmetic import sum_dtype, without_autocast
 from nlcore_torch.concatenation import concatenation
 from nlcore_torch.operation import operation, project
 from nlcore_torch.pooling import pooled_rows
@@ -20,12 +19,7 @@ Weights = Mapping[str, Tensor]
 
 def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
     """W_z y + b for checked arguments: x (B, C, *positions) -> (B, C, *positions)."""
-    theta, phi, g = embeddings(spec, weights, x)
-    if not _out_before_theta(spec, x):
-        return projected(spec, weights, x, attended(spec, theta, phi, g))
-    share = scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # (B, D, D): g^T phi s / M
-    out_weight = torch.matmul(weights["out.weight"], share)  # (B, C, D)
-    return _out(weights, x, out_weight, theta)
+    return projected(spec, weights, x, attended(spec, *embeddings(spec, weights, x)))
 
 
 def attended(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
@@ -47,34 +41,14 @@ def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor,
 
 def projected(spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """W_z y + b at the positions of x (B, C, *positions), from y (B', N', D)."""
+    y = _unfold(spec, x, y)  # (B, N, D)
     out_weight = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, D)
-    return _out(weights, x, out_weight, _unfold(spec, x, y))
-
-
-def _out(weights: Weights, x: Tensor, out_weight: Tensor, rows: Tensor) -> Tensor:
-    """out_weight (B, C, D) times rows (B, N, D), and the bias -> (B, C, *positions)."""
     bias = weights.get("out.bias")
     if bias is None:
-        out = torch.bmm(out_weight, rows.mT)  # (B, C, N)
+        out = torch.bmm(out_weight, y.mT)  # (B, C, N)
     else:
-        out = torch.baddbmm(bias.unsqueeze(1), out_weight, rows.mT)  # (B, C, N)
+        out = torch.baddbmm(bias.unsqueeze(1), out_weight, y.mT)  # (B, C, N)
     return out.unflatten(2, x.shape[2:])
-
-
-def _out_before_theta(spec: NonLocalSpec, x: Tensor) -> bool:
-    """Whether to compute W_z y_i as (W_z sum_j g_j phi_j^T s / M) theta_i.
-
-    It saves a product of N x D x D, and two backward. Half precision would round the matrix.
-    """
-    return (
-        (spec.pairwise, spec.normalization) == ("dot_product", "count")
-        and spec.extent == "all"
-        and spec.window is None
-        and x.dtype == sum_dtype(x)
-        and not torch.is_autocast_enabled(x.device.type)
-        and not torch.compiler.is_exporting()  # whose sizes may be free
-        and prod(x.shape[2:]) > x.shape[1]
-    )
 
 
 def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

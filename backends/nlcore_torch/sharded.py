@@ -89,20 +89,22 @@ def sharded_block(
 
 
 def _check_windows(spec: NonLocalSpec, x: Tensor, group: Group) -> None:
-    rank, frames = dist.get_rank(group), x.shape[2]
+    """Raise on every device if one holds a part of a window: the others would wait for it."""
     window = spec.window or spec.pool[0]
-    at_end = spec.window is None and rank == dist.get_world_size(group) - 1
-    if frames % window and not at_end:
-        raise ValueError(
-            f"each device must hold whole windows, of {window} positions of the first axis; "
-            f"received {frames} positions on device {rank}"
-        )
+    sizes = _sizes(x.shape[2], x.device, group)
+    whole = sizes if spec.window is not None else sizes[:-1]
+    for rank, frames in enumerate(whole):
+        if frames % window:
+            raise ValueError(
+                f"each device must hold whole windows, of {window} positions of the first axis; "
+                f"received {frames} positions on device {rank}"
+            )
 
 
 def _attended(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor, group: Group) -> Tensor:
     """y (B', N', D) of this device's theta, from the phi and g of all devices."""
     dtype, by_sum = sum_dtype(g), spec.normalization == "sum"
-    sizes = _sizes(phi, group)
+    sizes = _sizes(phi.shape[1], phi.device, group)
     if spec.pairwise == "dot_product":
         share = spec.scale / sum(sizes)
         rows, keys = theta.to(dtype), phi.to(dtype)  # (B', N', D), (B', M', D)
@@ -138,7 +140,7 @@ def _step(
     if spec.pairwise == "concatenation":
         sums, total = pair_sums_and_total(theta.squeeze(2), keys.squeeze(2), values)
         return state[0] + sums, state[1] + total, state[2]
-    rows = max(1, CHUNK // (theta.shape[0] * max(size, 1)))
+    rows = max(1, CHUNK // (theta.shape[0] * size))
     queries = theta.to(values.dtype).split(rows, 1)
     states = zip(*(part.split(rows, 1) for part in state), strict=True)
     merge = partial(_merged, spec)
@@ -179,11 +181,12 @@ def _batch_norm(out: Tensor, weight: Tensor, bias: Tensor, eps: float, group: Gr
     return (xhat * weight.view(shape) + bias.view(shape)).to(out.dtype)
 
 
-def _sizes(phi: Tensor, group: Group) -> list[int]:
-    """How many keys each device has."""
-    own = torch.tensor([phi.shape[1]], device=phi.device)
-    every = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(every, own, group)
+def _sizes(own: int, device: torch.device, group: Group) -> list[int]:
+    """How many each device has."""
+    every = [
+        torch.empty(1, dtype=torch.int64, device=device) for _ in range(dist.get_world_size(group))
+    ]
+    dist.all_gather(every, torch.tensor([own], device=device), group)
     return [int(size) for size in every]
 
 

@@ -156,6 +156,17 @@ def test_what_is_not_finite_spreads_as_the_formula_says(pairwise, normalization,
     np.testing.assert_array_equal(np.isfinite(y), np.isfinite(want))
 
 
+@pytest.mark.parametrize(
+    ("a", "b"), [([np.inf, 2], [3, 1]), ([1, 2], [np.inf, 1]), ([1, 2], [np.inf, np.inf])]
+)
+def test_infinite_logits_of_the_concatenation(a, b):
+    a, b = (np.array([row], float)[..., None] for row in (a, b))  # (1, 2, 1)
+    spec = NonLocalSpec(2, 1, pairwise="concatenation")
+    arguments = (a, b, np.ones((1, 2, 1)), np.ones(2))
+    y = ops.convert_to_numpy(non_local_operation(spec, *tensors(*arguments)))
+    np.testing.assert_array_equal(y, nlcore.operation(spec, *arguments))
+
+
 @pytest.mark.parametrize("window", [(1, 2, 2), (2, 1, 3), (3, 2, 1), (1, 1, 1)])
 def test_pooling_ties_go_to_the_first_on_each_engine(window):
     x = np.random.default_rng(4).integers(0, 3, (2, 5, 5, 7, 3)).astype(float)

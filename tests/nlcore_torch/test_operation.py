@@ -8,7 +8,7 @@ import nlcore_torch.gaussian
 from nlcore import NonLocalSpec
 from nlcore.operation import operation
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
-from nlcore_torch import non_local_operation
+from nlcore_torch import NonLocalBlock, non_local_operation
 
 FUNCTIONS = list(itertools.product(PAIRWISE, NORMALIZATIONS))
 each_function = pytest.mark.parametrize("pairwise, normalization", FUNCTIONS)
@@ -156,6 +156,37 @@ def test_a_row_of_nan_is_no_masked_row(which):
     {"theta": theta, "phi": phi}[which][0, -1, 0] = torch.nan
     lost = non_local_operation(spec, theta, phi, g).isnan().all(-1)
     assert lost.tolist() == [[which == "phi", which == "phi", True]]
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 21])
+def test_no_finite_key_is_no_masked_row(chunk, monkeypatch):
+    monkeypatch.setattr(nlcore_torch.gaussian, "CHUNK", chunk)
+    spec = NonLocalSpec(4, pairwise="embedded_gaussian")
+    theta, phi, g = torch.ones(1, 3, 2), torch.full((1, 2, 2), -torch.inf), torch.ones(1, 2, 2)
+    assert non_local_operation(spec, theta, phi, g).isnan().all()  # -inf - -inf
+    phi[0, 0] = 0
+    assert torch.equal(non_local_operation(spec, theta, phi, g), torch.ones(1, 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [([np.inf, 2], [3, 1]), ([1, 2], [np.inf, 1]), ([1, 2], [np.inf, np.inf])]
+)
+def test_infinite_logits_of_the_concatenation(a, b):
+    a, b = (np.array([row], float)[..., None] for row in (a, b))  # (1, 2, 1)
+    spec = NonLocalSpec(2, 1, pairwise="concatenation")
+    arguments = (a, b, np.ones((1, 2, 1)), np.ones(2))
+    y = non_local_operation(spec, *(torch.from_numpy(array) for array in arguments))
+    np.testing.assert_array_equal(y.numpy(), operation(spec, *arguments))
+
+
+@pytest.mark.parametrize("subsample", [None, (2, 2)])
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_the_meta_device(pairwise, subsample):
+    block = NonLocalBlock(4, ndim=2, pairwise=pairwise, subsample=subsample, device="meta")
+    x = torch.empty(2, 4, 6, 5, device="meta", requires_grad=True)
+    z = block(x)
+    assert (z.shape, z.device.type) == (x.shape, "meta")
+    assert torch.autograd.grad(z.sum(), x)[0].shape == x.shape
 
 
 def test_a_sum_out_of_half_precision_range_is_divided_back():

@@ -7,12 +7,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import nlcore
 import nlcore_torch.gaussian
-import nlcore_torch.response
 from nlcore import NonLocalSpec
 from nlcore.block import block, block_vjp
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
 from nlcore_torch import non_local_block
-from nlcore_torch.backend import backend
 
 CASES = {
     "1-D": ({"channels": 5, "ndim": 1, "bias": True}, (7,)),
@@ -215,21 +213,6 @@ def test_any_strides(pairwise, normalization, problem):
     frame = x[:, :, :1].expand(-1, -1, 2, -1, -1)
     expected = non_local_block(spec, w, frame.clone())
     torch.testing.assert_close(non_local_block(spec, w, frame), expected, rtol=1e-12, atol=1e-13)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_out_before_theta_is_the_same(bias, problem, monkeypatch):
-    spec = NonLocalSpec(4, pairwise="dot_product", scale=-0.7, bias=bias, subsample=(1, 2, 2))
-    weights, x, dz = problem(spec, (2, 4, 5))
-    found = []
-    for first in (True, False):
-        monkeypatch.setattr(nlcore_torch.response, "_out_before_theta", lambda *_, f=first: f)
-        found.append(backend.block_vjp(spec, weights, x, dz))
-    (dx, grads), (other_dx, other_grads) = found
-    np.testing.assert_allclose(dx, other_dx, rtol=1e-12, atol=1e-13)
-    assert not np.array_equal(dx, other_dx)  # two ways indeed
-    for name, grad in grads.items():
-        np.testing.assert_allclose(grad, other_grads[name], rtol=1e-12, atol=1e-13)
 
 
 class LargestTensor(TorchDispatchMode):

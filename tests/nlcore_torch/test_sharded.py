@@ -73,6 +73,10 @@ def work(world: int, rank: int, folder: str) -> None:
             f"{folder}/{number}.{rank}.npz",
             **{name: array(value).astype(np.float64) for name, value in found.items()},
         )
+    spec = NonLocalSpec(2, batch_norm=False, window=2)
+    weights = {name: torch.zeros(shape) for name, shape in weight_shapes(spec).items()}
+    with pytest.raises(ValueError, match="3 positions on device 1"):  # on every device
+        sharded.sharded_block(spec, weights, torch.ones(1, 2, 2 + rank % 2, 1, 1))
     dist.destroy_process_group()
 
 

@@ -68,10 +68,11 @@ def sharded_block(
 
     Source: arXiv 1711.07971, Eq. 6; the softmax is merged as in arXiv 1805.02867.
     """
+    if isinstance(x, Tensor) and x.ndim > 2:
+        _check_windows(spec, x, group)
     check_tensor(spec, x)
     check_weights(spec, weights)
     check_dtypes(x, weights)
-    _check_windows(spec, x, group)
     theta, phi, g = embeddings(spec, weights, x)
     if spec.extent == "space" or spec.window is not None:  # all that its positions see is here
         y = attended(spec, theta, phi, g)

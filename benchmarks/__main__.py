@@ -7,7 +7,7 @@ import os
 import platform
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -39,11 +39,22 @@ def main(
         os.environ["KERAS_BACKEND"] = engine.value  # before Keras is imported, here and in children
     progress = Console(stderr=True)
     chosen = [task for task in chain(tasks(dtype), growth(dtype)) if only in task.line]
-    results = []
+    results: list[dict[str, Any]] = []
+    about = {
+        "engine": about_engine(engine),
+        "device": about_device(device),
+        "python": platform.python_version(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+    }
+
+    def save() -> None:  # after every task, since all of them take an hour
+        output.write_text(json.dumps({**about, "results": results}, indent=1))
+
     for task in track(chosen, "speed", console=progress):
         own = "nlcore" if task.name == "growth" else ""
         found = interleaved(calls(engine, task, device, own), seconds, synchronize=wait(device))
         results.append({"task": task.to_json(), "seconds": found, "memory": {}})
+        save()
         print(task.line, {name: f"{1e3 * s:.1f} ms" for name, s in medians(found).items()})
     for result in track(results if peaks else [], "memory", console=progress):
         task = Task.from_json(result["task"])
@@ -51,13 +62,7 @@ def main(
             if name != "products":
                 result["memory"][name] = peak(engine, task, device, name)
         print(task.line, {n: f"{b / 2**20:.1f} MiB" for n, b in result["memory"].items()})
-    about = {
-        "engine": about_engine(engine),
-        "device": about_device(device),
-        "python": platform.python_version(),
-        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-    }
-    output.write_text(json.dumps({**about, "results": results}, indent=1))
+        save()
 
 
 if __name__ == "__main__":

@@ -42,14 +42,22 @@ def main(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
     output: Annotated[Path, typer.Option(help="The folder of the page.")] = Path("docs"),
 ) -> None:
-    """Write the page, and beside it the CSV and the plots."""
-    text, rows = HEAD, []
-    for number, source in enumerate(files):
+    """Write the page, and beside it the CSV and the plots.
+
+    Of a task that several files of one engine and device have, the last one's result counts.
+    """
+    runs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for source in files:
         run = json.loads(source.read_text())
-        rows += [[run["engine"], run["device"], *row] for row in measurements(run["results"])]
-        grown = [result for result in run["results"] if result["task"]["name"] == "growth"]
-        compared = [result for result in run["results"] if result["task"]["name"] != "growth"]
-        text += f"\n## {run['engine']}, {run['device']}\n"
+        of_tasks = runs.setdefault((run["engine"], run["device"]), {})
+        of_tasks.update({json.dumps(r["task"]): r for r in run["results"]})
+    text, rows = HEAD, []
+    for number, ((engine, device), of_tasks) in enumerate(runs.items()):
+        results = list(of_tasks.values())
+        rows += [[engine, device, *row] for row in measurements(results)]
+        grown = [r for r in results if r["task"]["name"] == "growth" and r["memory"]]
+        compared = [result for result in results if result["task"]["name"] != "growth"]
+        text += f"\n## {engine}, {device}\n"
         if compared:
             text += "\n" + "\n".join(table(compared)) + "\n"
         if grown:

@@ -124,13 +124,15 @@ class NonLocalBlock(nn.Module):
         check_weights(self.spec, weights)
         self.load_state_dict({name: tensor(value) for name, value in weights.items()})
 
+    def named_weights(self) -> dict[str, Tensor]:
+        """The weights but for batch normalization's, as the block computes with them."""
+        # by attribute, so that parametrizations and functional_call reach them
+        parts = (name.split(".") for name in self._names)
+        return {f"{part}.{kind}": getattr(getattr(self, part), kind) for part, kind in parts}
+
     def forward(self, x: Tensor) -> Tensor:
         """z (B, C, *positions) from x (B, C, *positions)."""
-        # by attribute, so that parametrizations and functional_call reach the weights
-        weights = {}
-        for name in self._names:
-            module, kind = name.split(".")
-            weights[name] = getattr(getattr(self, module), kind)
+        weights = self.named_weights()
         check_tensor(self.spec, x)
         check_dtypes(x, weights)
         out = response(self.spec, weights, x)

@@ -41,7 +41,7 @@ def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor,
 
 def projected(spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """W_z y + b at the positions of x (B, C, *positions), from y (B', N', D)."""
-    y = _unfold(spec, x, y)  # (B, N, D)
+    y = unfolded(spec, x, y)  # (B, N, D)
     out_weight = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, D)
     bias = weights.get("out.bias")
     if bias is None:
@@ -144,8 +144,8 @@ def _fold(spec: NonLocalSpec, rows: Tensor, positions: Sequence[int]) -> Tensor:
     return rows.unflatten(1, (-1, (spec.window or 1) * pixels)).flatten(0, 1)
 
 
-def _unfold(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:
-    """The inverse of `_fold` at x's positions: (B', N', E) -> (B, N, E)."""
+def unfolded(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:
+    """The inverse of `_fold`, at x's positions or the pooled ones: (B', N', E) -> (B, N, E)."""
     if spec.extent == "time":
         rows = rows.unflatten(0, (x.shape[0], -1)).transpose(1, 2)  # (B, T, H W, E)
         return rows.flatten(1, 2)

@@ -40,7 +40,8 @@ def test_version(wheel):
 
 
 def test_extras_and_requirements(wheel):
-    assert set(wheel.metadata.get_all("Provides-Extra")) == {"torch", "keras", "conformance", "all"}
+    extras = {"torch", "keras", "conformance", "video", "all"}
+    assert set(wheel.metadata.get_all("Provides-Extra")) == extras
     required = [line for line in wheel.requires if "extra ==" not in line]
     assert sorted(line.split(">=")[0] for line in required) == ["numba", "numpy"]
 

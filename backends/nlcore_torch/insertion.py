@@ -18,8 +18,17 @@ from nlcore_torch.block import NonLocalBlock
 
 #: The attribute under which a block is found in the module that it follows.
 NAME = "non_local"
-#: Modules that tell channels and axes: what they put out, (B, C, *positions).
-_AXES = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
+
+
+class InsertedBlock(NonLocalBlock):
+    """A non-local block whose host may hand it a batch of nothing, which passes as it is.
+
+    A detector's heads see such a batch where nothing was found.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """z (B, C, *positions) from x (B, C, *positions), B may be 0."""
+        return x if isinstance(x, Tensor) and x.shape[:1] == (0,) else super().forward(x)
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,9 @@ def insert(
 ) -> nn.Module:
     """Put a `NonLocalBlock` after each named module, and return the model, which is changed.
 
+    The block computes whenever the module is called: one that the model uses in several places, as
+    a ResNet's residual block does its ReLU, is no place for it.
+
     Parameters
     ----------
     where
@@ -53,10 +65,11 @@ def insert(
     Raises
     ------
     ValueError
-        A name that the model does not have or that has a block already, or channels that cannot
-        be told.
+        A name that the model does not have or that has a block already, two names of one module,
+        a list of modules, which nothing calls, or channels that cannot be told.
     TypeError
-        A wrong field of the spec.
+        A wrong field of the spec; with an example, or else when the model is called, a module that
+        does not put out a tensor.
 
     Examples
     --------
@@ -68,11 +81,19 @@ def insert(
     for name, module in modules.items():
         if hasattr(module, NAME):
             raise ValueError(f"{name!r} has an attribute {NAME!r} already; see remove(model)")
+        if type(module).forward is nn.Module.forward:
+            raise ValueError(
+                f"a block must follow a module that is called; received {name!r}, "
+                f"a {type(module).__name__}"
+            )
+        same = [other for other in modules if modules[other] is module]
+        if len(same) > 1:
+            raise ValueError(f"a module takes one block; received its names {same}")
     seen = _shapes(model, modules, example) if example is not None else {}
     made = {}
     for name, module in modules.items():
         given = {**_size(name, module, seen.get(name), where[name]), **where[name]}
-        made[name] = NonLocalBlock(identity=identity, **given).train(module.training)
+        made[name] = InsertedBlock(identity=identity, **given).train(module.training)
         like = next(module.parameters(), next(model.parameters(), None))
         if like is not None:
             made[name].to(like.device, like.dtype)
@@ -89,7 +110,7 @@ def remove(model: nn.Module) -> nn.Module:
         hooks = [key for key, hook in module._forward_hooks.items() if hook is _through_block]
         for key in hooks:
             del module._forward_hooks[key]
-        if NAME in module._modules and (hooks or _calls_its_children(module)):
+        if isinstance(module._modules.get(NAME), InsertedBlock):
             delattr(module, NAME)
     return model
 
@@ -126,8 +147,17 @@ def is_active(model: nn.Module) -> dict[str, Activity]:
     }
 
 
-def _through_block(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
-    return getattr(module, NAME)(output)
+def _through_block(module: nn.Module, arguments: Any, output: Any) -> Tensor:
+    return getattr(module, NAME)(_tensor(type(module).__name__, output))
+
+
+def _tensor(name: str, output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"a block must follow a module that puts out a tensor; {name!r} put out a "
+            f"{type(output).__name__}"
+        )
+    return output
 
 
 def _calls_its_children(module: nn.Module) -> bool:
@@ -160,16 +190,15 @@ def _size(
         return {}
     if shape is not None:
         return {"channels": shape[1], "ndim": len(shape) - 2}
-    last = None
-    for part in module.modules():
-        if type(part) in _AXES:
-            last = part
-    if last is None:
+    # by class: hosts have their own kinds of these
+    convolutions = [m for m in module.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))]
+    if not convolutions:
         raise ValueError(
             f"{name!r} has no convolution to tell its channels from: give channels and ndim, or an "
             f"example; received {dict(given)}"
         )
-    return {"channels": last.out_channels, "ndim": _AXES[type(last)]}
+    last = convolutions[-1]
+    return {"channels": last.out_channels, "ndim": len(last.kernel_size)}
 
 
 @torch.no_grad()
@@ -178,8 +207,12 @@ def _shapes(
 ) -> dict[str, torch.Size]:
     """What the modules put out when the model is called with the example."""
     found: dict[str, torch.Size] = {}
+
+    def look(name: str, output: Any) -> None:
+        found[name] = _tensor(name, output).shape
+
     hooks = [
-        module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.shape}))
+        module.register_forward_hook(lambda _, __, output, name=name: look(name, output))
         for name, module in modules.items()
     ]
     was = [m for m in model.modules() if m.training]

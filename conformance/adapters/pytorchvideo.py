@@ -15,13 +15,11 @@ from pytorchvideo.layers.nonlocal_net import create_nonlocal
 
 from nlcore import NonLocalSpec
 
-from .caffe2_module import INSTANTIATIONS, Caffe2Module
+from .torch_module import TorchModule
 
 
-class PyTorchVideo(Caffe2Module):
+class PyTorchVideo(TorchModule):
     """create_nonlocal."""
-
-    norm = "norm"
 
     def build(self, spec: NonLocalSpec) -> torch.nn.Module:
         arguments: dict[str, Any] = {} if self.defaults else {"norm_eps": spec.eps}
@@ -31,10 +29,10 @@ class PyTorchVideo(Caffe2Module):
             dim_in=spec.channels,
             dim_inner=spec.inner_channels,
             pool_size=spec.subsample,
-            instantiation=INSTANTIATIONS[spec.pairwise],
+            instantiation={"embedded_gaussian": "softmax"}.get(spec.pairwise, spec.pairwise),
             **arguments,
         )
 
 
-nonlocal3d = PyTorchVideo("pytorchvideo create_nonlocal")
-nonlocal3d_default = PyTorchVideo("pytorchvideo create_nonlocal", defaults=True)
+nonlocal3d = PyTorchVideo("pytorchvideo", "pytorchvideo create_nonlocal")
+nonlocal3d_default = PyTorchVideo("pytorchvideo", "pytorchvideo create_nonlocal", defaults=True)

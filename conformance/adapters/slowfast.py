@@ -14,13 +14,11 @@ from slowfast.models.nonlocal_helper import Nonlocal
 
 from nlcore import NonLocalSpec
 
-from .caffe2_module import INSTANTIATIONS, Caffe2Module
+from .torch_module import TorchModule
 
 
-class SlowFast(Caffe2Module):
+class SlowFast(TorchModule):
     """Nonlocal, with norm_type "batchnorm" or "none"."""
-
-    norm = "bn"
 
     def build(self, spec: NonLocalSpec) -> torch.nn.Module:
         arguments: dict[str, Any] = {} if self.defaults else {"norm_eps": spec.eps}
@@ -30,10 +28,10 @@ class SlowFast(Caffe2Module):
             spec.channels,
             spec.inner_channels,
             pool_size=spec.subsample,
-            instantiation=INSTANTIATIONS[spec.pairwise],
+            instantiation={"embedded_gaussian": "softmax"}.get(spec.pairwise, spec.pairwise),
             **arguments,
         )
 
 
-nonlocal3d = SlowFast("slowfast Nonlocal")
-nonlocal3d_default = SlowFast("slowfast Nonlocal", defaults=True)
+nonlocal3d = SlowFast("slowfast", "slowfast Nonlocal")
+nonlocal3d_default = SlowFast("slowfast", "slowfast Nonlocal", defaults=True)

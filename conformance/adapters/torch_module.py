@@ -1,7 +1,7 @@
 """A package's torch module as a backend, for the adapters beside this file.
 
-An adapter says how the constructor's arguments and the parameters are called, and what the
-constructor cannot say. What the package computes is left as it is.
+An adapter says how the constructor's arguments are called; how the parameters are, and what the
+constructor cannot say, stands in `nlcore.origins`. What the package computes is left as it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from nlcore import NonLocalSpec
+from nlcore.origins import block_places, named_origin
 from nlcore.weights import RUNNING
 from nlcore_torch.arrays import array
 
@@ -26,6 +27,8 @@ class TorchModule(ABC):
 
     Parameters
     ----------
+    origin : str
+        Its name in `nlcore.origins`.
     name : str
         The package's and the class'.
     defaults : bool
@@ -36,25 +39,22 @@ class TorchModule(ABC):
 
     dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")
 
-    def __init__(self, name: str, defaults: bool = False) -> None:
+    def __init__(self, origin: str, name: str, defaults: bool = False) -> None:
+        self.origin = origin
         self.name = f"{name} by default" if defaults else name
         self.defaults = defaults
 
-    @abstractmethod
     def form(self, spec: NonLocalSpec) -> Rules:
         """What there is no module or no weight for otherwise."""
+        return {rule.words: rule.holds for rule in named_origin(self.origin).form(spec)}
 
-    @abstractmethod
     def rules(self, spec: NonLocalSpec) -> Rules:
         """What the module computes, whatever its constructor is told."""
+        return {rule.words: rule.holds for rule in named_origin(self.origin).rules(spec)}
 
     @abstractmethod
     def build(self, spec: NonLocalSpec) -> torch.nn.Module:
         """The module; a rule that the spec leaves no choice about is left to its default."""
-
-    @abstractmethod
-    def layer(self, module: torch.nn.Module, part: str) -> torch.nn.Module:
-        """The layer with the weight and bias of "theta", "phi", "g", "f", "out" or "bn"."""
 
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
         """True, or the first rule that the spec breaks."""
@@ -80,8 +80,8 @@ class TorchModule(ABC):
         """As `nlcore.block_vjp`, in x's dtype, by torch's automatic differentiation."""
         module = self._module(spec, weights, x, training)
         inputs = tensor(x).requires_grad_()
-        found = {n: self._parameter(module, n) for n in weights if n not in RUNNING}
-        parameters = {name: p for name, p in found.items() if p is not None}
+        own = self._parameters(module, spec)
+        parameters = {n: own[n] for n in weights if n in own and n not in RUNNING}
         wanted = [inputs, *parameters.values()]
         dx, *grads = torch.autograd.grad(module(inputs), wanted, tensor(dz))
         named = zip(parameters, grads, strict=True)
@@ -97,18 +97,18 @@ class TorchModule(ABC):
         module = self.build(spec).to(tensor(x).dtype)
         for own in module.parameters():
             torch.nn.init.zeros_(own)  # its biases, where the spec has none
+        parameters = self._parameters(module, spec)
         for name, value in weights.items():
-            parameter = self._parameter(module, name)
-            if parameter is not None:
-                parameter.data.copy_(tensor(value).reshape(parameter.shape))
+            if name in parameters:
+                parameters[name].data.copy_(tensor(value).reshape(parameters[name].shape))
             elif np.any(value):
                 raise NotImplementedError(f"{self.name} has no {name}")
         return module.train(training)
 
-    def _parameter(self, module: torch.nn.Module, name: str) -> torch.Tensor | None:
-        """The module's tensor for a weight name; None for a bias that it does not have."""
-        part, _, leaf = name.partition(".")
-        return getattr(self.layer(module, part), leaf)
+    def _parameters(self, module: torch.nn.Module, spec: NonLocalSpec) -> dict[str, torch.Tensor]:
+        """The module's tensors by nlcore's names, but for a bias that it does not have."""
+        own = module.state_dict(keep_vars=True)
+        return {name: own[place.name] for name, place in block_places(self.origin, spec).items()}
 
 
 def tensor(value: np.ndarray) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from nlcore.spec import NonLocalSpec
 from nlcore.video.network import Conv, NetworkSpec, Pool, Sizes
@@ -13,10 +14,10 @@ from nlcore.weights import weight_shapes
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: what it puts out, (C, T, H, W), and what that takes for one clip."""
+    """One layer: what it puts out, (C, *positions), and what that takes for one clip."""
 
     name: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     parameters: int  # of batch normalization: its scale and its shift
     multiply_adds: int
 
@@ -55,29 +56,51 @@ def _rows(network: NetworkSpec, size: Sizes) -> Iterator[Row]:
     yield Row("fc", (network.classes, 1, 1, 1), weights + network.classes, weights)
 
 
-def non_local_cost(name: str, spec: NonLocalSpec, positions: Sizes) -> Row:
-    """A non-local block at x (C, *positions) with a product over all pairs that it sees."""
-    n = prod(positions)
+class Counts(NamedTuple):
+    """How many positions a non-local block computes with."""
+
+    queries: int  # i
+    keys: int  # j, those that pooling leaves
+    embedded: int  # where phi and g are computed: before pooling, unless x is pooled
+    pairs: int  # i and j that it sees
+
+
+def non_local_counts(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> Counts:
+    """Of a non-local block at x (C, *positions); errors as `non_local_cost`."""
+    if len(positions) != spec.ndim:
+        raise ValueError(f"{name}: positions must be {spec.ndim}; received {positions}")
     pooled = [k // w for k, w in zip(positions, spec.pool, strict=True)]
     if 0 in pooled:
         raise ValueError(f"{name}: positions {positions} are smaller than subsample {spec.pool}")
+    queries, keys = prod(positions), prod(pooled)
     frames, pixels = pooled[0], prod(pooled[1:])
     seen = {"space": pixels, "time": frames}.get(spec.extent, (spec.window or frames) * pixels)
-    at_input = spec.subsample_at == "input"
-    keys = prod(pooled) if at_input else n  # where phi and g are computed
+    embedded = keys if spec.subsample_at == "input" else queries
+    return Counts(queries, keys, embedded, queries * seen)
+
+
+def non_local_cost(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> Row:
+    """A non-local block at x (C, *positions) with a product over all pairs that it sees.
+
+    Raises
+    ------
+    ValueError
+        Positions that are not of the spec's ndim, or smaller than its pooling window.
+    """
+    n, keys, embedded, pairs = non_local_counts(name, spec, positions)
     c, d = spec.channels, spec.inner_channels
     per_pair = {"gaussian": c + d, "concatenation": d}.get(spec.pairwise, 2 * d)
-    products = n * c * d + keys * c * d  # W_z and g
+    products = n * c * d + embedded * c * d  # W_z and g
     if spec.embedded:
-        products += n * c * d + keys * c * d  # theta and phi
+        products += n * c * d + embedded * c * d  # theta and phi
     if spec.pairwise == "concatenation":
         products += (n + keys) * d  # w_f
     shapes = weight_shapes(spec)
     parameters = sum(prod(s) for part, s in shapes.items() if not part.startswith("bn.running"))
-    return Row(name, (c, *positions), parameters, products + n * seen * per_pair)
+    return Row(name, (c, *positions), parameters, products + pairs * per_pair)
 
 
-def _conv(conv: Conv, size: Sizes) -> Row:
+def _conv(conv: Conv, size: tuple[int, ...]) -> Row:
     at = _out(conv.name, size, conv.kernel, conv.stride, conv.padding)
     weights = conv.inputs * conv.outputs * prod(conv.kernel)
     return Row(conv.name, (conv.outputs, *at), weights + 2 * conv.outputs, weights * prod(at))
@@ -88,10 +111,12 @@ def _pool(pool: Pool, row: Row) -> Row:
     return Row(pool.name, (row.shape[0], *at), 0, 0)
 
 
-def _out(name: str, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Sizes:
-    t, h, w = (
+def _out(
+    name: str, size: tuple[int, ...], kernel: Sizes, stride: Sizes, padding: Sizes
+) -> tuple[int, ...]:
+    out = tuple(
         (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
     )
-    if min(t, h, w) < 1:
+    if min(out) < 1:
         raise ValueError(f"{name}: positions {size} are too small for its kernel {kernel}")
-    return t, h, w
+    return out

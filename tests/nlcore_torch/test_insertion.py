@@ -1,11 +1,13 @@
 """Blocks in a model that exists already."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
 from torch import nn
 
+from nlcore_torch import NonLocalBlock
 from nlcore_torch.insertion import assert_identity, blocks, insert, is_active, remove
 
 
@@ -93,6 +95,14 @@ def test_remove(x):
     insert(model, WHERE, example=x)  # again
 
 
+def test_a_hosts_own_block_of_the_name_is_not_removed(x):
+    own = NonLocalBlock(8, ndim=2, identity=False)
+    model = nn.Sequential(OrderedDict(first=nn.Conv2d(3, 8, 3), non_local=own))
+    with pytest.raises(ValueError, match="'' has an attribute 'non_local' already"):
+        insert(model, {"": {}})
+    assert list(blocks(remove(insert(model, {"first": {}})))) == ["non_local"]
+
+
 def test_copies_and_pickles_keep_their_blocks(x, tmp_path):
     model = insert(small(), WHERE, example=x, identity=False).eval()
     torch.save(model, tmp_path / "model.pt")
@@ -105,6 +115,87 @@ def test_copies_and_pickles_keep_their_blocks(x, tmp_path):
 def test_dtype_is_the_hosts(x):
     model = insert(small().double(), WHERE, example=x.double())
     assert {p.dtype for p in model.parameters()} == {torch.float64}
+
+
+def test_parameters_reset_to_the_identity(x):
+    model = insert(small(), WHERE, example=x, identity=True)
+    model(x).square().sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    model.apply(lambda m: m.reset_parameters() if hasattr(m, "reset_parameters") else None)
+    assert_identity(model)
+
+
+class OwnConv(nn.Conv2d):
+    """As hosts have them, to pad or standardize."""
+
+
+@pytest.mark.parametrize(
+    ("convolution", "ndim"), [(nn.Conv1d, 1), (nn.Conv2d, 2), (nn.Conv3d, 3), (OwnConv, 2)]
+)
+def test_a_convolution_tells_channels_and_axes(convolution, ndim):
+    model = insert(
+        nn.Sequential(nn.Sequential(convolution(3, 5, 1), convolution(5, 8, 1))), {"0": {}}
+    )
+    (block,) = blocks(model).values()
+    assert (block.spec.channels, block.spec.ndim) == (8, ndim)
+
+
+@pytest.mark.parametrize("after", ["2", "3"])  # a hook's, and a sequential's
+@pytest.mark.parametrize("training", [False, True])
+def test_an_empty_batch(x, after, training):
+    model = insert(small()[:4], {after: {}}, example=x, identity=False).train(training)
+    model[1].eval()  # torch's own refuses to train on nothing
+    x = x[:0].requires_grad_()
+    z = model(x)
+    assert z.shape == (0, 6, 10, 10)
+    z.sum().backward()
+    assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("after", ["2", "3"])
+def test_compiled_whole(x, after):
+    model = insert(small(), {after: {}}, example=x, identity=False).eval()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)  # the same operations
+    assert torch.equal(compiled(x), model(x))
+
+
+class Named(nn.Module):
+    """Puts out a dict, as segmentation models do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, x):
+        return {"out": self.conv(x)}
+
+
+def test_an_output_that_is_no_tensor(x):
+    model = Named()
+    with pytest.raises(TypeError, match=r"puts out a tensor; '' put out a dict"):
+        insert(model, {"": {}}, example=x)
+    assert blocks(model) == {}
+    with pytest.raises(TypeError, match=r"puts out a tensor; 'Named' put out a dict"):
+        insert(model, {"": {}})(x)
+
+
+@pytest.mark.parametrize("listed", [nn.ModuleList([nn.Conv2d(3, 8, 3)]), nn.ModuleDict()])
+def test_a_list_of_modules_is_not_called(listed):
+    model = nn.Module()
+    model.parts = listed
+    with pytest.raises(
+        ValueError, match=rf"that is called; received 'parts', a {type(listed).__name__}"
+    ):
+        insert(model, {"parts": {"channels": 8, "ndim": 2}})
+    assert blocks(model) == {}
+
+
+def test_two_names_of_one_module():
+    shared = nn.Conv2d(3, 3, 1)
+    model = nn.Sequential(shared, shared)
+    with pytest.raises(ValueError, match=r"takes one block; received its names \['0', '1'\]"):
+        insert(model, {"0": {}, "1": {}})
+    assert blocks(model) == {}
 
 
 @pytest.mark.parametrize(

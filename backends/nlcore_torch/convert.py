@@ -1,0 +1,156 @@
+"""Weights of other projects' blocks and networks, from their files or modules, and back.
+
+`nlcore.conversion` and `nlcore.video.conversion` with tensors and PyTorch's files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import nlcore.conversion
+import nlcore.video.conversion
+from nlcore import NonLocalSpec
+from nlcore.checkpoints import arrays_of, read_arrays, state_of
+from nlcore.conversion import Converted
+from nlcore.video import NetworkSpec
+from nlcore_torch.arrays import array, tensor
+
+SUFFIXES = (".pth", ".pyth", ".pt")
+#: A file, or tensors or arrays by name.
+Source = str | PathLike[str] | Mapping[str, Any]
+
+__all__ = [
+    "Converted",
+    "convert_block",
+    "convert_network",
+    "export_block",
+    "export_network",
+    "read_weights",
+]
+
+
+def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:
+    """Weights by name from a .pth, .pyth, .pt, .safetensors or .pkl file.
+
+    The weights are what the file holds, or what it holds under "state_dict", "model_state", "model"
+    or "blobs"; the prefix "module." is taken off where every name has it. Nothing in a file is run:
+    PyTorch's are read with ``weights_only=True``, pickles as `nlcore.checkpoints.read_arrays` does.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    ValueError
+        Another kind of file, one that is damaged or holds something else than weights.
+    """
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        if suffix in (".pkl", ".safetensors"):
+            return read_arrays(path)
+        raise ValueError(
+            f"{fspath(path)}: expected a file in {(*SUFFIXES, '.safetensors', '.pkl')}; "
+            f"received {suffix!r}"
+        )
+    with open(path, "rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file raises whatever its next byte leads to
+            # not as its cause: torch's text advises to read the file with weights_only=False
+            raise ValueError(f"{fspath(path)}: {_why(error)}") from None
+    return arrays_of(_arrays(state_of(content, path)), path)
+
+
+def convert_block(
+    source: Source,
+    origin: str,
+    pairwise: str | None = None,
+    *,
+    use_scale: bool | None = None,
+    prefix: str = "",
+    partial: bool = False,
+    **fields: Any,
+) -> Converted[NonLocalSpec]:
+    """`nlcore.conversion.convert_block` of a file, or of a state dict of tensors.
+
+    ``NonLocalBlock.from_spec(converted.spec).import_weights(converted.weights)`` is the block.
+    """
+    return nlcore.conversion.convert_block(
+        _state(source),
+        origin,
+        pairwise,
+        use_scale=use_scale,
+        prefix=prefix,
+        partial=partial,
+        **fields,
+    )
+
+
+def convert_network(
+    source: Source,
+    network: NetworkSpec,
+    origin: str,
+    *,
+    use_scale: bool | None = None,
+    partial: bool = False,
+) -> Converted[NetworkSpec]:
+    """`nlcore.video.conversion.convert_network` of a file, or of a state dict of tensors."""
+    return nlcore.video.conversion.convert_network(
+        _state(source), network, origin, use_scale=use_scale, partial=partial
+    )
+
+
+def export_block(
+    spec: NonLocalSpec,
+    weights: Mapping[str, Any],
+    origin: str,
+    *,
+    prefix: str = "",
+    affine: bool = False,
+) -> dict[str, Tensor]:
+    """`nlcore.conversion.export_block` as tensors, for the other module's `load_state_dict`."""
+    state = nlcore.conversion.export_block(
+        spec, _arrays(weights), origin, prefix=prefix, affine=affine
+    )
+    return {name: tensor(value) for name, value in state.items()}
+
+
+def export_network(
+    network: NetworkSpec,
+    weights: Mapping[str, Any],
+    origin: str,
+    *,
+    use_scale: bool | None = None,
+    affine: bool = False,
+) -> dict[str, Tensor]:
+    """`nlcore.video.conversion.export_network` as tensors."""
+    state = nlcore.video.conversion.export_network(
+        network, _arrays(weights), origin, use_scale=use_scale, affine=affine
+    )
+    return {name: tensor(value) for name, value in state.items()}
+
+
+def _state(source: Source) -> Mapping[str, Any]:
+    return _arrays(source) if isinstance(source, Mapping) else read_weights(source)
+
+
+def _arrays(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with arrays in the place of tensors."""
+    return {name: array(v) if isinstance(v, Tensor) else v for name, v in state.items()}
+
+
+def _why(error: Exception) -> str:
+    """Why torch does not read a file, as far as it says."""
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    if named:
+        return f"expected tensors in plain containers; it names {named[1]}"
+    first = str(error).partition("\n")[0].partition("Weights only load failed")[0]
+    damage = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return f"expected a file that torch.save has written, whole; {damage}"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -37,14 +37,15 @@ from nlcore.video.network import DEPTHS, INFLATIONS
 from nlcore_conformance.arithmetic import arithmetic
 from nlcore_keras.models import Network as KerasNetwork
 from nlcore_torch.block import BatchNorm, NonLocalBlock
+from nlcore_torch.clips import cropped, normalized, read_clip
 from nlcore_torch.models import Network, ResidualBlock
 
 FLOAT64 = arithmetic("float64")
 #: Roundings of batch normalization with constant statistics: its factor w / sqrt(var + eps) and
 #: its shift have four each, then there are a product and two sums.
 BN_ROUNDINGS = 8
-#: Mean and standard deviation of the clips' values, 0 to 255 (C2).
-MEAN, STD = 114.75, 57.375
+#: More pairs than res3 of a whole clip has: its blocks are bounded at every position.
+nlcore_conformance.bounds.PAIRS = 2**23
 
 app = typer.Typer(add_completion=False)
 
@@ -202,6 +203,21 @@ def every() -> None:
     torch.manual_seed(0)
     specs = list(reduced())
     show([(name, agreement(spec, clips)) for name, spec in track(specs, "networks")])
+
+
+@app.command()
+def clip(
+    video: Annotated[Path, typer.Argument(help="Any file that FFmpeg reads.")],
+    frames: Annotated[int, typer.Option(help="Of the clip, every second one.")] = 32,
+    crop: Annotated[int, typer.Option(help="Pixels a side of its middle.")] = 224,
+    classes: Annotated[int, typer.Option(help="How many of the 400 logits are judged.")] = 8,
+) -> None:
+    """C2D ResNet-50 with 5 blocks at full width, 400 classes, on a clip of a video."""
+    values = normalized(cropped(read_clip(video, frames).frames, crop)).numpy().astype(np.float64)
+    torch.manual_seed(0)
+    spec = NetworkSpec(non_local=placement(50, 5))
+    chosen = tuple(range(0, spec.classes, spec.classes // classes))[:classes]
+    show([(f"ResNet-50, C2D, 5 blocks, {video.name}", agreement(spec, values, chosen))])
 
 
 def show(found: Sequence[tuple[str, Agreement]]) -> None:

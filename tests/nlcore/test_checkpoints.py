@@ -73,15 +73,16 @@ def test_states_and_arrays_are_checked_apart():
 def test_unknown_files(tmp_path):
     with pytest.raises(ValueError, match=r"w.npz: expected a .pkl or .safetensors file; .* '.npz'"):
         read_arrays(tmp_path / "w.npz")
-    for name in ("w.pkl", "w.safetensors"):
-        with pytest.raises(FileNotFoundError):
-            read_arrays(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        read_arrays(tmp_path / "w.pkl")
 
 
 def test_safetensors(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     ml_dtypes = pytest.importorskip("ml_dtypes")
     path = tmp_path / "w.safetensors"
+    with pytest.raises(FileNotFoundError):
+        read_arrays(path)
     half = WEIGHTS | {"half": np.array([1.5, -2], ml_dtypes.bfloat16)}
     safetensors.save_file({"module." + name: value for name, value in half.items()}, path)
     same(read_arrays(path), half)

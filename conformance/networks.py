@@ -31,10 +31,10 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-import nlcore_conformance.bounds
 from nlcore.video import NetworkSpec, placement
 from nlcore.video.network import DEPTHS, INFLATIONS
 from nlcore_conformance.arithmetic import arithmetic
+from nlcore_conformance.bounds import block_bounds
 from nlcore_keras.models import Network as KerasNetwork
 from nlcore_torch.block import BatchNorm, NonLocalBlock
 from nlcore_torch.clips import cropped, normalized, read_clip
@@ -45,7 +45,7 @@ FLOAT64 = arithmetic("float64")
 #: its shift have four each, then there are a product and two sums.
 BN_ROUNDINGS = 8
 #: More pairs than res3 of a whole clip has: its blocks are bounded at every position.
-nlcore_conformance.bounds.PAIRS = 2**23
+PAIRS = 2**23
 
 app = typer.Typer(add_completion=False)
 
@@ -137,9 +137,8 @@ def logit_bounds(
     def non_local(module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         added(inputs[0])  # the residual block's own sum
         weights = {name: value.numpy() for name, value in module.state_dict().items()}
-        error = nlcore_conformance.bounds.block_bounds(
-            module.spec, weights, inputs[0].detach().numpy(), dtype="float64"
-        )["z"]
+        x = inputs[0].detach().numpy()  # (B, C, T, H, W)
+        error = block_bounds(module.spec, weights, x, dtype="float64", pairs=PAIRS)["z"]
         rounded.append((output, torch.from_numpy(error)))
 
     def residual(module: Any, _: Any, output: Tensor) -> None:

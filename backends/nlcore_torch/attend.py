@@ -12,6 +12,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from nlcore.checkpoints import read_arrays
 from nlcore.video import NetworkSpec, placement
 from nlcore_torch.insertion import NAME, blocks
 from nlcore_torch.models import Network, ResidualBlock
@@ -22,8 +23,6 @@ try:
     from matplotlib.figure import Figure
     from rich.console import Console
     from rich.progress import Progress
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     from nlcore_torch.clips import cropped, normalized, read_clip
     from nlcore_torch.figure import draw_responses
@@ -95,7 +94,7 @@ def attend(
         network = Network(_spec(depth, inflation, count, fields), device=device).eval()
         name = _named(network, block)
         if weights is not None:
-            network.import_weights(_read_weights(weights))
+            network.import_weights(read_arrays(weights))
         with console.status(f"reading {video}"):
             clip = read_clip(video, frames, every, start, short_side)
         seen = cropped(clip.frames, crop)
@@ -135,15 +134,6 @@ def _indices(position: str) -> tuple[int, ...]:
     except ValueError:
         raise ValueError(f"--position must be T,H,W, three ints; received {position!r}") from None
     return t, h, w
-
-
-def _read_weights(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise ValueError(
-            f"--weights must be a .safetensors file; received {file}: {error}"
-        ) from None
 
 
 def _named(network: Network, block: str) -> str:

@@ -8,6 +8,7 @@ checkpoints still load.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,13 +216,22 @@ def _shapes(
         module.register_forward_hook(lambda _, __, output, name=name: look(name, output))
         for name, module in modules.items()
     ]
-    was = [m for m in model.modules() if m.training]
     try:
-        model.eval()
-        model(*example) if isinstance(example, tuple) else model(example)
+        with evaluating(model):
+            model(*example) if isinstance(example, tuple) else model(example)
     finally:
         for hook in hooks:
             hook.remove()
-        for module in was:
-            module.training = True
     return found
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The whole model in evaluation mode, each module in its own mode afterwards."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module in training:
+            module.training = True

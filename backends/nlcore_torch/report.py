@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nlcore.video.report import Placed, PlacementReport, placed
 from nlcore_torch.block import NonLocalBlock
-from nlcore_torch.insertion import blocks
+from nlcore_torch.insertion import blocks, evaluating
 from nlcore_torch.ops import check_tensor
 
 
@@ -57,7 +57,7 @@ def placement_report(model: nn.Module, *example: Any) -> PlacementReport:
     """
     found = blocks(model)
     calls: list[Placed] = []
-    with _evaluation(model), _passing_through(found, calls), torch.no_grad():
+    with evaluating(model), _passing_through(found, calls), torch.no_grad():
         with FlopCounterMode(display=False) as counter:
             model(*example)
     called = {call.name for call in calls}
@@ -96,15 +96,3 @@ def _passing_through(found: Mapping[str, NonLocalBlock], calls: list[Placed]) ->
             del block.__dict__["forward"]
             if own[name] is not None:
                 block.__dict__["forward"] = own[name]
-
-
-@contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
-    """The whole model in evaluation mode, each module's own mode afterwards."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -18,7 +18,8 @@ from nlcore_conformance.arithmetic import Arithmetic, Bounded, arithmetic
 
 Weights = dict[str, np.ndarray]
 
-#: Where there are more pairs than these, and no gradient, only some positions i are bounded.
+#: Where there are more pairs than these, and no gradient, only some positions i are bounded, unless
+#: more are asked for.
 PAIRS = 2**20
 
 
@@ -31,6 +32,7 @@ def block_bounds(
     dtype: str = "float32",
     independent: bool = True,
     sums: str | None = None,
+    pairs: int = PAIRS,
 ) -> dict[str, np.ndarray]:
     """Bounds on the absolute error of "z", and with dz of "dx" and each weight's gradient.
 
@@ -44,21 +46,24 @@ def block_bounds(
         The dtype that its sums are kept in: float32 for half precisions, else dtype itself.
     independent : bool
         Whether roundings may be taken for independent: not where many terms are equal.
+    pairs : int
+        So many pairs are laid out at most, where there is no gradient.
 
     Returns
     -------
     dict of str to array
         Bounds shaped like what they bound, inf where nothing can be said: an overflow of the
-        dtype, or a normalizer that may be zero. Without dz, and with more than `PAIRS` pairs, z is
+        dtype, or a normalizer that may be zero. Without dz, and with more than `pairs` pairs, z is
         bounded at evenly spaced positions only.
     """
     weights = {name: np.asarray(v).astype(np.float64) for name, v in weights.items()}
     x = np.asarray(x).astype(np.float64)
     dz = None if dz is None else np.asarray(dz).astype(np.float64)
     granted = arithmetic(dtype, sums, independent=independent)
-    bounds = {n: b.error for n, b in _block(granted, spec, weights, x, dz, training)}
+    bounds = {n: b.error for n, b in _block(granted, spec, weights, x, dz, training, pairs)}
     if dtype == "float64":  # the reference's own rounding counts beside float64's, and only there
-        own = _block(arithmetic(dtype, compensated=True), spec, weights, x, dz, training)
+        exact = arithmetic(dtype, compensated=True)
+        own = _block(exact, spec, weights, x, dz, training, pairs)
         bounds = {name: bounds[name] + b.error for name, b in own}
     return {name: np.where(np.isnan(b), np.inf, b) for name, b in bounds.items()}
 
@@ -70,6 +75,7 @@ def _block(
     x: np.ndarray,
     dz: np.ndarray | None,
     training: bool,
+    most: int = PAIRS,
 ) -> list[tuple[str, Bounded]]:
     w = {name: a.given(v) for name, v in weights.items()}
     rows = a.given(np.moveaxis(x, 1, -1))  # (B, *positions, C)
@@ -78,7 +84,7 @@ def _block(
         return b.apply(lambda array: np.moveaxis(array, -1, 1))
 
     with np.errstate(all="ignore"):
-        s = _forward(a, spec, w, rows, training, gradient=dz is not None)
+        s = _forward(a, spec, w, rows, training, dz is not None, most)
         results = [("z", first(s.z))]
         if dz is not None:
             dx, grads = _vjp(a, spec, w, rows, s, a.given(np.moveaxis(dz, 1, -1)), training)
@@ -119,6 +125,7 @@ def _forward(
     x: Bounded,
     training: bool,
     gradient: bool,
+    most: int,
 ) -> _Stages:
     before: dict[str, Bounded] = {}
 
@@ -136,7 +143,7 @@ def _forward(
     theta, phi, g = (_flat(b) for b in (theta, phi, g))
     g = g.settled()
     pairs = _operation(a, spec, w, theta, phi, g) if gradient else None
-    y = pairs.y if pairs else _response(a, spec, w, theta, phi, g)
+    y = pairs.y if pairs else _response(a, spec, w, theta, phi, g, most)
     out = _linear(a, w, "out", y).settled()  # (B', N, C)
     out = out.apply(lambda v: unfold(spec, v, x.value.shape))
     stages = _Stages(folded, keys, theta, phi, g, before, y, pairs, a.add(out, x))
@@ -176,10 +183,11 @@ def _response(
     theta: Bounded,
     phi: Bounded,
     g: Bounded,
+    most: int,
 ) -> Bounded:
-    """y (B', N, D), at evenly spaced positions where there are more than PAIRS pairs."""
+    """y (B', N, D), at evenly spaced positions where there are more pairs than `most`."""
     batch, n, _ = theta.value.shape
-    rows = max(PAIRS // (batch * phi.value.shape[1]), 1)
+    rows = max(most // (batch * phi.value.shape[1]), 1)
     if n <= rows:
         return _operation(a, spec, w, theta, phi, g).y
     kept = np.unique(np.linspace(0, n - 1, rows).astype(int))

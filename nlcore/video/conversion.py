@@ -349,7 +349,7 @@ NETWORKS: dict[str, NetworkOrigin] = {
         use_scale=True,
         inflations=("none", "3x1x1"),
         pools=lambda strides: (_pool1(strides[1], strides[1], 0), _pool2(2)),
-        ignored=r".*_momentum|lr|model_iter|epoch",
+        ignored=named_origin("caffe2").ignored,
         stride_at=("3x3",),
     ),
 }

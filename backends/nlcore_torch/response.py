@@ -11,6 +11,7 @@ from torch import Tensor
 from nlcore import NonLocalSpec
 from nlcore_torch.arithmetic import sum_dtype, without_autocast
 from nlcore_torch.concatenation import concatenation
+from nlcore_torch.embedding import embedded
 from nlcore_torch.operation import operation, project
 from nlcore_torch.pooling import pooled_rows
 
@@ -96,10 +97,10 @@ def _through(weights: Weights, name: str, vector: Tensor, rows: Tensor) -> Tenso
 
 def _linear(weights: Weights, names: Sequence[str], rows: Tensor) -> Tensor:
     """W x + b of several embeddings as one product: rows (B, P, C) -> (B, P, len(names) D)."""
-    weight = torch.cat([weights[f"{name}.weight"] for name in names])
+    weight = torch.cat([weights[f"{name}.weight"] for name in names])  # (len(names) D, C)
     if f"{names[0]}.bias" not in weights:
-        return F.linear(rows, weight)
-    return F.linear(rows, weight, torch.cat([weights[f"{name}.bias"] for name in names]))
+        return embedded(rows, weight, None)
+    return embedded(rows, weight, torch.cat([weights[f"{name}.bias"] for name in names]))
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -241,14 +241,3 @@ def test_bad_input():
         module(x.double())
     with pytest.raises(ValueError, match=r"\(B, 4, H, W\); received shape \(2, 4, 3\)"):
         module(x[..., 0])
-
-
-# Dynamo makes an instance of every autograd.Function that it meets, which torch itself warns of.
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-@pytest.mark.parametrize("pairwise", PAIRWISE)
-def test_dynamo_finds_no_graph_break(pairwise):
-    module = NonLocalBlock(4, ndim=2, pairwise=pairwise, subsample=(2, 2), identity=False).eval()
-    x = random_x(positions=(4, 6))
-    compiled = torch.compile(module, backend="eager", fullgraph=True)
-    assert torch.equal(compiled(x), module(x))
-    torch._dynamo.reset()

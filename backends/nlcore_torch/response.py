@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlcore import NonLocalSpec
-from nlcore_torch.arithmetic import sum_dtype, without_autocast
+from nlcore_torch.arithmetic import autocasts, scaled_product, sum_dtype, without_autocast
 from nlcore_torch.concatenation import concatenation
 from nlcore_torch.embedding import embedded
 from nlcore_torch.operation import operation, project
@@ -20,7 +20,28 @@ Weights = Mapping[str, Tensor]
 
 def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
     """W_z y + b for checked arguments: x (B, C, *positions) -> (B, C, *positions)."""
-    return projected(spec, weights, x, attended(spec, *embeddings(spec, weights, x)))
+    theta, phi, g = embeddings(spec, weights, x)
+    if _folds(spec, x):
+        kept = scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # (B, D, D)
+        return _mapped(weights, weights["out.weight"] @ kept, x, theta)
+    return projected(spec, weights, x, attended(spec, theta, phi, g))
+
+
+def _folds(spec: NonLocalSpec, x: Tensor) -> bool:
+    """Whether W_z y_i is cheaper as (W_z g^T phi s / M) theta_i, with no y: where N > C.
+
+    Not in half precision, whose range a product of weights may leave.
+    """
+    return (
+        spec.pairwise == "dot_product"
+        and spec.normalization == "count"
+        and spec.extent == "all"
+        and spec.window is None
+        and not autocasts(x)
+        and x.dtype == sum_dtype(x)
+        and not torch.compiler.is_exporting()  # to a graph for other N too
+        and x[0, 0].numel() > x.shape[1]
+    )
 
 
 def attended(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
@@ -43,12 +64,16 @@ def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor,
 def projected(spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """W_z y + b at the positions of x (B, C, *positions), from y (B', N', D)."""
     y = unfolded(spec, x, y)  # (B, N, D)
-    out_weight = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, D)
+    return _mapped(weights, weights["out.weight"].expand(x.shape[0], -1, -1), x, y)
+
+
+def _mapped(weights: Weights, maps: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+    """maps (B, C, D) times rows (B, N, D), plus b -> (B, C, *positions)."""
     bias = weights.get("out.bias")
     if bias is None:
-        out = torch.bmm(out_weight, y.mT)  # (B, C, N)
+        out = torch.bmm(maps, rows.mT)  # (B, C, N)
     else:
-        out = torch.baddbmm(bias.unsqueeze(1), out_weight, y.mT)  # (B, C, N)
+        out = torch.baddbmm(bias.unsqueeze(1), maps, rows.mT)  # (B, C, N)
     return out.unflatten(2, x.shape[2:])
 
 

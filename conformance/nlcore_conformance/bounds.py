@@ -144,7 +144,12 @@ def _forward(
     g = g.settled()
     pairs = _operation(a, spec, w, theta, phi, g) if gradient else None
     y = pairs.y if pairs else _response(a, spec, w, theta, phi, g, most)
-    out = _linear(a, w, "out", y).settled()  # (B', N, C)
+    out = _linear(a, w, "out", y)
+    if _folds(spec):
+        kept = a.scale(a.matmul(phi.settled().T, g), spec.scale / g.value.shape[1])  # (B', D, V)
+        kept = a.matmul(kept, w["out.weight"].T)  # (B', D, C)
+        out = _associated(a, out, a.matmul(theta.settled(), kept))
+    out = out.settled()  # (B', N, C)
     out = out.apply(lambda v: unfold(spec, v, x.value.shape))
     stages = _Stages(folded, keys, theta, phi, g, before, y, pairs, a.add(out, x))
     if spec.batch_norm:
@@ -296,7 +301,9 @@ def _vjp(
             dout = wide.subtract(dz, through)
         dout = a.multiply(dout, s.slope)
     dout = _flat(dout.settled().apply(lambda v: fold(spec, v)))  # (B', N, C)
-    dy = a.matmul(dout, w["out.weight"]).settled()  # (B', N, D)
+    dy = a.matmul(dout, w["out.weight"])  # (B', N, D)
+    if not _folds(spec):
+        dy = dy.settled()
     _linear_grads(a, w, "out", s.y, dout, grads, batch)
     dtheta, dphi, dg = _operation_vjp(a, spec, w, s, dy, grads)
 
@@ -364,8 +371,13 @@ def _operation_vjp(
     return dtheta, a.multiply(db, weight.apply(lambda v: v[half:])), dg
 
 
+def _folds(spec: NonLocalSpec) -> bool:
+    """Whether W_z (phi^T g)^T may be multiplied by theta, so that neither y nor dy is stored."""
+    return spec.pairwise == "dot_product" and spec.normalization == "count"
+
+
 def _associated(a: Arithmetic, d: Bounded, product: Bounded) -> Bounded:
-    """d, a scaled product of three, the first of whose products is stored and may overflow."""
+    """d, a product of several matrices; one of two of them is stored, and may overflow."""
     error = np.where(np.isinf(product.error), np.inf, d.error + a.unit * d.magnitude)
     return Bounded(d.value, error, d.magnitude)
 

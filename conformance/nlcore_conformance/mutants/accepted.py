@@ -58,6 +58,26 @@ class _OtherAssociation(_Otherwise):
         return p
 
 
+class _FoldedOutput(_Otherwise):
+    """W_z g^T phi s / M, a product of no position, times theta: neither y nor f decides z."""
+
+    def differs(self, spec: NonLocalSpec) -> bool:
+        return spec.pairwise == "dot_product" and spec.normalization == "count"
+
+    def operation(self, call: Call, theta: np.ndarray, phi: np.ndarray, g: np.ndarray) -> Pairs:
+        share = call.work.type(call.spec.scale / phi.shape[1])
+        kept = call.stored(self.product(call, phi.swapaxes(1, 2), g) * share)  # (B', D, V)
+        maps = call.stored(self.product(call, kept, self.weight(call, "out").T))  # (B', D, C)
+        self.out = self.product(call, theta, maps)  # (B', N, C)
+        return super().operation(call, theta, phi, g)
+
+    def linear(self, call: Call, name: str, x: np.ndarray) -> np.ndarray:
+        if name != "out":
+            return super().linear(call, name, x)
+        bias = self.bias(call, name)
+        return call.stored(self.out if bias is None else self.out + bias)
+
+
 class _PrefixSums(_Otherwise):
     """Concatenation by the keys in order: with a_i + b_j > 0 for the first k_i of them, y is
     (a_i sum g + sum b g) / C, of sums over those.
@@ -216,6 +236,7 @@ def honest() -> tuple[Variant, ...]:
     ]
     for name, kind in {
         "other association": _OtherAssociation,
+        "folded output": _FoldedOutput,
         "prefix sums": _PrefixSums,
         "folded weights": _FoldedWeights,
         "exp2": _Exp2,

@@ -2,31 +2,51 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.util.logging import getLogger
+from sphinx.writers.html5 import HTML5Translator as HTMLTranslator
 
 import nlcore
 from nlcore_conformance.mutants import mutants
+
+sys.path.insert(0, str(Path(__file__).parent))
+import traceability
 
 project = "nlcore"
 author = "The nlcore contributors"
 project_copyright = author
 version = release = nlcore.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-myst_enable_extensions = ["dollarmath"]
+extensions = [
+    "matplotlib.sphinxext.plot_directive",
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+myst_enable_extensions = ["attrs_inline", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_math_renderer = "mathml"  # in the page itself: no script, no font and no network
 
-# The build needs neither framework: only names and docstrings are read.
-autodoc_mock_imports = ["keras", "torch"]
+# Figures are drawn when the site is built, from docs/figures.
+plot_formats = ["svg"]
+plot_html_show_source_link = False
+plot_html_show_formats = False
+plot_rcparams = {"figure.facecolor": "white", "svg.hashsalt": "nlcore"}
+plot_apply_rcparams = True
+
 autodoc_typehints = "none"
 
+
+logger = getLogger(__name__)
 
 VECTORS = Path(__file__).parents[1] / "conformance" / "vectors" / "manifest.json"
 
@@ -68,6 +88,23 @@ class MutantTable(GeneratedTable):
         return rows
 
 
+class TraceTable(GeneratedTable):
+    """What enforces each clause, from `traceability`; a hole in it is a warning."""
+
+    def rows(self) -> list[tuple]:
+        traced = traceability.traced()
+        for hole in traceability.holes(traced):
+            logger.warning(hole, location=self.get_location())
+        rows: list[tuple] = [("clause", "checks", "mutants", "vectors", "tests")]
+        for row in traced:
+            link = f"[{row.clause}](#{anchor(row.clause)})"
+            tests = ", ".join(f"`{test.split('::')[1]}`" for test in row.tests)
+            mutants = ", ".join(name.replace("|", r"\|") for name in row.mutants)
+            counts = (traceability.families(row.checks), mutants, ", ".join(row.vectors))
+            rows.append((link, *counts, tests))
+        return rows
+
+
 class DialectTable(GeneratedTable):
     """The dialects as they are at C = 1024, from `nlcore.DIALECTS`, one row each."""
 
@@ -92,9 +129,35 @@ def escape_formulas(app, what, name, obj, options, lines: list[str]) -> None:
             lines[n] = re.sub(r"[*|]", r"\\\g<0>", line)
 
 
+def math(self: HTMLTranslator, node: nodes.math | nodes.math_block) -> None:
+    """A formula as MathML; what the converter does not know is a warning."""
+    block = isinstance(node, nodes.math_block)
+    formula = convert(node.astext(), display="block" if block else "inline")
+    if "\\" in formula:
+        logger.warning("formula that cannot be shown: %s", node.astext(), location=node)
+    self.body.append(f'<div class="math">{formula}</div>' if block else formula)
+    raise nodes.SkipNode
+
+
+def anchor(clause: str) -> str:
+    """NL-2.3 -> nl-2-3."""
+    return clause.lower().replace(".", "-")
+
+
+def anchor_clauses(app: Sphinx, page: str, source: list[str]) -> None:
+    """Give every clause of the specification a place to link to."""
+    if page == "spec":
+        source[0] = traceability.CLAUSE.sub(
+            lambda m: f"- [**{m[1]}**]{{#{anchor(m[1])}}} {m[2]}", source[0]
+        )
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    app.add_html_math_renderer("mathml", (math, None), (math, None))
     app.add_directive("dialect-table", DialectTable)
     app.add_directive("mutant-table", MutantTable)
+    app.add_directive("trace-table", TraceTable)
     app.add_directive("vector-table", VectorTable)
+    app.connect("source-read", anchor_clauses)
     app.connect("autodoc-process-docstring", escape_formulas, priority=400)  # before napoleon

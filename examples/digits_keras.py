@@ -23,7 +23,7 @@ from rich.table import Table
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from nlcore_keras.insertion import insert
+from nlcore_keras import insert
 
 EPOCHS = 15
 STEPS = 22  # of an epoch

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 #: Version of the semantics, apart from the distribution's version.
-SPEC_VERSION = "1.0"
+SPEC_VERSION = "1.1"
 
 PAIRWISE = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
 NORMALIZATIONS = ("sum", "count")

@@ -1,5 +1,7 @@
 """The non-local block for Keras 3: a layer, `NonLocalBlock`, and the bare operation.
 
+Into a model that exists: `insert`. Networks: `nlcore_keras.models`.
+
 Names are loaded on first use, so that `nlcore_keras.backend` can choose Keras' engine first.
 """
 
@@ -9,15 +11,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlcore_keras.insertion import assert_identity, blocks, insert, is_active, remove
     from nlcore_keras.layers import NonLocalBlock
     from nlcore_keras.operation import non_local_operation
 
-__all__ = ["NonLocalBlock", "non_local_operation"]
-
 _HOME = {
     "NonLocalBlock": "nlcore_keras.layers",
+    "assert_identity": "nlcore_keras.insertion",
+    "blocks": "nlcore_keras.insertion",
+    "insert": "nlcore_keras.insertion",
+    "is_active": "nlcore_keras.insertion",
     "non_local_operation": "nlcore_keras.operation",
+    "remove": "nlcore_keras.insertion",
 }
+__all__ = [
+    "NonLocalBlock",
+    "assert_identity",
+    "blocks",
+    "insert",
+    "is_active",
+    "non_local_operation",
+    "remove",
+]
 
 
 def __getattr__(name: str) -> Any:

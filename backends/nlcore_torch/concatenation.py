@@ -24,7 +24,10 @@ def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
     C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
     """
     if not by_sum:
-        return (pair_sums(a, b, g) / g.shape[1]).to(g.dtype)
+        share = (
+            1 / g.shape[1]
+        )  # ReLU(a + b) / M = ReLU(a / M + b / M), divided before there are pairs
+        return pair_sums(a * share, b * share, g).to(g.dtype)
     sums, total = pair_sums_and_total(a, b, g)
     return divided(sums, total).to(g.dtype)
 
@@ -62,9 +65,9 @@ class _PairSums(torch.autograd.Function):
         # where k = 0 this is 0, or NaN where a_i or the largest b_j is
         lead = (a + last).clamp(min=0)
         active = _rows(prefix, count)  # (B, N, V)
-        relu = lead.unsqueeze(-1) * active + _rows(F.pad(steps, (0, 0, 2, 0)), count)
         # an infinite or NaN g_j makes its column NaN, since it is NaN wherever f_ij = 0
-        return relu + (0 * g).sum(1, keepdim=True), active
+        rest = F.pad(steps, (0, 0, 2, 0)) + (0 * g).sum(1, keepdim=True)  # (B, M + 1, V)
+        return torch.addcmul(_rows(rest, count), lead.unsqueeze(-1), active), active
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

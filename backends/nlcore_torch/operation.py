@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from nlcore import NonLocalSpec
+from nlcore.association import dot_product_order
 from nlcore_torch.arithmetic import autocasts, divided, scaled_product, sum_dtype, without_autocast
 from nlcore_torch.concatenation import concatenation
 from nlcore_torch.gaussian import gaussian
@@ -78,16 +80,35 @@ def project(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def dot_product(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) -> Tensor:
-    """y = s theta (phi^T g) / C, the products associated so that none is N x M -> (B, N, V)."""
+    """y = s (theta phi^T) g / C, by the cheaper order of products -> (B, N, V)."""
     share = scale / phi.shape[1]  # C(x) = M: dividing first keeps a half-precision sum in range
     if not by_sum:
-        return theta @ scaled_product(phi.mT, g, share)  # (B, D, V), then (B, N, V)
+        return _dot_product(theta, phi, g, share)
     dtype = sum_dtype(theta)  # before the division by C a product may be out of half's range
     with without_autocast(theta):
         rows, keys = theta.to(dtype), phi.to(dtype)  # (B, N, D), (B, M, D)
-        y = rows @ scaled_product(keys.mT, g.to(dtype), share)  # (B, N, V)
+        y = _dot_product(rows, keys, g.to(dtype), share)  # (B, N, V)
         total = rows @ (keys.sum(1, keepdim=True) * share).mT  # (B, N, 1): C / M
     return divided(y, total).to(g.dtype)
+
+
+def _dot_product(theta: Tensor, phi: Tensor, g: Tensor, share: float) -> Tensor:
+    """(theta phi^T) g times share; no more is held than the arguments have entries."""
+    if chooses_order(theta):
+        sizes = (theta.shape[1], phi.shape[1], theta.shape[2], g.shape[2])
+        if dot_product_order(*sizes) == "pairs":
+            return scaled_product(theta, phi.mT, share) @ g  # (B, N, M), then (B, N, V)
+    return theta @ scaled_product(phi.mT, g, share)  # (B, D, V), then (B, N, V)
+
+
+def chooses_order(tensor: Tensor) -> bool:
+    """Whether products are associated by their sizes: keys first otherwise.
+
+    In half precision the product of other matrices may leave the range of the dtype, and an
+    exported graph is for other sizes too.
+    """
+    full = tensor.dtype == sum_dtype(tensor) and not autocasts(tensor)
+    return full and not torch.compiler.is_exporting()
 
 
 def _check(

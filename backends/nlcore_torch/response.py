@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlcore import NonLocalSpec
-from nlcore_torch.arithmetic import autocasts, scaled_product, sum_dtype, without_autocast
+from nlcore.association import dot_product_order
+from nlcore_torch.arithmetic import scaled_product, sum_dtype, without_autocast
 from nlcore_torch.concatenation import concatenation
 from nlcore_torch.embedding import embedded
-from nlcore_torch.operation import operation, project
+from nlcore_torch.operation import chooses_order, operation, project
 from nlcore_torch.pooling import pooled_rows
 
 Weights = Mapping[str, Tensor]
@@ -21,27 +22,20 @@ Weights = Mapping[str, Tensor]
 def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
     """W_z y + b for checked arguments: x (B, C, *positions) -> (B, C, *positions)."""
     theta, phi, g = embeddings(spec, weights, x)
-    if _folds(spec, x):
+    if _folds(spec, x, phi):
         kept = scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # (B, D, D)
         return _mapped(weights, weights["out.weight"] @ kept, x, theta)
     return projected(spec, weights, x, attended(spec, theta, phi, g))
 
 
-def _folds(spec: NonLocalSpec, x: Tensor) -> bool:
-    """Whether W_z y_i is cheaper as (W_z g^T phi s / M) theta_i, with no y: where N > C.
-
-    Not in half precision, whose range a product of weights may leave.
-    """
-    return (
-        spec.pairwise == "dot_product"
-        and spec.normalization == "count"
-        and spec.extent == "all"
-        and spec.window is None
-        and not autocasts(x)
-        and x.dtype == sum_dtype(x)
-        and not torch.compiler.is_exporting()  # to a graph for other N too
-        and x[0, 0].numel() > x.shape[1]
-    )
+def _folds(spec: NonLocalSpec, x: Tensor, phi: Tensor) -> bool:
+    """Whether W_z y_i is cheapest as (W_z g^T phi s / M) theta_i, with no y."""
+    if spec.pairwise != "dot_product" or spec.normalization != "count" or not chooses_order(x):
+        return False
+    if spec.extent != "all" or spec.window is not None:  # a matrix for each part of an item
+        return False
+    sizes = (x[0, 0].numel(), phi.shape[1], phi.shape[2], phi.shape[2], x.shape[1])
+    return dot_product_order(*sizes) == "folded"
 
 
 def attended(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nlcore.association import dot_product_costs
 from nlcore.spec import NonLocalSpec
 from nlcore.video.cost import cost, non_local_cost, non_local_counts
 from nlcore.video.network import NetworkSpec, Sizes
@@ -30,9 +31,9 @@ class Placed:
     multiply_adds : int
         As the definition is written: a product over all pairs of positions that see each other.
     executed : int
-        Forward, as nlcore's backends associate the products: the dot product's as
-        theta (phi^T g), concatenation's as prefix sums over sorted keys. The function is the same.
-        Sorting is left out, and products of weights with weights.
+        Forward, as nlcore associates the products: the dot product's in the cheapest order (see
+        `nlcore.association`), concatenation's as prefix sums over sorted keys. The function is the
+        same. Sorting is left out, and products of weights with weights.
     kept : int
         Bytes that training keeps from the forward to the backward direction: theta, phi, g (phi
         and g as pooled, and x where x is pooled), y, W_z y + b before batch normalization, and z.
@@ -183,7 +184,11 @@ def _executed(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     by_sum = spec.normalization == "sum"
     written = non_local_cost(name, spec, positions).multiply_adds
     if spec.pairwise == "dot_product":
-        return written - 2 * pairs * d + (n + keys) * d * d + by_sum * n * d
+        whole = spec.extent == "all" and spec.window is None
+        parts = n * keys // pairs  # that do not see each other
+        folds = c if whole and not by_sum else None
+        costs = dot_product_costs(n // parts, keys // parts, d, d, folds)
+        return written - 2 * pairs * d + parts * min(costs.values()) + by_sum * n * d
     if spec.pairwise != "concatenation":
         return written
     # the shares a_i and b_j of a logit are products of x with a vector of length C, but where phi

@@ -65,7 +65,8 @@ def test_names_and_shapes():
         # C = 4, D = 3, N = 40, M = 8: theta, phi before pooling, g and W_z are N C D = 480 each
         ("gaussian", 2 * 480 + 320 * (4 + 3), 2 * 480 + 320 * (4 + 3)),
         ("embedded_gaussian", 4 * 480 + 320 * 6, 4 * 480 + 320 * 6),
-        ("dot_product", 4 * 480 + 320 * 6, 4 * 480 + 48 * 9),
+        # (M + C) D^2, less than (M + N) D^2 = 432 and N M 2 D = 1920
+        ("dot_product", 4 * 480 + 320 * 6, 4 * 480 + 12 * 9),
         ("concatenation", 4 * 480 + 48 * 3 + 320 * 3, 3 * 480 + 40 * 4 + 8 * 3 + 48 * 3),
     ],
 )
@@ -89,7 +90,9 @@ def test_pooled_input_saves_products(pairwise):
 
 
 def test_a_sum_has_a_normalizer():
-    for pairwise, products in {"dot_product": 20 * 3, "concatenation": 20 + 20}.items():
+    # the dot product divides y by it, so that nothing is folded: (M + N) D^2, not (M + C) D^2
+    added = {"dot_product": 20 * 3 + (20 - 4) * 9, "concatenation": 20 + 20}
+    for pairwise, products in added.items():
         by_sum, by_count = (
             at((1, 4, 20), pairwise=pairwise, normalization=n).executed for n in NORMALIZATIONS
         )
@@ -143,7 +146,7 @@ def test_what_grows_with_the_positions(pairwise):
     assert large.kept == 2 * small.kept
     assert large.pairs == 4 * small.pairs
     if pairwise in ("dot_product", "concatenation"):
-        assert large.executed == 2 * small.executed
+        assert large.executed <= 2 * small.executed
     assert large.multiply_adds > 2 * small.multiply_adds
 
 

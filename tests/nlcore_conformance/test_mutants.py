@@ -12,6 +12,7 @@ from rich.console import Console
 
 from nlcore import NonLocalSpec
 from nlcore.spec import PAIRWISE
+from nlcore_conformance.checks import FORM, checks
 from nlcore_conformance.mutants import Mutant, Variant, gradients, honest, mutants
 from nlcore_conformance.mutants.arithmetic import tf32
 from nlcore_conformance.plain import Plain
@@ -95,6 +96,9 @@ def test_quick_rejects_every_mutant_and_accepts_what_is_right():
         *(v.name for v in honest()),
     ]
     assert all(row.ratio > 1 for row in result.rows if row.wrong)
+    judged = {check.name: (*FORM, *check.judges) for check in checks()}
+    missed = [(r.name, r.clause, r.check) for r in result.rows if r.wrong]
+    assert not [m for m in missed if m[1] not in judged[m[2]]]
     assert all(0 <= row.ratio <= 1 and row.case for row in result.rows if not row.wrong)
 
 

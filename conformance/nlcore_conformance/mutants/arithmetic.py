@@ -38,7 +38,7 @@ class _Rounded(Plain):
         return super().product(call, self.round(a), self.round(b))
 
 
-@ZOO.wrong("TF32", "NL-2.1", "embedding", SINGLE)
+@ZOO.wrong("TF32", "NL-12.2", "embedding", SINGLE)
 class _TF32(_Rounded):
     """Operands of products have 10 bits of mantissa, as with TF32, and float32 is claimed."""
 
@@ -56,7 +56,7 @@ class _TF32At(_Rounded):
 for _width in (8, 64, 512):
     ZOO.wrong(
         f"TF32 at D = {_width}",
-        "NL-2.1",
+        "NL-12.2",
         "embedding",
         SINGLE,
         f"Operands of products have 10 bits of mantissa, only where theta has {_width} entries.",
@@ -77,14 +77,14 @@ class _TF32Logits(Plain):
 for _width in (8, 64, 512):
     ZOO.wrong(
         f"TF32 logits at D = {_width}",
-        "NL-3.2",
+        "NL-12.2",
         "operation",
         SINGLE,
         f"theta and phi have 10 bits of mantissa in their product, only at a length of {_width}.",
     )(type("_TF32LogitsOne", (_TF32Logits,), {"width": _width}))
 
 
-@ZOO.wrong("bfloat16 operands", "NL-2.1", "embedding", SINGLE)
+@ZOO.wrong("bfloat16 operands", "NL-12.2", "embedding", SINGLE)
 class _BFloat16(_Rounded):
     """Operands of products are rounded to bfloat16, and float32 is claimed."""
 
@@ -92,7 +92,7 @@ class _BFloat16(_Rounded):
         return a.astype(ml_dtypes.bfloat16).astype(a.dtype)
 
 
-@ZOO.wrong("weights kept in float16", "NL-2.1", "embedding", SINGLE)
+@ZOO.wrong("weights kept in float16", "NL-12.2", "embedding", SINGLE)
 class _HalfWeights(Plain):
     """Weights are kept in float16, and float32 is claimed."""
 
@@ -100,7 +100,7 @@ class _HalfWeights(Plain):
         return super().weight(call, name).astype(np.float16).astype(call.work)
 
 
-@ZOO.wrong("float32 for float64", "NL-1.4", "embedding", ("float64",))
+@ZOO.wrong("float32 for float64", "NL-12.2", "embedding", ("float64",))
 class _Single(Plain):
     """Everything is computed in float32, and float64 is claimed."""
 
@@ -140,28 +140,28 @@ class _Running(Plain):
         return total.reshape(right.shape)
 
 
-@ZOO.wrong("float16 sums", "NL-4.1", "embedding", HALF)
+@ZOO.wrong("float16 sums", "NL-12.3", "embedding", HALF)
 class _HalfSums(_Running):
     """Running sums are kept in float16."""
 
     sums = np.float16
 
 
-@ZOO.wrong("float16 sums of 4096", "NL-4.1", "operation", HALF)
+@ZOO.wrong("float16 sums of 4096", "NL-12.3", "operation", HALF)
 class _LongHalfSums(_Running):
     """Running sums of 4096 terms and more are kept in float16."""
 
     sums, least = np.float16, 4096
 
 
-@ZOO.wrong("bfloat16 sums", "NL-4.1", "embedding", ("bfloat16",))
+@ZOO.wrong("bfloat16 sums", "NL-12.3", "embedding", ("bfloat16",))
 class _BrainSums(_Running):
     """Running sums are kept in bfloat16."""
 
     sums = ml_dtypes.bfloat16
 
 
-@ZOO.wrong("float16 softmax sum", "NL-4.1", "operation", HALF)
+@ZOO.wrong("float16 softmax sum", "NL-12.3", "operation", HALF)
 class _HalfSoftmax(_Running):
     """The softmax's sum, and no other, is kept in float16."""
 
@@ -179,7 +179,7 @@ class _HalfSoftmax(_Running):
         return _Running.total(self, call, f, -1)
 
 
-@ZOO.wrong("float16 mean", "NL-8.2", "batch normalization", HALF)
+@ZOO.wrong("float16 mean", "NL-12.3", "batch normalization", HALF)
 class _HalfMean(_Running):
     """The batch's mean and variance are summed in float16."""
 
@@ -239,7 +239,7 @@ class _Flushing(Plain):
         return _FlushingCall(**{f.name: getattr(call, f.name) for f in fields(call)})
 
 
-@ZOO.wrong("exp to 1e-4", "NL-3.2", "operation", SINGLE)
+@ZOO.wrong("exp to 1e-4", "NL-12.5", "operation", SINGLE)
 class _CoarseExp(Plain):
     """exp is right to 1e-4."""
 
@@ -248,7 +248,7 @@ class _CoarseExp(Plain):
         return f * (1 + np.float32(1e-4) * np.sin(37 * t)) if gaussian(call) else f
 
 
-@ZOO.wrong("coarse 1 / C", "NL-4.1", "operation", SINGLE)
+@ZOO.wrong("coarse 1 / C", "NL-12.5", "operation", SINGLE)
 class _CoarseReciprocal(Plain):
     """1 / C(x) has 10 bits of mantissa."""
 
@@ -257,7 +257,7 @@ class _CoarseReciprocal(Plain):
         return f * tf32(one)
 
 
-@ZOO.wrong("coarse 1 / sqrt", "NL-8.1", "batch normalization", SINGLE)
+@ZOO.wrong("coarse 1 / sqrt", "NL-12.5", "batch normalization", SINGLE)
 class _CoarseRoot(Plain):
     """BN's 1 / sqrt(variance + eps) has 10 bits of mantissa."""
 
@@ -280,7 +280,7 @@ class _OnePass(Plain):
         return mean, variance
 
 
-@ZOO.wrong("small weights dropped", "NL-4.1", "operation", SINGLE)
+@ZOO.wrong("small weights dropped", "NL-12.5", "operation", SINGLE)
 class _Sparse(Plain):
     """Weights f / C below 1e-3 are dropped."""
 

@@ -1,0 +1,94 @@
+"""What enforces each clause of spec.md: the suite's checks, mutants, vectors, and tests.
+
+The table of docs/traceability.md is made of this, and the build fails where it has a hole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nlcore_conformance.checks import FORM, checks
+from nlcore_conformance.mutants import mutants
+
+ROOT = Path(__file__).parents[1]
+CLAUSE = re.compile(r"^- \*\*(NL-\d+\.\d+)\*\* (.*)$", re.MULTILINE)
+
+#: Tests of this project's own implementations, where a black box cannot be asked.
+TESTS = {
+    "NL-1.1": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
+    "NL-1.3": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
+    "NL-2.4": "tests/nlcore/test_spec.py::test_inner_channels_default_to_half",
+    "NL-4.3": "tests/nlcore/test_spec.py::test_normalization_default",
+    "NL-5.2": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
+    "NL-10.2": "tests/nlcore/test_weights.py::test_weights_that_do_not_fit",
+}
+
+
+@dataclass
+class Enforced:
+    """What enforces one clause."""
+
+    clause: str
+    rule: str  # the first words of it
+    checks: list[str]
+    mutants: list[str]
+    vectors: list[str]
+    tests: list[str]
+
+
+def clauses() -> dict[str, str]:
+    """The first line of every clause, by number."""
+    return dict(CLAUSE.findall((ROOT / "docs" / "spec.md").read_text(encoding="utf-8")))
+
+
+def traced() -> list[Enforced]:
+    """Every clause of the specification, in its order."""
+    manifest = json.loads((ROOT / "conformance" / "vectors" / "manifest.json").read_text("utf-8"))
+    found = {clause: Enforced(clause, rule, [], [], [], []) for clause, rule in clauses().items()}
+    for check in checks():
+        for clause in dict.fromkeys((*FORM, *check.judges)):
+            found[clause].checks.append(check.name)
+    for mutant in mutants():
+        found[mutant.clause].mutants.append(mutant.name)
+    for vector in manifest["vectors"]:
+        for clause in vector["clauses"]:
+            found[clause].vectors.append(vector["name"])
+    for clause, test in TESTS.items():
+        found[clause].tests.append(test)
+    return list(found.values())
+
+
+def holes(rows: Iterable[Enforced]) -> list[str]:
+    """Clauses that nothing enforces, checks without a clause, and tests that are not there."""
+    out = [f"{r.clause} has no check and no test" for r in rows if not (r.checks or r.tests)]
+    sections = {clause.split(".")[0] for clause in clauses()}
+    for check in checks():
+        if not check.judges:
+            out.append(f"the check {check.name!r} judges no clause")
+        if check.clause not in clauses() and check.clause not in sections:
+            out.append(f"the check {check.name!r} is for {check.clause}, which is not there")
+    for clause, test in TESTS.items():
+        path, name = test.split("::")
+        source = ROOT / path
+        if not source.exists() or f"def {name}(" not in source.read_text(encoding="utf-8"):
+            out.append(f"{clause} names a test that is not there: {test}")
+    return out
+
+
+def families(names: list[str]) -> str:
+    """Names of checks in a few words: those of one family by its name where all of it is there."""
+    every: dict[str, list[str]] = {}
+    for check in checks():
+        every.setdefault(check.name.split(" / ")[0], []).append(check.name)
+    out = []
+    for family, members in every.items():
+        named = [name for name in members if name in names]
+        if len(named) == len(members) > 1:
+            out.append(f"{family} (all)")
+        else:
+            out += named
+    return ", ".join(out)

@@ -1,0 +1,119 @@
+"""Every example in docs/ and README.md runs, and every clause is enforced and shown."""
+
+from __future__ import annotations
+
+import doctest
+import pickle
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from nlcore_conformance.cli import app
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])  # its examples: test_readme.py
+
+FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+#: Fences that hold no example of this project: commands, other languages, files.
+TEXT = ("", "console", "json", "toml", "yaml", "text", "{toctree}", "{eval-rst}", "{plot}")
+
+
+def fences(page: Path) -> list[tuple[str, str, int]]:
+    """Language, text and first line of each fenced block."""
+    text = page.read_text(encoding="utf-8")
+    return [(m[2], m[3], text.count("\n", 0, m.start(3))) for m in FENCE.finditer(text)]
+
+
+def pages_with_python() -> list[Path]:
+    pages = (page for page in PAGES if page.parent == DOCS)
+    return [page for page in pages if any(kind == "python" for kind, _, _ in fences(page))]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The working folder of the examples, with the files that they read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def write_checkpoints(folder: Path) -> None:
+    """The files that docs/convert.md reads, in their projects' own form, with new weights."""
+    import torch
+
+    from nlcore import dialect
+    from nlcore.video.conversion import PUBLISHED
+    from nlcore_torch import NonLocalBlock
+    from nlcore_torch.convert import export_block, export_network
+    from nlcore_torch.models import Network
+
+    block = NonLocalBlock.from_spec(dialect("mmcv", 64))
+    torch.save(export_block(block.spec, block.state_dict(), "mmcv"), folder / "mmcv_block.pth")
+    for name, file in (
+        ("I3D_NLN_8x8_R50", "I3D_NLN_8x8_R50.pkl"),
+        ("i3d_nonlocal_32x2", "i3d_nonlocal_32x2_IN_pretrain_400k.pkl"),
+    ):
+        network = Network(PUBLISHED[name])
+        state = export_network(network.spec, network.state_dict(), "caffe2")
+        blobs = {name: value.numpy() for name, value in state.items()}
+        with (folder / file).open("wb") as out:
+            pickle.dump({"blobs": blobs}, out, protocol=2)
+
+
+@pytest.mark.parametrize("page", pages_with_python(), ids=lambda page: page.stem)
+def test_examples(page, files):
+    if page.stem == "convert":
+        write_checkpoints(files)
+    names: dict[str, object] = {"__name__": "example"}
+    failed = []
+    for kind, text, line in fences(page):
+        if kind != "python":
+            continue
+        if ">>>" in text:
+            test = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), line)
+            runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+            runner.run(test, out=failed.append, clear_globs=False)
+            names.update(test.globs)
+        else:
+            # as many empty lines before it as the page has: tracebacks name its lines
+            exec(compile("\n" * line + text, str(page), "exec"), names)
+    assert not failed, "".join(failed)
+
+
+def test_every_fence_is_of_a_known_kind():
+    known = {"python", *TEXT}
+    found = {(page.name, kind) for page in PAGES for kind, _, _ in fences(page)}
+    assert not {f for f in found if f[1] not in known and not f[1].startswith("{")}
+
+
+def test_commands_are_there():
+    commands = typer.main.get_command(app).commands
+    lines = "\n".join(text for page in PAGES for kind, text, _ in fences(page) if kind in TEXT)
+    found = re.findall(r"^ *nlcore-conformance (\S+)(.*)$", lines, re.MULTILINE)
+    assert len(found) > 10
+    for name, rest in found:
+        assert name in commands, name
+        options = {option for p in commands[name].params for option in p.opts}
+        assert set(re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest)) <= options, rest
+
+
+def test_every_picture_has_a_text():
+    for page in PAGES:
+        for text, target in re.findall(r"!\[(.*?)\]\((.*?)\)", page.read_text("utf-8"), re.DOTALL):
+            assert len(text) > 20, f"{page.name}: {target} needs an alternative text"
+
+
+def test_every_clause_is_enforced():
+    """The build of the table needs Sphinx; this does not."""
+    sys.path.insert(0, str(DOCS))
+    import traceability
+
+    rows = traceability.traced()
+    assert len(rows) > 50
+    assert traceability.holes(rows) == []
+    rows[0].checks, rows[0].tests = [], []
+    assert traceability.holes(rows) == [f"{rows[0].clause} has no check and no test"]

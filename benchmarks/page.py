@@ -104,7 +104,7 @@ def table(results: Results) -> Iterator[str]:
         ours, peaks = seconds["nlcore"], result["memory"]
         pool = "x".join(map(str, task.subsample or ())) or "none"
         cells = [task.name, pool, task.pairwise.replace("_", " "), task.direction]
-        cells.append(f"{1e3 * ours:.3g} ms")
+        cells.append(_ms(ours))
         for name in names:
             ratio = seconds.get(name, 0) / ours
             ratio = 1 / ratio if name == "products" and ratio else ratio
@@ -130,8 +130,13 @@ def growth_table(results: Results) -> Iterator[str]:
             ratios = [f"{seconds / before[1]:.2f}", f"{held / before[2]:.2f}"]
         before = (kind, seconds, held)
         cells = [task.pairwise.replace("_", " "), task.direction, f"{task.queries:,}"]
-        cells += [f"{1e3 * seconds:.3g} ms", f"{held / 2**20:.3g} MiB", *ratios]
+        cells += [_ms(seconds), f"{held / 2**20:.3g} MiB", *ratios]
         yield "| " + " | ".join(cells) + " |"
+
+
+def _ms(seconds: float) -> str:
+    """Three digits and no exponent."""
+    return f"{1e3 * seconds:.0f} ms" if seconds >= 0.1 else f"{1e3 * seconds:.3g} ms"
 
 
 def draw(results: Results, file: Path) -> None:

@@ -22,8 +22,12 @@ TESTS = {
     "NL-1.1": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
     "NL-1.3": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
     "NL-2.4": "tests/nlcore/test_spec.py::test_inner_channels_default_to_half",
+    "NL-3.4": "tests/nlcore/test_spec.py::test_wrong_value",
     "NL-4.3": "tests/nlcore/test_spec.py::test_normalization_default",
     "NL-5.2": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
+    "NL-6.2": "tests/nlcore/test_spec.py::test_wrong_value",
+    "NL-6.3": "tests/nlcore/test_spec.py::test_wrong_value",
+    "NL-6.4": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
     "NL-10.2": "tests/nlcore/test_weights.py::test_weights_that_do_not_fit",
 }
 
@@ -80,15 +84,15 @@ def holes(rows: Iterable[Enforced]) -> list[str]:
 
 
 def families(names: list[str]) -> str:
-    """Names of checks in a few words: those of one family by its name where all of it is there."""
+    """Names of checks in a few words: a family's name where all of it is there."""
     every: dict[str, list[str]] = {}
     for check in checks():
         every.setdefault(check.name.split(" / ")[0], []).append(check.name)
+    if set(names) == {name for members in every.values() for name in members}:
+        return "all"
     out = []
     for family, members in every.items():
         named = [name for name in members if name in names]
-        if len(named) == len(members) > 1:
-            out.append(f"{family} (all)")
-        else:
-            out += named
+        whole = len(members) > 1 and len(named) >= len(members) - (family == "gradient")
+        out += [f"{family} / all"] if whole else named
     return ", ".join(out)

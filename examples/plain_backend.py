@@ -8,10 +8,12 @@ docs/new_backend.md leads here step by step. Each function names its clauses of 
 import numpy as np
 
 
+@np.errstate(all="ignore")  # NL-11: NaN and infinity are data
 def block(spec, weights, x, training=False):
     """z (B, C, *positions) from x (B, C, *positions), in x's dtype."""
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype.name not in ("float32", "float64"):
         raise NotImplementedError("float32 and float64 only")
+    x = x.astype(x.dtype.newbyteorder("="), copy=False)  # NL-1.5: any byte order
     w = {name: array.astype(x.dtype) for name, array in weights.items()}
     rows = np.moveaxis(x, 1, -1)  # (B, *positions, C)
     folded = fold(spec, rows)  # (B', *positions, C)

@@ -72,7 +72,7 @@ def convert_block(
     use_scale : bool, optional
         Whether the embedded Gaussian has the origin's scale. Needed for mmcv.
     prefix : str
-        What stands before the names, "nonlocal_conv3_1_"; other names are not looked at.
+        What stands before the names, ``"nonlocal_conv3_1_"``; other names are not looked at.
     partial : bool
         Return what there is, where something is missing or left over.
     **fields

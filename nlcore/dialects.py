@@ -70,7 +70,7 @@ DIALECTS: dict[str, Dialect] = {
         fields={"bias": True, "pair_bias": True},
     ),
     "timm": Dialect(
-        source="timm, layers/non_local_attn.py; its out.bias is 0",
+        source="timm, layers/non_local_attn.py",
         fields={"bias": True},
         pairwise=("embedded_gaussian",),
         ndims=(2,),

@@ -12,6 +12,8 @@ import pytest
 import typer
 
 from nlcore_conformance.cli import app
+from nlcore_conformance.protocol import as_backend
+from nlcore_conformance.runner import run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -19,7 +21,7 @@ PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])  # its examples: test_r
 
 FENCE = re.compile(r"^( *)```(\S*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 #: Fences that hold no example of this project: commands, other languages, files.
-TEXT = ("", "console", "json", "toml", "yaml", "text", "{toctree}", "{eval-rst}", "{plot}")
+TEXT = ("", "console", "json", "toml", "yaml", "text", "{toctree}", "{eval-rst}")
 
 
 def fences(page: Path) -> list[tuple[str, str, int]]:
@@ -97,7 +99,10 @@ def test_commands_are_there():
     assert len(found) > 10
     for name, rest in found:
         assert name in commands, name
-        options = {option for p in commands[name].params for option in p.opts}
+        command = commands[name]
+        if hasattr(command, "commands"):
+            command = command.commands[rest.split()[0]]
+        options = {option for p in command.params for option in p.opts}
         assert set(re.findall(r"(?<!\S)\[?(--[a-z-]+)", rest)) <= options, rest
 
 
@@ -117,3 +122,12 @@ def test_every_clause_is_enforced():
     assert traceability.holes(rows) == []
     rows[0].checks, rows[0].tests = [], []
     assert traceability.holes(rows) == [f"{rows[0].clause} has no check and no test"]
+
+
+def test_the_backend_of_the_tutorial_conforms():
+    path = ROOT / "examples" / "plain_backend.py"
+    names: dict[str, object] = {}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)
+    report = run(as_backend(names["block"], "plain_backend"), profile="quick")
+    assert [result.name for result in report.results if result.failure] == []
+    assert report.not_covered.keys() <= {"dtype"}  # every field of the specification

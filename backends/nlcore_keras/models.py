@@ -108,6 +108,7 @@ class Network(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Network:
+        """The network of `get_config`, with new weights."""
         return cls(
             NetworkSpec(**config["spec"]), **{k: v for k, v in config.items() if k != "spec"}
         )

@@ -210,7 +210,9 @@ def check_vectors(
     for result in results:
         if result.verdict == "FAIL":
             console.print(vectors.failure(result), soft_wrap=True, markup=False)
-    raise typer.Exit(int(not vectors.conforms(results)))
+    conform = vectors.conforms(results)
+    print(f"the outputs {'conform' if conform else 'do not conform'}")
+    raise typer.Exit(int(not conform))
 
 
 @app.command("list")

@@ -373,6 +373,7 @@ def _not_finite() -> Iterator[Vector]:
     small: Fields = {"channels": 3, "inner": 2}
     pool: Fields = {"subsample": (2, 2), "subsample_at": "input"}
     relu: Fields = {"pairwise": "concatenation"}
+    alone = {**pool, **relu}
     batch: Fields = {"batch_norm": True, "training": True}
     flat, frames = (0, 1, 0, 2), (0, 1, 1, 0, 1)  # where the NaN is: item, channel, position
     places: list[tuple[str, str, str, tuple[int, ...], tuple[int, ...], Fields]] = [
@@ -383,6 +384,7 @@ def _not_finite() -> Iterator[Vector]:
         ("no-key", "5.2 11.2", "in no pooling window", (5, 5), (0, 1, 4, 1), pool),
         ("maximum", "11.1 11.2", "in a window: the maximum", (4, 4), (0, 1, 1, 1), pool),
         ("relu", "11.1 11.2", "in the ReLU", (2, 3), flat, relu),
+        ("relu-alone", "3.4 11.1 11.2", "in one i's ReLU, of no key", (5, 5), (0, 1, 4, 1), alone),
         ("batch", "8.2 11.2", "in one item: the statistics take it to all", (2, 3), flat, batch),
     ]
     for name, clauses, about, positions, where, fields in places:

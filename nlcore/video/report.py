@@ -36,7 +36,8 @@ class Placed:
         same. Sorting is left out, and products of weights with weights.
     kept : int
         Bytes that training keeps from the forward to the backward direction: theta, phi, g (phi
-        and g as pooled, and x where x is pooled), y, W_z y + b before batch normalization, and z.
+        and g as pooled, and x where x is pooled), y, W_z y + b before batch normalization, and z;
+        of a dot product no y where it is folded into W_z, and f where all pairs are few.
         Left out are x, where pooling found its maxima, and copies. Linear in the number of
         positions.
     pairs : int
@@ -184,10 +185,7 @@ def _executed(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     by_sum = spec.normalization == "sum"
     written = non_local_cost(name, spec, positions).multiply_adds
     if spec.pairwise == "dot_product":
-        whole = spec.extent == "all" and spec.window is None
-        parts = n * keys // pairs  # that do not see each other
-        folds = c if whole and not by_sum else None
-        costs = dot_product_costs(n // parts, keys // parts, d, d, folds)
+        parts, costs = _orders(name, spec, positions)
         return written - 2 * pairs * d + parts * min(costs.values()) + by_sum * n * d
     if spec.pairwise != "concatenation":
         return written
@@ -201,13 +199,28 @@ def _executed(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     return products + (n + keys) * (d + by_sum)  # sums at the keys, and at the queries
 
 
+def _orders(
+    name: str, spec: NonLocalSpec, positions: tuple[int, ...]
+) -> tuple[int, dict[str, int]]:
+    """How many parts of an item do not see each other, and the dot product's costs in one."""
+    n, keys, _, pairs = non_local_counts(name, spec, positions)
+    d, parts = spec.inner_channels, n * keys // pairs
+    whole = spec.extent == "all" and spec.window is None and spec.normalization == "count"
+    channels = spec.channels if whole else None
+    return parts, dot_product_costs(n // parts, keys // parts, d, d, channels)
+
+
 def _kept(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     """Numbers that one item's gradient needs beside x, and z."""
-    n, keys, _, _ = non_local_counts(name, spec, positions)
+    n, keys, _, pairs = non_local_counts(name, spec, positions)
     c, d = spec.channels, spec.inner_channels
     kept = keys * d + n * d + n * c  # g, y, z
     if spec.embedded:
         kept += n * d + keys * d  # theta, phi
+    if spec.pairwise == "dot_product":
+        _, costs = _orders(name, spec, positions)
+        order = min(costs, key=lambda name: costs[name])
+        kept += {"folded": -n * d, "pairs": pairs, "keys": 0}[order]  # no y, or f beside it
     if spec.subsample is not None and (spec.subsample_at == "input" or not spec.embedded):
         kept += keys * c  # x, as pooled
     return kept + n * c if spec.batch_norm else kept

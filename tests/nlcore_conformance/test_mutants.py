@@ -40,7 +40,7 @@ BY_FIELD = {
     "eps": "eps 1e-5",
 }
 #: Of an error that is raised and of a permission no number can be wrong.
-NOT_BROKEN = {"NL-10.2", "NL-11.3"}
+NOT_BROKEN = {"NL-10.2", "NL-11.3", "NL-12.1", "NL-12.4"}
 
 
 def _clauses() -> set[str]:
@@ -63,7 +63,7 @@ def test_every_field_and_every_clause_is_broken():
     assert set(BY_FIELD) == {f.name for f in fields(NonLocalSpec) if f.init}
     assert set(BY_FIELD.values()) <= {m.name for m in mutants()}
     assert _clauses() - {m.clause for m in mutants()} == NOT_BROKEN
-    assert {f"NL-{n}" for n in range(1, 12)} == {m.clause.split(".")[0] for m in mutants()}
+    assert {f"NL-{n}" for n in range(1, 13)} == {m.clause.split(".")[0] for m in mutants()}
 
 
 @pytest.mark.parametrize("pairwise", PAIRWISE)
@@ -97,8 +97,11 @@ def test_quick_rejects_every_mutant_and_accepts_what_is_right():
     ]
     assert all(row.ratio > 1 for row in result.rows if row.wrong)
     judged = {check.name: (*FORM, *check.judges) for check in checks()}
-    missed = [(r.name, r.clause, r.check) for r in result.rows if r.wrong]
-    assert not [m for m in missed if m[1] not in judged[m[2]]]
+    for row in result.rows:
+        if row.wrong and row.clause not in judged[row.check]:
+            # a scale that is wrong is so for several pairwise functions
+            assert row.clause.startswith("NL-3."), (row.name, row.clause, row.check)
+            assert any(clause.startswith("NL-3.") for clause in judged[row.check])
     assert all(0 <= row.ratio <= 1 and row.case for row in result.rows if not row.wrong)
 
 

@@ -202,7 +202,7 @@ def test_what_is_kept(pairwise, normalization, pooling, batch_norm, monkeypatch)
     block = block_of(**fields, **pooling)
     found, expected = [], []
     for frames in (4, 8):
-        # of one item: of several, PyTorch keeps a copy of x's rows too
+        # of one item, as the report
         x = torch.randn(1, 6, frames, 5, 6, requires_grad=True)
         found.append(kept(block, x))
         expected.append(placed("block", block.spec, tuple(x.shape), 4).kept)

@@ -212,6 +212,15 @@ class _NaNMasked(Plain):
         return p
 
 
+@ZOO.wrong("ReLU of NaN is 0", "NL-11.1", "operation")
+class _NaNRectified(Plain):
+    """max(0, NaN) is 0 in the concatenation, as in C's fmax."""
+
+    def pairwise(self, call: Call, t: np.ndarray) -> np.ndarray:
+        f = super().pairwise(call, t)
+        return np.nan_to_num(f, posinf=np.inf) if call.spec.pairwise == "concatenation" else f
+
+
 @ZOO.wrong("infinity clipped", "NL-11.1", "residual", FLOATS)
 class _Clipped(Plain):
     """An infinite z becomes the largest finite number."""

@@ -43,7 +43,7 @@ class _Embedded(torch.autograd.Function):
         if needs_rows:  # one channel after another, as the rows
             drows = weight.mT.expand(rows.shape[0], -1, -1).bmm(d.mT).mT  # (B, P, C)
         if needs_weight:
-            dweight = d.flatten(0, 1).mT @ rows.flatten(0, 1)  # (E, C)
+            dweight = d.reshape(-1, d.shape[-1]).mT @ rows.reshape(-1, rows.shape[-1])  # (E, C)
         if needs_bias:
             dbias = d.sum((0, 1))  # (E,)
         return drows, dweight, dbias

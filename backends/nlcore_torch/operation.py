@@ -22,8 +22,9 @@ def non_local_operation(
 ) -> Tensor:
     """y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j, with C(x) = sum_j f or the number M of j.
 
-    Where C(x) = 0, y_i = 0. Memory is O(N + M): no N x M array is formed, but for chunks of a
-    fixed size where no fused attention kernel takes the shape of a Gaussian.
+    Where C(x) = 0, y_i = 0. Memory is O(N + M): no N x M array is formed that is larger than an
+    argument or y, but for chunks of a fixed size where no fused attention kernel takes the shape
+    of a Gaussian.
 
     Parameters
     ----------

@@ -146,9 +146,11 @@ def _forward(
     y = pairs.y if pairs else _response(a, spec, w, theta, phi, g, most)
     out = _linear(a, w, "out", y)
     if _folds(spec):
-        kept = a.scale(a.matmul(phi.settled().T, g), spec.scale / g.value.shape[1])  # (B', D, V)
-        kept = a.matmul(kept, w["out.weight"].T)  # (B', D, C)
-        out = _associated(a, out, a.matmul(theta.settled(), kept))
+        wide = a.wide  # as all that is between theta, phi and y, by NL-4.5
+        kept = wide.matmul(phi.settled().T, g)  # (B', D, V)
+        kept = wide.scale(kept, spec.scale / g.value.shape[1])
+        kept = wide.matmul(kept, w["out.weight"].T)  # (B', D, C)
+        out = _associated(a, out, wide.matmul(theta.settled(), kept))
     out = out.settled()  # (B', N, C)
     out = out.apply(lambda v: unfold(spec, v, x.value.shape))
     stages = _Stages(folded, keys, theta, phi, g, before, y, pairs, a.add(out, x))
@@ -377,8 +379,12 @@ def _folds(spec: NonLocalSpec) -> bool:
 
 
 def _associated(a: Arithmetic, d: Bounded, product: Bounded) -> Bounded:
-    """d, a product of several matrices; one of two of them is stored, and may overflow."""
-    error = np.where(np.isinf(product.error), np.inf, d.error + a.unit * d.magnitude)
+    """d, a product of several matrices, some of whose products are stored.
+
+    Where `product`, computed by way of those, may not be finite, nothing can be said of d.
+    """
+    finite = np.isfinite(product.error)
+    error = np.where(finite, d.error + a.unit * d.magnitude, np.inf)
     return Bounded(d.value, error, d.magnitude)
 
 

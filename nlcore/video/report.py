@@ -31,8 +31,9 @@ class Placed:
     multiply_adds : int
         As the definition is written: a product over all pairs of positions that see each other.
     executed : int
-        Forward, as nlcore associates the products: the dot product's in the cheapest order (see
-        `nlcore.association`), concatenation's as prefix sums over sorted keys. The function is the
+        Forward, as nlcore_torch associates the products in float32 and float64: the dot product's
+        in the cheapest order (see `nlcore.association`), concatenation's as prefix sums over sorted
+        keys. The function is the
         same. Sorting is left out, and products of weights with weights.
     kept : int
         Bytes that training keeps from the forward to the backward direction: theta, phi, g (phi

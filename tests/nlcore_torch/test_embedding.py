@@ -28,7 +28,7 @@ def test_equals_torch(arguments):
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 def test_derivatives(arguments):
-    torch.autograd.gradcheck(embedded, arguments, check_forward_ad=True)
+    torch.autograd.gradcheck(embedded, arguments, check_forward_ad=True, check_batched_grad=True)
     torch.autograd.gradgradcheck(embedded, arguments)
 
 

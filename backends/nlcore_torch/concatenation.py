@@ -24,9 +24,8 @@ def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
     C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
     """
     if not by_sum:
-        share = (
-            1 / g.shape[1]
-        )  # ReLU(a + b) / M = ReLU(a / M + b / M), divided before there are pairs
+        # ReLU(a + b) / M = ReLU(a / M + b / M): divided while there are no rows of length V
+        share = 1 / g.shape[1]
         return pair_sums(a * share, b * share, g).to(g.dtype)
     sums, total = pair_sums_and_total(a, b, g)
     return divided(sums, total).to(g.dtype)

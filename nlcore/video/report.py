@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nlcore.association import dot_product_costs
+from nlcore.association import dot_product_costs, dot_product_order
 from nlcore.spec import NonLocalSpec
 from nlcore.video.cost import cost, non_local_cost, non_local_counts
 from nlcore.video.network import NetworkSpec, Sizes
@@ -33,8 +33,7 @@ class Placed:
     executed : int
         Forward, as nlcore_torch associates the products in float32 and float64: the dot product's
         in the cheapest order (see `nlcore.association`), concatenation's as prefix sums over sorted
-        keys. The function is the
-        same. Sorting is left out, and products of weights with weights.
+        keys. The function is the same. Sorting is left out, and products of weights with weights.
     kept : int
         Bytes that training keeps from the forward to the backward direction: theta, phi, g (phi
         and g as pooled, and x where x is pooled), y, W_z y + b before batch normalization, and z;
@@ -186,8 +185,9 @@ def _executed(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     by_sum = spec.normalization == "sum"
     written = non_local_cost(name, spec, positions).multiply_adds
     if spec.pairwise == "dot_product":
-        parts, costs = _orders(name, spec, positions)
-        return written - 2 * pairs * d + parts * min(costs.values()) + by_sum * n * d
+        parts, sizes = _dot_product(name, spec, positions)
+        cheapest = min(dot_product_costs(*sizes).values())
+        return written - 2 * pairs * d + parts * cheapest + by_sum * n * d
     if spec.pairwise != "concatenation":
         return written
     # the shares a_i and b_j of a logit are products of x with a vector of length C, but where phi
@@ -200,15 +200,15 @@ def _executed(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     return products + (n + keys) * (d + by_sum)  # sums at the keys, and at the queries
 
 
-def _orders(
+def _dot_product(
     name: str, spec: NonLocalSpec, positions: tuple[int, ...]
-) -> tuple[int, dict[str, int]]:
-    """How many parts of an item do not see each other, and the dot product's costs in one."""
+) -> tuple[int, tuple[int, int, int, int, int | None]]:
+    """How many parts of an item do not see each other, and `dot_product_costs`' sizes of one."""
     n, keys, _, pairs = non_local_counts(name, spec, positions)
     d, parts = spec.inner_channels, n * keys // pairs
     whole = spec.extent == "all" and spec.window is None and spec.normalization == "count"
     channels = spec.channels if whole else None
-    return parts, dot_product_costs(n // parts, keys // parts, d, d, channels)
+    return parts, (n // parts, keys // parts, d, d, channels)
 
 
 def _kept(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
@@ -219,8 +219,7 @@ def _kept(name: str, spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     if spec.embedded:
         kept += n * d + keys * d  # theta, phi
     if spec.pairwise == "dot_product":
-        _, costs = _orders(name, spec, positions)
-        order = min(costs, key=lambda name: costs[name])
+        order = dot_product_order(*_dot_product(name, spec, positions)[1])
         kept += {"folded": -n * d, "pairs": pairs, "keys": 0}[order]  # no y, or f beside it
     if spec.subsample is not None and (spec.subsample_at == "input" or not spec.embedded):
         kept += keys * c  # x, as pooled

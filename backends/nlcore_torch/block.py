@@ -136,7 +136,10 @@ class NonLocalBlock(nn.Module):
         check_tensor(self.spec, x)
         check_dtypes(x, weights)
         out = response(self.spec, weights, x)
-        return x + self.bn(out) if self.spec.batch_norm else x + out
+        out = self.bn(out) if self.spec.batch_norm else out
+        if out.dtype == x.dtype and out.stride() == x.stride():
+            return out.add_(x)  # no third array of x's size
+        return x + out  # in the dtype and the memory format of x
 
     def extra_repr(self) -> str:
         shown = repr(self.spec).removeprefix("NonLocalSpec(").removesuffix(")")

@@ -61,7 +61,8 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d: Tensor, _: Any) -> tuple[Tensor, None]:
         places = ctx.saved_tensors[0].long().flatten(1, 2)  # (B, H' W', E)
-        zeros = d.new_zeros(d.shape[0], ctx.pixels.numel(), d.shape[-1])  # (B, H W, E)
+        # expanded: scatter copies what it is given
+        zeros = d.new_zeros(()).expand(d.shape[0], ctx.pixels.numel(), d.shape[-1])  # (B, H W, E)
         return zeros.scatter(1, places, d.flatten(1, 2)).unflatten(1, ctx.pixels), None
 
     @staticmethod

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nlcore import NonLocalSpec
 from nlcore.association import dot_product_order
-from nlcore_torch.arithmetic import scaled_product, sum_dtype, without_autocast
+from nlcore_torch.arithmetic import autocasts, scaled_product, sum_dtype, without_autocast
 from nlcore_torch.concatenation import concatenation
-from nlcore_torch.embedding import embedded
+from nlcore_torch.embedding import Layer, embedded, mapped
 from nlcore_torch.operation import chooses_order, operation, project
 from nlcore_torch.pooling import pooled_rows
 
@@ -63,12 +63,7 @@ def projected(spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor) -> Ten
 
 def _mapped(weights: Weights, maps: Tensor, x: Tensor, rows: Tensor) -> Tensor:
     """maps (B, C, D) times rows (B, N, D), plus b -> (B, C, *positions)."""
-    bias = weights.get("out.bias")
-    if bias is None:
-        out = torch.bmm(maps, rows.mT)  # (B, C, N)
-    else:
-        out = torch.baddbmm(bias.unsqueeze(1), maps, rows.mT)  # (B, C, N)
-    return out.unflatten(2, x.shape[2:])
+    return mapped(maps, rows, weights.get("out.bias")).unflatten(2, x.shape[2:])
 
 
 def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,13 +71,18 @@ def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor
     rows, pooled = _rows(x), _pooled(spec, x, "input")
     if not spec.embedded:
         phi = _rows(_pooled(spec, pooled, "embedding"))  # (B, M, C), the same wherever it is pooled
-        g = _linear(weights, ("g",), _rows(pooled))
+        (g,) = embedded(_rows(pooled), _stacked(weights, "g"))
         return rows, phi, _pooled_rows(spec, x, g)
     if spec.subsample is None:
-        theta, phi, g = _linear(weights, ("theta", "phi", "g"), rows).chunk(3, 2)
+        (stacked,) = embedded(rows, _stacked(weights, "theta", "phi", "g"))  # (B, N, 3 D)
+        theta, phi, g = stacked.chunk(3, 2)
         return theta, phi, g
-    theta = _linear(weights, ("theta",), rows)  # alone, so that pooling needs no copy of the rest
-    stacked = _linear(weights, ("phi", "g"), _rows(pooled))  # (B, N or M, 2 D)
+    # theta alone, so that pooling needs no copy of the rest
+    theta_layer, other = _stacked(weights, "theta"), _stacked(weights, "phi", "g")
+    if pooled is x:
+        theta, stacked = embedded(rows, theta_layer, other)  # (B, N, D), (B, N, 2 D)
+    else:
+        (theta,), (stacked,) = embedded(rows, theta_layer), embedded(_rows(pooled), other)
     phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
     return theta, phi, g
 
@@ -90,36 +90,52 @@ def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor
 def _logit_shares(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """a (B, N, 1), b (B, M, 1), g (B, M, D): w_f . [theta_i, phi_j] + b_f = a_i + b_j."""
     theta_weight, phi_weight = weights["f.weight"].chunk(2)  # (D,), (D,)
-    a = _through(weights, "theta", theta_weight, _rows(x))
-    if "f.bias" in weights:
-        a = a + weights["f.bias"].to(a.dtype)
+    rows, dtype = _rows(x), sum_dtype(x)  # (B, N, C)
+    a_layer = _through(weights, "theta", theta_weight, dtype)
     if _pools(spec, "embedding"):  # the maximum is of phi's channels, so phi is needed
-        stacked = _pooled_rows(spec, x, _linear(weights, ("phi", "g"), _rows(x)))
-        phi, g = stacked.chunk(2, 2)
-        b = project(phi, phi_weight)
+        a, stacked = _shares_and_embeddings(rows, [a_layer], _stacked(weights, "phi", "g"))
+        phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
+        b = project(phi, phi_weight).unsqueeze(2)
     else:
-        key_rows = _rows(_pooled(spec, x, "input"))  # (B, M, C)
-        b = _through(weights, "phi", phi_weight, key_rows)
-        g = _linear(weights, ("g",), key_rows)
-    return a.unsqueeze(2), b.unsqueeze(2), g
+        b_layer, g_layer = _through(weights, "phi", phi_weight, dtype), _stacked(weights, "g")
+        if spec.subsample is None:
+            a, b, g = _shares_and_embeddings(rows, [a_layer, b_layer], g_layer)
+        else:
+            (a,) = _shares_and_embeddings(rows, [a_layer])
+            key_rows = _rows(_pooled(spec, x, "input"))  # (B, M, C)
+            b, g = _shares_and_embeddings(key_rows, [b_layer], g_layer)
+    if "f.bias" in weights:
+        a = a + weights["f.bias"].to(dtype)
+    return a, b, g
 
 
-def _through(weights: Weights, name: str, vector: Tensor, rows: Tensor) -> Tensor:
-    """vector . (W x + b) as (W^T vector) . x + vector . b: rows (B, P, C) -> (B, P)."""
-    dtype = sum_dtype(rows)
+def _through(weights: Weights, name: str, vector: Tensor, dtype: torch.dtype) -> Layer:
+    """vector . (W x + b) as (W^T vector) . x + vector . b."""
     bias = weights.get(f"{name}.bias")
+    with without_autocast(vector):
+        row = vector.to(dtype).unsqueeze(0)  # (1, D)
+        constant = None if bias is None else row @ bias.to(dtype)  # (1,)
+        return row @ weights[f"{name}.weight"].to(dtype), constant  # (1, C)
+
+
+def _shares_and_embeddings(
+    rows: Tensor, shares: Sequence[Layer], *layers: Layer
+) -> tuple[Tensor, ...]:
+    """Shares of the logits, in the dtype of sums, and embeddings: rows (B, P, C) -> (B, P, E)."""
+    dtype = sum_dtype(rows)
+    if rows.dtype == dtype and not autocasts(rows):
+        return embedded(rows, *shares, *layers)
     with without_autocast(rows):
-        vector = vector.to(dtype)
-        constant = None if bias is None else vector @ bias.to(dtype)
-        return project(rows, vector @ weights[f"{name}.weight"].to(dtype), constant)
+        found = embedded(rows.to(dtype), *shares)
+    return *found, *(embedded(rows, *layers) if layers else ())
 
 
-def _linear(weights: Weights, names: Sequence[str], rows: Tensor) -> Tensor:
-    """W x + b of several embeddings as one product: rows (B, P, C) -> (B, P, len(names) D)."""
-    weight = torch.cat([weights[f"{name}.weight"] for name in names])  # (len(names) D, C)
+def _stacked(weights: Weights, *names: str) -> Layer:
+    """Several embeddings as one product: (len(names) D, C) and (len(names) D,)."""
+    weight = torch.cat([weights[f"{name}.weight"] for name in names])
     if f"{names[0]}.bias" not in weights:
-        return embedded(rows, weight, None)
-    return embedded(rows, weight, torch.cat([weights[f"{name}.bias"] for name in names]))
+        return weight, None
+    return weight, torch.cat([weights[f"{name}.bias"] for name in names])
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from nlcore import NonLocalSpec
 from nlcore.operation import operation
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
 from nlcore_torch import NonLocalBlock, non_local_operation
+from nlcore_torch.concatenation import _by_bins, _by_prefixes
 
 FUNCTIONS = list(itertools.product(PAIRWISE, NORMALIZATIONS))
 each_function = pytest.mark.parametrize("pairwise, normalization", FUNCTIONS)
@@ -34,9 +35,10 @@ def test_matches_reference(pairwise, normalization, sizes):
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(("n", "m"), [(3, 4), (4, 3)])
 @each_function
-def test_first_and_second_derivatives(pairwise, normalization):
-    spec, arguments = make(pairwise, normalization, n=3, m=4, d=2, v=2)
+def test_first_and_second_derivatives(pairwise, normalization, n, m):
+    spec, arguments = make(pairwise, normalization, n=n, m=m, d=2, v=2)
     arguments = [t.requires_grad_() for t in arguments]
 
     def call(*arguments):
@@ -48,9 +50,10 @@ def test_first_and_second_derivatives(pairwise, normalization):
 
 # torch compiles its own rules of the forward mode by what it has deprecated
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(("n", "m"), [(3, 4), (4, 3)])
 @each_function
-def test_forward_mode_under_vmap(pairwise, normalization):
-    spec, arguments = make(pairwise, normalization, n=3, m=4, d=2, v=2)
+def test_forward_mode_under_vmap(pairwise, normalization, n, m):
+    spec, arguments = make(pairwise, normalization, n=n, m=m, d=2, v=2)
     rng = np.random.default_rng(1)
     tangents = [torch.from_numpy(np.asarray(rng.normal(size=(2, *t.shape)))) for t in arguments]
 
@@ -117,10 +120,11 @@ def test_derivative_of_relu_at_0_is_0():
     assert (torch.autograd.grad(y.sum(), theta)[0] == 0).all()
 
 
-def test_concatenation_does_not_cancel():
+@pytest.mark.parametrize("queries", [1, 4])  # fewer than the keys, and more
+def test_concatenation_does_not_cancel(queries):
     # a_i + b_1 is tiny beside a_i and b_1, and only b_1 is active: y_i is g_1 to the last bit
     spec = NonLocalSpec(4, pairwise="concatenation", normalization="sum")
-    theta = torch.tensor([[[-1.0]]])
+    theta = torch.tensor([-1.0, -2.0, -2.0, -3.0])[:queries].view(1, -1, 1)
     phi = torch.tensor([[[-3.0], [1.0 + 2**-22], [0.5]]])
     g = torch.randn(1, 3, 6, generator=torch.Generator().manual_seed(0))
     y = non_local_operation(spec, theta, phi, g, torch.ones(2))
@@ -139,8 +143,8 @@ def test_equal_logits_are_all_counted():
 @pytest.mark.parametrize("which", range(3))
 @each_function
 def test_not_finite_values_spread_as_in_the_reference(pairwise, normalization, which, value):
-    for v in (2, 3):
-        spec, arguments = make(pairwise, normalization, v=v)
+    for v, m in itertools.product((2, 3), (4, 7)):
+        spec, arguments = make(pairwise, normalization, v=v, m=m)
         arguments[which][0, 1, 1] = value
         with np.errstate(all="ignore"):
             expected = operation(spec, *(t.numpy() for t in arguments))
@@ -177,6 +181,26 @@ def test_infinite_logits_of_the_concatenation(a, b):
     arguments = (a, b, np.ones((1, 2, 1)), np.ones(2))
     y = non_local_operation(spec, *(torch.from_numpy(array) for array in arguments))
     np.testing.assert_array_equal(y.numpy(), operation(spec, *arguments))
+
+
+@pytest.mark.parametrize("value", [0.0, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 5), (4, 1), (6, 6), (5, 40), (40, 5)])
+def test_concatenation_by_bins_is_by_prefixes(sizes, value):
+    # integers, many of them equal, so that every sum is exact
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, sizes[0]), (2, sizes[1]), (2, sizes[1], 3))
+    a, b, g = (torch.randint(-4, 5, shape, generator=generator).double() for shape in shapes)
+    for changed in (a, b, g):
+        if value != 0:
+            changed[0, 0] = value
+        (sums, active), expected = _by_bins(a, b, g), _by_prefixes(a, b, g)
+        finite = expected[0].isfinite()
+        assert torch.equal(sums.isfinite(), finite) and (value != 0 or finite.all())
+        assert torch.equal(sums[finite], expected[0][finite])
+        if not np.isnan(value):  # where f is NaN it has no derivative
+            torch.testing.assert_close(active, expected[1], rtol=0, atol=0, equal_nan=True)
+        if value != 0:
+            changed[0, 0] = 1.0
 
 
 @pytest.mark.parametrize("subsample", [None, (2, 2)])

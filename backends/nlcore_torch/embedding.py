@@ -64,8 +64,11 @@ class _Embedded(torch.autograd.Function):
         ):
             if needs_rows:
                 product = weight.mT.expand(rows.shape[0], -1, -1), d.mT  # (B, C, E), (B, E, P)
-                # not in place: torch.vmap has no rule for that
-                columns = torch.bmm(*product) if columns is None else columns.baddbmm(*product)
+                if columns is None:
+                    columns = torch.bmm(*product)
+                else:  # not in place: torch.vmap has no rule for that
+                    add = columns.addcmul if len(weight) == 1 else columns.baddbmm
+                    columns = add(*product)
             flat = d.reshape(-1, d.shape[-1])  # (B P, E)
             dlayers.append(flat.mT @ rows.reshape(-1, rows.shape[-1]) if needs_weight else None)
             dlayers.append(flat.sum(0) if needs_bias else None)

@@ -93,17 +93,18 @@ def _logit_shares(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tens
     rows, dtype = _rows(x), sum_dtype(x)  # (B, N, C)
     a_layer = _through(weights, "theta", theta_weight, dtype)
     if _pools(spec, "embedding"):  # the maximum is of phi's channels, so phi is needed
-        a, stacked = _shares_and_embeddings(rows, [a_layer], _stacked(weights, "phi", "g"))
+        stacked, a = _embeddings_and_shares(rows, _stacked(weights, "phi", "g"), a_layer)
         phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
         b = project(phi, phi_weight).unsqueeze(2)
     else:
         b_layer, g_layer = _through(weights, "phi", phi_weight, dtype), _stacked(weights, "g")
         if spec.subsample is None:
-            a, b, g = _shares_and_embeddings(rows, [a_layer, b_layer], g_layer)
+            g, a, b = _embeddings_and_shares(rows, g_layer, a_layer, b_layer)
         else:
-            (a,) = _shares_and_embeddings(rows, [a_layer])
             key_rows = _rows(_pooled(spec, x, "input"))  # (B, M, C)
-            b, g = _shares_and_embeddings(key_rows, [b_layer], g_layer)
+            g, b = _embeddings_and_shares(key_rows, g_layer, b_layer)
+            with without_autocast(rows):
+                (a,) = embedded(rows.to(dtype), a_layer)
     if "f.bias" in weights:
         a = a + weights["f.bias"].to(dtype)
     return a, b, g
@@ -118,16 +119,14 @@ def _through(weights: Weights, name: str, vector: Tensor, dtype: torch.dtype) ->
         return row @ weights[f"{name}.weight"].to(dtype), constant  # (1, C)
 
 
-def _shares_and_embeddings(
-    rows: Tensor, shares: Sequence[Layer], *layers: Layer
-) -> tuple[Tensor, ...]:
-    """Shares of the logits, in the dtype of sums, and embeddings: rows (B, P, C) -> (B, P, E)."""
+def _embeddings_and_shares(rows: Tensor, layer: Layer, *shares: Layer) -> tuple[Tensor, ...]:
+    """Embeddings of rows (B, P, C), and shares (B, P, 1) of the logits in the dtype of sums."""
     dtype = sum_dtype(rows)
     if rows.dtype == dtype and not autocasts(rows):
-        return embedded(rows, *shares, *layers)
+        return embedded(rows, layer, *shares)
     with without_autocast(rows):
         found = embedded(rows.to(dtype), *shares)
-    return *found, *(embedded(rows, *layers) if layers else ())
+    return *embedded(rows, layer), *found
 
 
 def _stacked(weights: Weights, *names: str) -> Layer:

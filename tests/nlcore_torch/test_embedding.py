@@ -15,9 +15,9 @@ def integers(*shape, seed=0):
     return torch.randint(-4, 5, shape, generator=generator).double().requires_grad_()
 
 
-def layers_of(biased):
-    """Weights (E, C) and biases (E,) of two layers, one after the other."""
-    weights, biases = (integers(2, 4), integers(3, 4, seed=1)), (integers(2), integers(3, seed=1))
+def layers_of(biased, rows=3):
+    """Weights (E, C) and biases (E,) of two layers, the second with so many rows."""
+    weights, biases = (integers(2, 4), integers(rows, 4, seed=1)), (integers(2), integers(rows, seed=1))
     return [
         tensor
         for weight, bias in zip(weights, biases, strict=True)
@@ -46,9 +46,10 @@ def test_equals_torch(rows, biased):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("second", [1, 3])
 @with_and_without_bias
-def test_derivatives(rows, biased):
-    arguments = (rows, *layers_of(biased))
+def test_derivatives(rows, biased, second):
+    arguments = (rows, *layers_of(biased, second))
     torch.autograd.gradcheck(both, arguments, check_forward_ad=True, check_batched_grad=True)
     torch.autograd.gradgradcheck(both, arguments)
 
@@ -62,9 +63,10 @@ def test_frozen_argument(rows, frozen):
     torch.autograd.gradcheck(both, arguments)
 
 
+@pytest.mark.parametrize("second", [1, 3])
 @with_and_without_bias
-def test_vmap(rows, biased):
-    layers = layers_of(biased)
+def test_vmap(rows, biased, second):
+    layers = layers_of(biased, second)
 
     def gradients(item):
         def squares(item, weight):

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nlcore import NonLocalSpec, check_weights, weight_shapes
 from nlcore.weights import init_std, starts_constant
 from nlcore_torch.arrays import array, tensor
-from nlcore_torch.ops import batch_norm, check_dtypes, check_tensor
+from nlcore_torch.ops import batch_norm, check_dtypes, check_tensor, plus_normalized
 from nlcore_torch.response import response
 
 
@@ -136,10 +136,7 @@ class NonLocalBlock(nn.Module):
         check_tensor(self.spec, x)
         check_dtypes(x, weights)
         out = response(self.spec, weights, x)
-        out = self.bn(out) if self.spec.batch_norm else out
-        if out.dtype == x.dtype and out.stride() == x.stride():
-            return out.add_(x)  # no third array of x's size
-        return x + out  # in the dtype and the memory format of x
+        return plus_normalized(x, self.bn(out)) if self.spec.batch_norm else x + out
 
     def extra_repr(self) -> str:
         shown = repr(self.spec).removeprefix("NonLocalSpec(").removesuffix(")")

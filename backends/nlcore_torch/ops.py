@@ -57,7 +57,8 @@ def non_local_block(
         # state, which has no gradient
         mean = None if training else weights["bn.running_mean"].detach()
         variance = None if training else weights["bn.running_var"].detach()
-        out = batch_norm(out, weights["bn.weight"], weights["bn.bias"], mean, variance, spec.eps)
+        slope, bias = weights["bn.weight"], weights["bn.bias"]
+        return plus_normalized(x, batch_norm(out, slope, bias, mean, variance, spec.eps))
     return x + out
 
 
@@ -101,3 +102,10 @@ def batch_norm(
         return (x - x) * weight.view(shape) + bias.view(shape)
     cudnn = torch.backends.cudnn.enabled
     return torch.batch_norm(x, weight, bias, mean, variance, mean is None, 0.0, eps, cudnn)
+
+
+def plus_normalized(x: Tensor, normalized: Tensor) -> Tensor:
+    """x + normalized, in the dtype and the memory format of x."""
+    if normalized.dtype == x.dtype and normalized.stride() == x.stride():
+        return normalized.add_(x)  # no gradient needs its value, nor the block a third array
+    return x + normalized

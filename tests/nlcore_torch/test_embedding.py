@@ -17,7 +17,10 @@ def integers(*shape, seed=0):
 
 def layers_of(biased, rows=3):
     """Weights (E, C) and biases (E,) of two layers, the second with so many rows."""
-    weights, biases = (integers(2, 4), integers(rows, 4, seed=1)), (integers(2), integers(rows, seed=1))
+    weights, biases = (
+        (integers(2, 4), integers(rows, 4, seed=1)),
+        (integers(2), integers(rows, seed=1)),
+    )
     return [
         tensor
         for weight, bias in zip(weights, biases, strict=True)

@@ -78,11 +78,11 @@ def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor
         theta, phi, g = stacked.chunk(3, 2)
         return theta, phi, g
     # theta alone, so that pooling needs no copy of the rest
-    theta_layer, other = _stacked(weights, "theta"), _stacked(weights, "phi", "g")
-    if pooled is x:
-        theta, stacked = embedded(rows, theta_layer, other)  # (B, N, D), (B, N, 2 D)
-    else:
-        (theta,), (stacked,) = embedded(rows, theta_layer), embedded(_rows(pooled), other)
+    if pooled is x:  # (B, N, D), (B, N, 2 D)
+        theta, stacked = embedded(rows, _stacked(weights, "theta"), _stacked(weights, "phi", "g"))
+    else:  # (B, N, D), (B, M, 2 D)
+        (theta,) = embedded(rows, _stacked(weights, "theta"))
+        (stacked,) = embedded(_rows(pooled), _stacked(weights, "phi", "g"))
     phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
     return theta, phi, g
 
@@ -131,10 +131,15 @@ def _embeddings_and_shares(rows: Tensor, layer: Layer, *shares: Layer) -> tuple[
 
 def _stacked(weights: Weights, *names: str) -> Layer:
     """Several embeddings as one product: (len(names) D, C) and (len(names) D,)."""
-    weight = torch.cat([weights[f"{name}.weight"] for name in names])
+    weight = _cat([weights[f"{name}.weight"] for name in names])
     if f"{names[0]}.bias" not in weights:
         return weight, None
-    return weight, torch.cat([weights[f"{name}.bias"] for name in names])
+    return weight, _cat([weights[f"{name}.bias"] for name in names])
+
+
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    """Of one tensor, that tensor and no copy."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 def _rows(x: Tensor) -> Tensor:

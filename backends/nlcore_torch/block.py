@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nlcore import NonLocalSpec, check_weights, weight_shapes
 from nlcore.weights import init_std, starts_constant
 from nlcore_torch.arrays import array, tensor
-from nlcore_torch.ops import batch_norm, check_dtypes, check_tensor, plus_normalized
+from nlcore_torch.ops import batch_norm, check_dtypes, check_tensor
 from nlcore_torch.response import response
 
 
@@ -135,8 +135,10 @@ class NonLocalBlock(nn.Module):
         weights = self.named_weights()
         check_tensor(self.spec, x)
         check_dtypes(x, weights)
-        out = response(self.spec, weights, x)
-        return plus_normalized(x, self.bn(out)) if self.spec.batch_norm else x + out
+        # no name holds the response, so that in inference it is freed before z is made
+        if self.spec.batch_norm:
+            return x + self.bn(response(self.spec, weights, x))
+        return x + response(self.spec, weights, x)
 
     def extra_repr(self) -> str:
         shown = repr(self.spec).removeprefix("NonLocalSpec(").removesuffix(")")

@@ -53,10 +53,20 @@ class _PairSums(torch.autograd.Function):
 
     @staticmethod
     def forward(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        # on a GPU, or compiled, the order in which bins are added up varies from run to run
-        if g.device.type == "cpu" and not torch.compiler.is_compiling() and g.shape[1] > a.shape[1]:
-            return _by_bins(a, b, g)
-        return _by_prefixes(a, b, g)
+        descending, order = b.sort(dim=-1, descending=True)  # (B, M), a NaN comes first
+        g_sorted = _rows(g, order)  # (B, M, V)
+        prefix = F.pad(g_sorted.cumsum(1), (0, 0, 1, 0))  # (B, M + 1, V): G_0 = 0, G_1, ...
+        gaps = descending[:, :-1] - descending[:, 1:]  # (B, M - 1)
+        gaps = gaps.masked_fill(descending[:, :-1] == descending[:, 1:], 0)  # infinities as well
+        steps = (gaps.unsqueeze(-1) * prefix[:, 1:-1]).cumsum(1)  # (B, M - 1, V)
+        count = _count(a, descending)  # (B, N): how many b_j > -a_i
+        last = descending.gather(1, (count - 1).clamp(min=0))  # (B, N): b_k
+        # where k = 0 this is 0, or NaN where a_i or the largest b_j is
+        lead = (a + last).clamp(min=0)
+        active = _rows(prefix, count)  # (B, N, V)
+        # an infinite or NaN g_j makes its column NaN, since it is NaN wherever f_ij = 0
+        rest = F.pad(steps, (0, 0, 2, 0)) + (0 * g).sum(1, keepdim=True)  # (B, M + 1, V)
+        return torch.addcmul(_rows(rest, count), lead.unsqueeze(-1), active), active
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -100,65 +110,6 @@ class _PairSumsForward(_PairSums):
 
 def _pair_sums(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     return (_PairSums if torch.compiler.is_compiling() else _PairSumsForward).apply(a, b, g)
-
-
-def _by_prefixes(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """As the module says: a (B, N), b (B, M), g (B, M, V) -> (B, N, V) twice."""
-    descending, order = b.sort(dim=-1, descending=True)  # (B, M), a NaN comes first
-    g_sorted = _rows(g, order)  # (B, M, V)
-    prefix = F.pad(g_sorted.cumsum(1), (0, 0, 1, 0))  # (B, M + 1, V): G_0 = 0, G_1, ...
-    gaps = _gaps(descending).unsqueeze(-1)  # (B, M - 1, 1)
-    steps = (gaps * prefix[:, 1:-1]).cumsum(1)  # (B, M - 1, V)
-    count = _count(a, descending)  # (B, N): how many b_j > -a_i
-    last = descending.gather(1, (count - 1).clamp(min=0))  # (B, N): b_k
-    # where k = 0 this is 0, or NaN where a_i or the largest b_j is
-    lead = (a + last).clamp(min=0)
-    active = _rows(prefix, count)  # (B, N, V)
-    rest = F.pad(steps, (0, 0, 2, 0)) + _not_finite(g)  # (B, M + 1, V)
-    return torch.addcmul(_rows(rest, count), lead.unsqueeze(-1), active), active
-
-
-def _by_bins(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for fewer i than j: with a sorted ascending, j is kept from the i = m_j on.
-
-    With S_m the sum of the g_j of m_j = m, and C_i = S_0 + ... + S_i,
-
-        sum_j ReLU(a_i + b_j) g_j = sum_{m_j <= i} (a_{m_j} + b_j) g_j
-                                    + sum_{m <= i} (a_m - a_{m-1}) C_{m-1}
-    """
-    size = a.shape[1]
-    ascending, order = a.sort(dim=-1)  # (B, N), a NaN comes last
-    first = size - _count(b, ascending.flip(1))  # (B, M): m_j, or N
-    lead = (b + ascending.gather(1, first.clamp(max=size - 1))).clamp(min=0)  # (B, M)
-    active = _binned(g, first, size).cumsum(1)  # (B, N, V): C
-    # an infinite gap times the sum of no keys is 0
-    some = first.amin(1, keepdim=True) < torch.arange(1, size, device=a.device)  # (B, N - 1)
-    gaps = _gaps(ascending).neg().where(some, 0).unsqueeze(-1)  # (B, N - 1, 1)
-    steps = _binned(lead.unsqueeze(-1) * g, first, size)  # (B, N, V)
-    steps = torch.cat([steps[:, :1], torch.addcmul(steps[:, 1:], gaps, active[:, :-1])], 1)
-    sums = steps.cumsum(1) + _not_finite(g)  # (B, N, V)
-    place = order.argsort(1)  # (B, N)
-    return _rows(sums, place), _rows(active, place)
-
-
-def _gaps(ordered: Tensor) -> Tensor:
-    """Each (B, R) less the next -> (B, R - 1)."""
-    left, right = ordered[:, :-1], ordered[:, 1:]
-    return (left - right).masked_fill(left == right, 0)  # 0 between infinities as well
-
-
-def _not_finite(g: Tensor) -> Tensor:
-    """(B, 1, V): 0, or NaN for a column with an infinite or NaN g_j, which f_ij = 0 makes NaN."""
-    return (0 * g).sum(1, keepdim=True)
-
-
-def _binned(g: Tensor, index: Tensor, size: int) -> Tensor:
-    """Sums of the g (B, M, V) of each index (B, M) below size -> (B, size, V)."""
-    batch, _, width = g.shape
-    start = torch.arange(batch, device=g.device).unsqueeze(1) * (size + 1)  # (B, 1)
-    zeros = g.new_zeros(batch * (size + 1), width)
-    bins = zeros.index_add(0, (index + start).flatten(), g.flatten(0, 1))  # (B (size + 1), V)
-    return bins.unflatten(0, (batch, size + 1))[:, :-1]
 
 
 def _count(a: Tensor, descending: Tensor) -> Tensor:

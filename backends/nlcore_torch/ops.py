@@ -52,14 +52,13 @@ def non_local_block(
     check_tensor(spec, x)
     check_weights(spec, weights)
     check_dtypes(x, weights)
-    out = response(spec, weights, x)
-    if spec.batch_norm:
-        # state, which has no gradient
-        mean = None if training else weights["bn.running_mean"].detach()
-        variance = None if training else weights["bn.running_var"].detach()
-        slope, bias = weights["bn.weight"], weights["bn.bias"]
-        return plus_normalized(x, batch_norm(out, slope, bias, mean, variance, spec.eps))
-    return x + out
+    if not spec.batch_norm:
+        return x + response(spec, weights, x)
+    # state, which has no gradient
+    mean = None if training else weights["bn.running_mean"].detach()
+    variance = None if training else weights["bn.running_var"].detach()
+    slope, bias = weights["bn.weight"], weights["bn.bias"]
+    return x + batch_norm(response(spec, weights, x), slope, bias, mean, variance, spec.eps)
 
 
 def check_tensor(spec: NonLocalSpec, x: Tensor) -> None:
@@ -102,10 +101,3 @@ def batch_norm(
         return (x - x) * weight.view(shape) + bias.view(shape)
     cudnn = torch.backends.cudnn.enabled
     return torch.batch_norm(x, weight, bias, mean, variance, mean is None, 0.0, eps, cudnn)
-
-
-def plus_normalized(x: Tensor, normalized: Tensor) -> Tensor:
-    """x + normalized, in the dtype and the memory format of x."""
-    if normalized.dtype == x.dtype and normalized.stride() == x.stride():
-        return normalized.add_(x)  # no gradient needs its value, nor the block a third array
-    return x + normalized

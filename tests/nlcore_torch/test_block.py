@@ -9,6 +9,7 @@ import torch
 from nlcore import NonLocalSpec, block, init_weights, weight_shapes
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
 from nlcore_torch import NonLocalBlock, non_local_block
+from nlcore_torch.response import embeddings
 
 FUNCTIONS = list(itertools.product(PAIRWISE, NORMALIZATIONS))
 each_function = pytest.mark.parametrize("pairwise, normalization", FUNCTIONS)
@@ -201,9 +202,10 @@ def test_parametrized_weights_are_seen():
     assert torch.equal(module(x), x)
 
 
+@pytest.mark.parametrize("backward_inside", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @each_function
-def test_autocast(pairwise, normalization, dtype):
+def test_autocast(pairwise, normalization, dtype, backward_inside):
     torch.manual_seed(0)
     module = NonLocalBlock(
         4, ndim=2, pairwise=pairwise, normalization=normalization, subsample=(2, 2), identity=False
@@ -211,11 +213,42 @@ def test_autocast(pairwise, normalization, dtype):
     x = 0.5 * random_x(positions=(4, 6))
     with torch.autocast("cpu", dtype):
         z = module(x)
+        if backward_inside:
+            z.sum().backward()
+    if not backward_inside:
         z.sum().backward()
     assert z.dtype == torch.float32
     assert all(torch.isfinite(p.grad).all() for p in module.parameters())
     if (pairwise, normalization) != ("dot_product", "sum"):  # C(x) may come near 0
         torch.testing.assert_close(z, module(x), rtol=0, atol=32 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("subsample", [None, "embedding", "input"])
+def test_autocast_keeps_the_shares_of_logits_in_float32(subsample):
+    torch.manual_seed(0)
+    pooled = {} if subsample is None else {"subsample": (2, 2), "subsample_at": subsample}
+    block = NonLocalBlock(8, ndim=2, pairwise="concatenation", **pooled)
+    x = random_x(channels=8, positions=(4, 6))
+    arguments = block.spec, block.named_weights(), x
+    a, b, _ = embeddings(*arguments)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast_a, cast_b, g = embeddings(*arguments)
+    assert (cast_a.dtype, cast_b.dtype, g.dtype) == (torch.float32, torch.float32, torch.bfloat16)
+    torch.testing.assert_close(cast_a, a, rtol=1e-5, atol=1e-5)
+    if subsample != "embedding":  # then b is of a phi in bfloat16
+        torch.testing.assert_close(cast_b, b, rtol=1e-5, atol=1e-5)
+
+
+def test_batch_normalization_may_be_hooked_and_replaced():
+    block, x = NonLocalBlock(4, ndim=2, identity=False), random_x(positions=(4, 5))
+    seen = []
+    block.bn.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    block.bn.register_full_backward_hook(lambda module, dx, dz: None)
+    z = block(x)
+    z.sum().backward()
+    torch.testing.assert_close(z, x + seen[0])
+    block.bn = torch.nn.Sequential(block.bn, torch.nn.Sigmoid())  # which keeps its output
+    block(x).sum().backward()
 
 
 def test_memory_format_is_kept():

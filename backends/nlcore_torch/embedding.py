@@ -28,7 +28,7 @@ def embedded(rows: Tensor, *layers: Layer) -> tuple[Tensor, ...]:
 def mapped(maps: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor:
     """W y + b of rows y (B, N, D), maps (B, C, D) and bias (C,) -> (B, C, N)."""
     if autocasts(rows) or torch.compiler.is_compiling():
-        return _mapped(maps, rows, bias)
+        return _Mapped.forward(maps, rows, bias)
     return _Mapped.apply(maps, rows, bias)
 
 
@@ -91,7 +91,9 @@ class _Mapped(torch.autograd.Function):
 
     @staticmethod
     def forward(maps: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor:
-        return _mapped(maps, rows, bias)
+        if bias is None:
+            return torch.bmm(maps, rows.mT)  # (B, C, N)
+        return torch.baddbmm(bias.unsqueeze(1), maps, rows.mT)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -111,9 +113,3 @@ class _Mapped(torch.autograd.Function):
         maps, rows = ctx.saved_tensors
         d = dmaps @ rows.mT + maps @ drows.mT  # (B, C, N)
         return d if dbias is None else d + dbias.unsqueeze(1)
-
-
-def _mapped(maps: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor:
-    if bias is None:
-        return torch.bmm(maps, rows.mT)  # (B, C, N)
-    return torch.baddbmm(bias.unsqueeze(1), maps, rows.mT)

@@ -24,7 +24,7 @@ def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
     theta, phi, g = embeddings(spec, weights, x)
     if _folds(spec, x, phi):
         kept = scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # (B, D, D)
-        return _mapped(weights, weights["out.weight"] @ kept, x, theta)
+        return _to_positions(weights, weights["out.weight"] @ kept, x, theta)
     return projected(spec, weights, x, attended(spec, theta, phi, g))
 
 
@@ -58,10 +58,10 @@ def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor,
 def projected(spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor) -> Tensor:
     """W_z y + b at the positions of x (B, C, *positions), from y (B', N', D)."""
     y = unfolded(spec, x, y)  # (B, N, D)
-    return _mapped(weights, weights["out.weight"].expand(x.shape[0], -1, -1), x, y)
+    return _to_positions(weights, weights["out.weight"].expand(x.shape[0], -1, -1), x, y)
 
 
-def _mapped(weights: Weights, maps: Tensor, x: Tensor, rows: Tensor) -> Tensor:
+def _to_positions(weights: Weights, maps: Tensor, x: Tensor, rows: Tensor) -> Tensor:
     """maps (B, C, D) times rows (B, N, D), plus b -> (B, C, *positions)."""
     return mapped(maps, rows, weights.get("out.bias")).unflatten(2, x.shape[2:])
 
@@ -137,9 +137,9 @@ def _stacked(weights: Weights, *names: str) -> Layer:
     return weight, _cat([weights[f"{name}.bias"] for name in names])
 
 
-def _cat(tensors: Sequence[Tensor]) -> Tensor:
+def _cat(tensors: list[Tensor]) -> Tensor:
     """Of one tensor, that tensor and no copy."""
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -130,7 +130,8 @@ def test_concatenation_does_not_cancel(queries):
     torch.testing.assert_close(y[0, 0], g[0, 1], rtol=0, atol=0)
 
 
-def test_sums_of_many_equal_terms_are_exact_to_the_last_bits():
+def test_sums_of_many_equal_terms_do_not_drift():
+    # within 17 u; added one after another in float32, 20,000 equal terms are 2,500 u off
     spec = NonLocalSpec(4, pairwise="concatenation", normalization="count")
     theta, phi, g = (torch.full((1, n, 1), 0.1) for n in (10, 20_000, 20_000))
     arguments = [theta.requires_grad_(), phi.requires_grad_(), g.requires_grad_(), torch.ones(2)]

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from nlcore import NonLocalSpec
 from nlcore_keras.backend import KerasBackend, as_numpy, native
-from nlcore_keras.layers import NonLocalBlock
+from nlcore_keras.block import NonLocalBlock
 
 
 class Traced(KerasBackend):

@@ -21,7 +21,7 @@ from benchmarks.torch_blocks import Plain, attend
 from nlcore.spec import PAIRWISE
 from nlcore.video import NetworkSpec, placement
 from nlcore_torch.insertion import blocks
-from nlcore_torch.models import Network
+from nlcore_torch.video.network import Network
 
 #: Clips (B, 3, T, H, W) of 8 frames, for which the authors' code strides over time once.
 CLIPS = (8, 3, 8, 112, 112)

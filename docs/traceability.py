@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlcore_conformance.checks import FORM, checks
+from nlcore_conformance.checks.catalogue import FORM, checks
 from nlcore_conformance.mutants import mutants
 
 ROOT = Path(__file__).parents[1]

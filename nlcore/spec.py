@@ -180,71 +180,23 @@ class NonLocalSpec:
         """The arguments that make this spec: every field but the dialect's name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
-    def __repr__(self) -> str:
-        given = self.arguments()
-        if self.dialect is not None:  # its defaults are others, so all are shown
-            every = ", ".join(f"{name}={value!r}" for name, value in given.items())
-            return f"dialect({self.dialect.split()[0]!r}, {every})"
+    def fields_text(self) -> str:
+        """ "channels=64, inner_channels=32, ...": sizes, and the fields that are not the default.
+
+        A dialect's are all shown: its defaults are others.
+        """
         default = {f.name: f.default for f in fields(self)}
         always = ("channels", "inner_channels")
-        shown = [f"{n}={v!r}" for n, v in given.items() if n in always or v != default[n]]
-        return f"NonLocalSpec({', '.join(shown)})"
-
-
-def check_float(name: str, dtype: str) -> None:
-    """Raise TypeError unless the dtype of this name is one that a block is computed in."""
-    if dtype not in FLOATS:
-        raise TypeError(f"{name} must be floating point, one of {FLOATS}; received dtype {dtype}")
-
-
-def check_input(
-    spec: NonLocalSpec, shape: tuple[int | None, ...], dtype: str, channels_last: bool = False
-) -> None:
-    """Raise unless x of this shape (B, C, *positions) and dtype name fits the spec.
-
-    An entry of None is a size that is not known yet (a Keras symbolic dimension) and fits. With
-    `channels_last` the shape is (B, *positions, C).
-
-    Raises
-    ------
-    TypeError
-        x is not floating point, or spec is no NonLocalSpec.
-    ValueError
-        Wrong number of axes or channels, an axis of size 0, an axis smaller than its pooling
-        window, or T that `spec.window` does not divide.
-    """
-    check_spec(spec)
-    check_float("x", dtype)
-    shape, axes = tuple(shape), AXES[spec.ndim]
-    names = ("B", *axes, str(spec.channels)) if channels_last else ("B", str(spec.channels), *axes)
-    expected = f"({', '.join(names)})"
-    if len(shape) != spec.ndim + 2:
-        raise ValueError(f"x must have shape {expected}; received shape {shape}")
-    channels = shape[-1] if channels_last else shape[1]
-    positions = shape[1:-1] if channels_last else shape[2:]
-    if channels is not None and channels != spec.channels:
-        raise ValueError(
-            f"x must have {spec.channels} channels, shape {expected}; received shape {shape}"
-        )
-    if 0 in shape:
-        raise ValueError(f"x must have no axis of size 0; received shape {shape}")
-    for axis, size, window in zip(axes, positions, spec.pool, strict=True):
-        if size is not None and size < window:
-            raise ValueError(
-                f"axis {axis} must be at least its pooling window {window}; "
-                f"received size {size} in shape {shape}"
-            )
-    frames = positions[0]
-    if spec.window is not None and frames is not None and frames % spec.window:
-        raise ValueError(
-            f"window={spec.window} must divide T; received T={frames} in shape {shape}"
+        return ", ".join(
+            f"{name}={value!r}"
+            for name, value in self.arguments().items()
+            if self.dialect is not None or name in always or value != default[name]
         )
 
-
-def check_spec(spec: Any) -> None:
-    """Raise TypeError unless spec is a NonLocalSpec."""
-    if not isinstance(spec, NonLocalSpec):
-        raise TypeError(f"spec must be a NonLocalSpec; received {type(spec).__name__}")
+    def __repr__(self) -> str:
+        if self.dialect is not None:
+            return f"dialect({self.dialect.split()[0]!r}, {self.fields_text()})"
+        return f"NonLocalSpec({self.fields_text()})"
 
 
 def positive_int(name: str, value: Any) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.spec import NonLocalSpec, check_float, check_spec
+from nlcore.arguments import check_float, check_spec
+from nlcore.spec import NonLocalSpec
 
 #: Batch normalization's state: it is loaded and saved, and has no gradient.
 RUNNING = ("bn.running_mean", "bn.running_var")
@@ -91,6 +92,18 @@ def float64_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> dict[str,
     return out
 
 
+def check_options(init: str, identity: bool, momentum: float) -> None:
+    """Raise TypeError or ValueError unless a layer's options are those that its docstring names."""
+    if init not in INITS:
+        raise ValueError(f"init must be one of {INITS}; received {init!r}")
+    if not isinstance(identity, bool):
+        raise TypeError(f"identity must be a bool; received {identity!r}")
+    if not isinstance(momentum, (int, float)) or isinstance(momentum, bool):
+        raise TypeError(f"momentum must be a float in [0, 1]; received {momentum!r}")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum must be a float in [0, 1]; received {momentum!r}")
+
+
 def init_std(spec: NonLocalSpec, name: str, init: str) -> float:
     """Standard deviation of the normal distribution that weight `name` starts from.
 
@@ -125,6 +138,15 @@ def starts_constant(spec: NonLocalSpec, name: str, identity: bool) -> float | No
     if name == "out.weight" and identity and not spec.batch_norm:
         return 0.0
     return None
+
+
+def identity_weights(spec: NonLocalSpec) -> tuple[str, ...]:
+    """Names of the weights that are 0 exactly where the block is the identity, z = x.
+
+    They are batch normalization's weight and bias, or without it those of W_z.
+    """
+    part = "bn" if spec.batch_norm else "out"
+    return tuple(n for n in (f"{part}.weight", f"{part}.bias") if n in weight_shapes(spec))
 
 
 def init_weights(

@@ -12,8 +12,8 @@ import pytest
 import typer
 
 from nlcore_conformance.cli import app
-from nlcore_conformance.protocol import as_backend
-from nlcore_conformance.runner import run
+from nlcore_conformance.backend.protocol import as_backend
+from nlcore_conformance.run.runner import run
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -48,10 +48,10 @@ def write_checkpoints(folder: Path) -> None:
     import torch
 
     from nlcore import dialect
-    from nlcore.video.conversion import PUBLISHED
+    from nlcore.checkpoints.network_conversion import PUBLISHED
     from nlcore_torch import NonLocalBlock
     from nlcore_torch.convert import export_block, export_network
-    from nlcore_torch.models import Network
+    from nlcore_torch.video.network import Network
 
     block = NonLocalBlock.from_spec(dialect("mmcv", 64))
     torch.save(export_block(block.spec, block.state_dict(), "mmcv"), folder / "mmcv_block.pth")

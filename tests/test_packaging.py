@@ -54,7 +54,7 @@ def test_entry_points(wheel):
         ("nlcore.backends", "keras-jax"): "nlcore_keras.backend:keras_jax",
         ("nlcore.backends", "keras-tensorflow"): "nlcore_keras.backend:keras_tensorflow",
         ("nlcore.backends", "keras-torch"): "nlcore_keras.backend:keras_torch",
-        ("nlcore.backends", "reference"): "nlcore_conformance.reference:backend",
+        ("nlcore.backends", "reference"): "nlcore_conformance.backend.reference:backend",
         ("nlcore.backends", "torch"): "nlcore_torch.backend:backend",
         ("pytest11", "nlcore"): "nlcore_conformance.pytest_plugin",
     }

@@ -1,6 +1,6 @@
 """The non-local block for Keras 3: a layer, `NonLocalBlock`, and the bare operation.
 
-Into a model that exists: `insert`. Networks: `nlcore_keras.models`.
+Into a model that exists: `insert`. Networks: `nlcore_keras.video.network`.
 
 Names are loaded on first use, so that `nlcore_keras.backend` can choose Keras' engine first.
 """
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nlcore_keras.insertion import assert_identity, blocks, insert, is_active, remove
-    from nlcore_keras.layers import NonLocalBlock
-    from nlcore_keras.operation import non_local_operation
+    from nlcore_keras.block import NonLocalBlock
+    from nlcore_keras.operation.operation import non_local_operation
 
 _HOME = {
-    "NonLocalBlock": "nlcore_keras.layers",
+    "NonLocalBlock": "nlcore_keras.block",
     "assert_identity": "nlcore_keras.insertion",
     "blocks": "nlcore_keras.insertion",
     "insert": "nlcore_keras.insertion",
     "is_active": "nlcore_keras.insertion",
-    "non_local_operation": "nlcore_keras.operation",
+    "non_local_operation": "nlcore_keras.operation.operation",
     "remove": "nlcore_keras.insertion",
 }
 __all__ = [

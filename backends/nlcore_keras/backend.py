@@ -147,7 +147,7 @@ def _layer(spec: NonLocalSpec, weights: Mapping[str, np.ndarray], dtype: str) ->
     """The public layer, holding `weights`."""
     from keras import ops
 
-    from nlcore_keras.layers import NonLocalBlock
+    from nlcore_keras.block import NonLocalBlock
 
     class Given(NonLocalBlock):
         # given rather than imported: on JAX each shape's random initial values would be compiled

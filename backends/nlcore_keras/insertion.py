@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from nlcore_keras.layers import NonLocalBlock
+from nlcore_keras.block import NonLocalBlock
 
 #: What the name of an inserted block ends in; before it stands the layer's that it follows.
 SUFFIX = "_non_local"

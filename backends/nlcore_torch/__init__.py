@@ -1,25 +1,35 @@
-"""The non-local block in PyTorch: a module, `NonLocalBlock`, and a functional form.
+"""The non-local block in PyTorch: a module, `NonLocalBlock`, and a function, `non_local_block`.
 
-Into a model that exists: `insert`. Networks: `nlcore_torch.models`. Weights of other projects:
-`nlcore_torch.convert`. What a model's blocks cost: `nlcore_torch.report`.
+`insert` puts blocks into a model that exists. `nlcore_torch.video` has the paper's networks,
+`nlcore_torch.convert` reads weights of other projects, `nlcore_torch.placement` reports costs.
 """
 
+from nlcore_torch.attention_weights import responses, top_responses
 from nlcore_torch.block import NonLocalBlock
-from nlcore_torch.insertion import assert_identity, blocks, insert, is_active, remove
-from nlcore_torch.operation import non_local_operation
-from nlcore_torch.ops import non_local_block
-from nlcore_torch.responses import top_responses
+from nlcore_torch.functional import non_local_block
+from nlcore_torch.insertion import (
+    assert_identity,
+    block_activity,
+    insert,
+    non_local_blocks,
+    remove,
+)
+from nlcore_torch.operation.operation import non_local_operation
+from nlcore_torch.placement import execution, placement_report
 from nlcore_torch.sharded import sharded_block
 
 __all__ = [
     "NonLocalBlock",
     "assert_identity",
-    "blocks",
+    "block_activity",
+    "execution",
     "insert",
-    "is_active",
     "non_local_block",
+    "non_local_blocks",
     "non_local_operation",
+    "placement_report",
     "remove",
+    "responses",
     "sharded_block",
     "top_responses",
 ]

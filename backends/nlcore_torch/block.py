@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from nlcore import NonLocalSpec, check_weights, weight_shapes
-from nlcore.weights import init_std, starts_constant
+from nlcore.weights import check_options, init_std, starts_constant
 from nlcore_torch.arrays import array, tensor
-from nlcore_torch.ops import batch_norm, check_dtypes, check_tensor
-from nlcore_torch.response import response
+from nlcore_torch.batch_norm import BatchNorm
+from nlcore_torch.operation.arguments import check_dtypes, check_tensor
+from nlcore_torch.operation.stages import response
 
 
 class NonLocalBlock(nn.Module):
@@ -26,8 +26,9 @@ class NonLocalBlock(nn.Module):
 
     Parameters
     ----------
-    channels, inner_channels, ndim, **spec_fields
-        The fields of `nlcore.NonLocalSpec`, which says what each means.
+    channels, inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent
+    window, bias, pair_bias, batch_norm, eps
+        The fields of `nlcore.NonLocalSpec`, which defines each.
     init : {"he", "normal"}
         Random weights: normal, of standard deviation sqrt(2 / fan_in) or 0.01.
     identity : bool
@@ -45,15 +46,22 @@ class NonLocalBlock(nn.Module):
     Raises
     ------
     TypeError, ValueError
-        On construction, for a wrong field; when called, for an x that does not fit the spec or,
-        other than under autocast, is not of the parameters' dtype.
+        On construction, for a wrong field. When called, for an x that does not fit the spec, or,
+        except under autocast, is not of the parameters' dtype.
 
     Notes
     -----
-    The state dict holds just the names and shapes of `nlcore.weight_shapes(spec)`. What
-    `non_local_block` says of precision and derivatives holds here.
+    The state dict has exactly the names and shapes of `nlcore.weight_shapes(spec)`. Precision and
+    derivatives are as in `non_local_block`.
 
     Source: arXiv 1711.07971, Eq. 6 and Sec. 4.1.
+
+    Examples
+    --------
+    >>> block = NonLocalBlock(64, pairwise="dot_product", subsample=(1, 2, 2))
+    >>> x = torch.randn(2, 64, 4, 14, 14)  # (B, C, T, H, W)
+    >>> torch.equal(block(x), x)  # a new block is the identity
+    True
     """
 
     def __init__(
@@ -62,31 +70,51 @@ class NonLocalBlock(nn.Module):
         inner_channels: int | None = None,
         ndim: int = 3,
         *,
+        pairwise: str = "embedded_gaussian",
+        normalization: str | None = None,
+        scale: float = 1.0,
+        subsample: Sequence[int] | None = None,
+        subsample_at: str = "embedding",
+        extent: str = "all",
+        window: int | None = None,
+        bias: bool = False,
+        pair_bias: bool = False,
+        batch_norm: bool = True,
+        eps: float = 1e-5,
         init: str = "he",
         identity: bool = True,
         momentum: float = 0.1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        **spec_fields: Any,
     ) -> None:
         super().__init__()
-        if not isinstance(identity, bool):
-            raise TypeError(f"identity must be a bool; received {identity!r}")
-        if not isinstance(momentum, (int, float)) or isinstance(momentum, bool):
-            raise TypeError(f"momentum must be a float in [0, 1]; received {momentum!r}")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum must be a float in [0, 1]; received {momentum!r}")
-        self.spec = NonLocalSpec(channels, inner_channels, ndim, **spec_fields)  # type: ignore[arg-type]
+        check_options(init, identity, momentum)
+        fields: dict[str, Any] = {
+            "inner_channels": inner_channels,
+            "ndim": ndim,
+            "pairwise": pairwise,
+            "normalization": normalization,
+            "scale": scale,
+            "subsample": subsample,
+            "subsample_at": subsample_at,
+            "extent": extent,
+            "window": window,
+            "bias": bias,
+            "pair_bias": pair_bias,
+            "batch_norm": batch_norm,
+            "eps": eps,
+        }
+        self.spec = NonLocalSpec(channels, **fields)
         self.init, self.identity = init, identity
         shapes = weight_shapes(self.spec)
-        for name in ("theta", "phi", "g", "f", "out"):
-            if f"{name}.weight" in shapes:
-                bias = shapes.get(f"{name}.bias")
-                layer = _Weights(shapes[f"{name}.weight"], bias, device, dtype)
-                self.add_module(name, layer)
-        if self.spec.batch_norm:
-            self.bn = BatchNorm(channels, self.spec.eps, momentum, identity, device, dtype)
         self._names = [name for name in shapes if not name.startswith("bn.")]
+        for name in dict.fromkeys(name.partition(".")[0] for name in self._names):
+            layer = _Weights(shapes[f"{name}.weight"], shapes.get(f"{name}.bias"), device, dtype)
+            self.add_module(name, layer)
+        if batch_norm:
+            self.bn = BatchNorm(
+                self.spec.channels, self.spec.eps, momentum, identity, device, dtype
+            )
         self.reset_parameters()
 
     @classmethod
@@ -141,51 +169,9 @@ class NonLocalBlock(nn.Module):
         return x + response(self.spec, weights, x)
 
     def extra_repr(self) -> str:
-        shown = repr(self.spec).removeprefix("NonLocalSpec(").removesuffix(")")
+        dialect = "" if self.spec.dialect is None else f"dialect={self.spec.dialect!r}, "
+        shown = dialect + self.spec.fields_text()
         return f"{shown}, init={self.init!r}, identity={self.identity}"
-
-
-class BatchNorm(_BatchNorm):
-    """Batch normalization over (B, C, *positions), for any number of position axes.
-
-    torch's own, so that its tools find it, but with no count of batches in the state dict, a
-    weight that `reset_parameters` starts at 0 in a block that starts as the identity, and a
-    defined value where a batch holds one value per channel.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        eps: float,
-        momentum: float,
-        identity: bool,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-    ) -> None:
-        self.identity = identity
-        super().__init__(channels, eps, momentum, device=device, dtype=dtype)
-        # not None: SyncBatchNorm, to which this may be converted, counts on
-        self.register_buffer("num_batches_tracked", self.num_batches_tracked, persistent=False)
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        if self.identity:
-            nn.init.zeros_(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, *positions), normalized."""
-        if self.training and x.numel() == x.shape[1]:
-            return batch_norm(x, self.weight, self.bias, None, None, self.eps)
-        return super().forward(x)
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of axes will do: the block has checked x."""
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # after a conversion to SyncBatchNorm, state dicts hold the count
-        state_dict.pop(f"{prefix}num_batches_tracked", None)
-        # past torch's, which adds the count to a plain dict and then finds it unexpected
-        nn.Module._load_from_state_dict(self, state_dict, prefix, *args)
 
 
 class _Weights(nn.Module):

@@ -1,6 +1,6 @@
 """Weights of other projects' blocks and networks, from their files or modules, and back.
 
-`nlcore.conversion` and `nlcore.video.conversion` with tensors and PyTorch's files.
+`nlcore.checkpoints` with tensors and PyTorch's files.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import nlcore.conversion
-import nlcore.video.conversion
+import nlcore.checkpoints
 from nlcore import NonLocalSpec
-from nlcore.checkpoints import arrays_of, read_arrays, state_of
-from nlcore.conversion import Converted
+from nlcore.checkpoints import Converted
+from nlcore.checkpoints.files import arrays_of, read_arrays, state_of
 from nlcore.video import NetworkSpec
 from nlcore_torch.arrays import array, tensor
 
@@ -40,9 +39,9 @@ __all__ = [
 def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     """Weights by name from a .pth, .pyth, .pt, .safetensors or .pkl file.
 
-    The weights are what the file holds, or what it holds under "state_dict", "model_state", "model"
-    or "blobs"; the prefix "module." is taken off where every name has it. Nothing in a file is run:
-    PyTorch's are read with ``weights_only=True``, pickles as `nlcore.checkpoints.read_arrays` does.
+    The weights are the file's content, or its entry "state_dict", "model_state", "model" or
+    "blobs". The prefix "module." is removed where every name has it. Nothing in a file is run:
+    PyTorch's are read with ``weights_only=True``, pickles by `nlcore.checkpoints.read_arrays`.
 
     Raises
     ------
@@ -78,11 +77,11 @@ def convert_block(
     partial: bool = False,
     **fields: Any,
 ) -> Converted[NonLocalSpec]:
-    """`nlcore.conversion.convert_block` of a file, or of a state dict of tensors.
+    """`nlcore.checkpoints.convert_block` of a file, or of a state dict of tensors.
 
     ``NonLocalBlock.from_spec(converted.spec).import_weights(converted.weights)`` is the block.
     """
-    return nlcore.conversion.convert_block(
+    return nlcore.checkpoints.convert_block(
         _state(source),
         origin,
         pairwise,
@@ -101,8 +100,8 @@ def convert_network(
     use_scale: bool | None = None,
     partial: bool = False,
 ) -> Converted[NetworkSpec]:
-    """`nlcore.video.conversion.convert_network` of a file, or of a state dict of tensors."""
-    return nlcore.video.conversion.convert_network(
+    """`nlcore.checkpoints.convert_network` of a file, or of a state dict of tensors."""
+    return nlcore.checkpoints.convert_network(
         _state(source), network, origin, use_scale=use_scale, partial=partial
     )
 
@@ -115,8 +114,8 @@ def export_block(
     prefix: str = "",
     affine: bool = False,
 ) -> dict[str, Tensor]:
-    """`nlcore.conversion.export_block` as tensors, for the other module's `load_state_dict`."""
-    state = nlcore.conversion.export_block(
+    """`nlcore.checkpoints.export_block` as tensors, for the other module's `load_state_dict`."""
+    state = nlcore.checkpoints.export_block(
         spec, _arrays(weights), origin, prefix=prefix, affine=affine
     )
     return {name: tensor(value) for name, value in state.items()}
@@ -130,8 +129,8 @@ def export_network(
     use_scale: bool | None = None,
     affine: bool = False,
 ) -> dict[str, Tensor]:
-    """`nlcore.video.conversion.export_network` as tensors."""
-    state = nlcore.video.conversion.export_network(
+    """`nlcore.checkpoints.export_network` as tensors."""
+    state = nlcore.checkpoints.export_network(
         network, _arrays(weights), origin, use_scale=use_scale, affine=affine
     )
     return {name: tensor(value) for name, value in state.items()}

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nlcore.insertion import BlockActivity, assert_zero, left_zero
+from nlcore.weights import identity_weights
+from nlcore_torch.arrays import array
 from nlcore_torch.block import NonLocalBlock
 
 #: The attribute under which a block is found in the module that it follows.
@@ -30,14 +33,6 @@ class InsertedBlock(NonLocalBlock):
     def forward(self, x: Tensor) -> Tensor:
         """z (B, C, *positions) from x (B, C, *positions), B may be 0."""
         return x if isinstance(x, Tensor) and x.shape[:1] == (0,) else super().forward(x)
-
-
-@dataclass(frozen=True)
-class Activity:
-    """Whether a block takes part in training."""
-
-    gradient: bool  # a gradient other than 0 has reached it
-    left_zero: bool  # it is no longer the identity that it started as
 
 
 def insert(
@@ -75,7 +70,7 @@ def insert(
     Examples
     --------
     >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
-    >>> list(blocks(insert(model, {"0": {"pairwise": "dot_product"}})))
+    >>> list(non_local_blocks(insert(model, {"0": {"pairwise": "dot_product"}})))
     ['0.non_local']
     """
     modules = {name: _module(model, name) for name in where}
@@ -116,8 +111,8 @@ def remove(model: nn.Module) -> nn.Module:
     return model
 
 
-def blocks(model: nn.Module) -> dict[str, NonLocalBlock]:
-    """Every non-local block of a model, inserted or its own, by name."""
+def non_local_blocks(model: nn.Module) -> dict[str, NonLocalBlock]:
+    """Every non-local block of a model by name: its own, inserted ones, and those of submodules."""
     return {name: m for name, m in model.named_modules() if isinstance(m, NonLocalBlock)}
 
 
@@ -126,25 +121,20 @@ def assert_identity(model: nn.Module) -> None:
 
     A host's own initialization may undo it: call this after ``model.init_weights()``.
     """
-    for name, block in blocks(model).items():
-        for weight, values in _zeros(block):
-            if values.count_nonzero():
-                raise AssertionError(
-                    f"the block {name!r} is not the identity: expected {weight} to be 0; "
-                    f"received values up to {values.abs().max().item():.3g}"
-                )
+    for name, block in non_local_blocks(model).items():
+        assert_zero(name, _zeros(block))
 
 
-def is_active(model: nn.Module) -> dict[str, Activity]:
-    """Whether each non-local block has a gradient and has left the identity, by name."""
+def block_activity(model: nn.Module) -> dict[str, BlockActivity]:
+    """Whether each non-local block has a gradient and is no longer the identity, by name."""
     return {
-        name: Activity(
+        name: BlockActivity(
             gradient=any(
                 p.grad is not None and bool(p.grad.count_nonzero()) for p in block.parameters()
             ),
-            left_zero=any(bool(values.count_nonzero()) for _, values in _zeros(block)),
+            left_zero=left_zero(_zeros(block)),
         )
-        for name, block in blocks(model).items()
+        for name, block in non_local_blocks(model).items()
     }
 
 
@@ -165,12 +155,10 @@ def _calls_its_children(module: nn.Module) -> bool:
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
-def _zeros(block: NonLocalBlock) -> Iterator[tuple[str, Tensor]]:
+def _zeros(block: NonLocalBlock) -> dict[str, np.ndarray]:
     """The weights that are 0 in a block that is the identity."""
-    part, weights = "bn" if block.spec.batch_norm else "out", block.state_dict()
-    for name in (f"{part}.weight", f"{part}.bias"):
-        if name in weights:
-            yield name, weights[name]
+    weights = block.state_dict()
+    return {name: array(weights[name]) for name in identity_weights(block.spec)}
 
 
 def _module(model: nn.Module, name: str) -> nn.Module:

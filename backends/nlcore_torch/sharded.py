@@ -17,11 +17,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from nlcore import NonLocalSpec, check_weights
-from nlcore_torch.arithmetic import divided, scaled_product, sum_dtype, without_autocast
-from nlcore_torch.concatenation import pair_sums_and_total
-from nlcore_torch.gaussian import CHUNK
-from nlcore_torch.ops import batch_norm, check_dtypes, check_tensor
-from nlcore_torch.response import attended, embeddings, projected
+from nlcore_torch.batch_norm import batch_norm, batch_norm_over_devices
+from nlcore_torch.operation.arguments import check_dtypes, check_tensor
+from nlcore_torch.operation.concatenation import pair_sums_and_total
+from nlcore_torch.operation.embeddings import embeddings
+from nlcore_torch.operation.gaussian import CHUNK
+from nlcore_torch.operation.precision import divided, scaled_product, sum_dtype, without_autocast
+from nlcore_torch.operation.stages import attend, project
 
 Group: TypeAlias = "dist.ProcessGroup | None"
 
@@ -75,16 +77,17 @@ def sharded_block(
     check_dtypes(x, weights)
     theta, phi, g = embeddings(spec, weights, x)
     if spec.extent == "space" or spec.window is not None:  # all that its positions see is here
-        y = attended(spec, theta, phi, g)
+        y = attend(spec, theta, phi, g)
     else:
         with without_autocast(x):
             y = _attended(spec, theta, phi, g, group)
-    out = projected(spec, weights, x, y)
+    out = project(spec, weights, x, y)
     if not spec.batch_norm:
         return x + out
     slope, bias = weights["bn.weight"], weights["bn.bias"]
     if training:
-        return x + _batch_norm(out, slope, bias, spec.eps, group)
+        added = partial(_Added.apply, group=group)
+        return x + batch_norm_over_devices(out, slope, bias, spec.eps, added)
     mean, variance = (weights[f"bn.running_{name}"].detach() for name in ("mean", "var"))
     return x + batch_norm(out, slope, bias, mean, variance, spec.eps)
 
@@ -146,7 +149,8 @@ def _step(
     states = zip(*(part.split(rows, 1) for part in state), strict=True)
     merge = partial(_merged, spec)
     chunks = [_remade(merge, q, keys, values, *s) for q, s in zip(queries, states, strict=True)]
-    return tuple(torch.cat(parts, 1) for parts in zip(*chunks, strict=True))
+    sums, total, largest = (torch.cat(parts, 1) for parts in zip(*chunks, strict=True))
+    return sums, total, largest
 
 
 def _merged(
@@ -168,18 +172,6 @@ def _merged(
     f = (logits - higher).exp()
     kept = (largest - higher).exp()
     return kept * sums + f @ g, kept * total + f.sum(2, keepdim=True), higher
-
-
-def _batch_norm(out: Tensor, weight: Tensor, bias: Tensor, eps: float, group: Group) -> Tensor:
-    """Batch normalization of out (B, C, *positions) with the statistics of all devices."""
-    wide = out.to(sum_dtype(out))
-    axes, shape = (0, *range(2, out.ndim)), (1, -1, *[1] * (out.ndim - 2))
-    count = _Added.apply(wide.new_tensor(float(out.numel() // out.shape[1])), group)
-    mean = _Added.apply(wide.sum(axes), group) / count  # (C,)
-    centred = wide - mean.view(shape)
-    variance = _Added.apply(centred.square().sum(axes), group) / count  # (C,)
-    xhat = centred * (variance + eps).rsqrt().view(shape)
-    return (xhat * weight.view(shape) + bias.view(shape)).to(out.dtype)
 
 
 def _sizes(own: int, device: torch.device, group: Group) -> list[int]:

@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 
 from nlcore.spec import FLOATS
-from nlcore_conformance.device import load_on
-from nlcore_conformance.progress import progress
-from nlcore_conformance.resolve import CannotRun, installed, names
+from nlcore_conformance.backend.device import load_on
+from nlcore_conformance.run.progress import progress
+from nlcore_conformance.backend.resolve import CannotRun, installed, names
 
 app = typer.Typer(
     help="Does an implementation compute the non-local block? Exit status 0: it conforms; "
@@ -126,8 +126,8 @@ def replay(
 ) -> None:
     """Judge one case again."""
     with _or_exit():
-        from nlcore_conformance import failures
-        from nlcore_conformance.stages import first_stage
+        from nlcore_conformance.run import failures
+        from nlcore_conformance.checks.stages import first_stage
 
         try:
             recorded = failures.read(case)
@@ -184,7 +184,7 @@ def self_test(profile: ProfileOption = ProfileName.quick, seed: Seed = 0) -> Non
 def export_vectors(folder: Folder) -> None:
     """Write the test vectors, bit for bit those of this version."""
     with _or_exit():
-        from nlcore_conformance import vectors
+        from nlcore_conformance.vectors import files as vectors
 
         with Console(stderr=True).status("making the test vectors"):
             files = vectors.export(folder)
@@ -201,7 +201,7 @@ def check_vectors(
 ) -> None:
     """Judge a folder of outputs that an implementation has computed from the vectors."""
     with _or_exit():
-        from nlcore_conformance import vectors
+        from nlcore_conformance.vectors import files as vectors
 
         with Console(stderr=True).status("judging the outputs"):
             results = vectors.check(folder, against)

@@ -25,10 +25,10 @@ from rich.table import Table
 import nlcore
 from nlcore import DIALECTS, NonLocalSpec, weight_shapes
 from nlcore.spec import EXTENTS, NORMALIZATIONS, PAIRWISE, SUBSAMPLE_AT
-from nlcore_conformance.comparison import Broken, Expected, asked, expected, judged
-from nlcore_conformance.plain import Plain
-from nlcore_conformance.problems import Problem
-from nlcore_conformance.protocol import Backend, accumulates, dtypes, supports
+from nlcore_conformance.checks.comparison import Broken, Expected, asked, expected, judged
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.problems.case import Problem
+from nlcore_conformance.backend.protocol import Backend, accumulates, dtypes, supports
 
 #: Sizes at which the scales differ, and windows do not fill the axes.
 CHANNELS, INNER, BATCH = 16, 8, 2

@@ -12,17 +12,17 @@ from pathlib import Path
 from rich.console import Console
 
 from nlcore_conformance import failures, report
-from nlcore_conformance.checks import checks
-from nlcore_conformance.device import load_on
-from nlcore_conformance.document import dumps
-from nlcore_conformance.environment import environment
-from nlcore_conformance.known import Known, KnownError, statuses
-from nlcore_conformance.known import load as load_known
-from nlcore_conformance.progress import progress
-from nlcore_conformance.protocol import Backend, dtypes
-from nlcore_conformance.resolve import CannotRun
-from nlcore_conformance.runner import Report, run
-from nlcore_conformance.verdict import Verdict, from_json
+from nlcore_conformance.checks.catalogue import checks
+from nlcore_conformance.backend.device import load_on
+from nlcore_conformance.run.document import dumps
+from nlcore_conformance.run.environment import environment
+from nlcore_conformance.run.known import Known, KnownError, statuses
+from nlcore_conformance.run.known import load as load_known
+from nlcore_conformance.run.progress import progress
+from nlcore_conformance.backend.protocol import Backend, dtypes
+from nlcore_conformance.backend.resolve import CannotRun
+from nlcore_conformance.run.runner import Report, run
+from nlcore_conformance.run.verdict import Verdict, from_json
 
 
 @dataclass(frozen=True)

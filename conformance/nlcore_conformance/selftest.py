@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from nlcore.spec import FLOATS
-from nlcore_conformance.checks import Check, checks
-from nlcore_conformance.judging import Failed, attempt
+from nlcore_conformance.checks.catalogue import Check, checks
+from nlcore_conformance.checks.judging import Failed, attempt
 from nlcore_conformance.mutants import Mutant, Variant, honest, mutants
-from nlcore_conformance.plain import Plain
-from nlcore_conformance.problems import Case
-from nlcore_conformance.protocol import Backend, supports
-from nlcore_conformance.runner import PROFILES, drawn
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.backend.protocol import Backend, supports
+from nlcore_conformance.run.runner import PROFILES, drawn
 
 #: Pairs of positions beyond which a case is tried after all others.
 MANY = 2**18
@@ -78,7 +78,7 @@ def self_test(
     Parameters
     ----------
     profile, seed
-        As for `nlcore_conformance.runner.run`.
+        As for `nlcore_conformance.run.runner.run`.
     progress
         Hears of each case: the check's name, how many are done, how many there are.
     zoo, right

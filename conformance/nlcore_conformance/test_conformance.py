@@ -16,15 +16,15 @@ pytest.importorskip("rich", reason="the suite needs nlcore[conformance]")
 
 from rich.console import Console
 
-from nlcore_conformance import failures
-from nlcore_conformance.checks import Check, checks
-from nlcore_conformance.coverage import not_covered
-from nlcore_conformance.device import load_on
-from nlcore_conformance.known import FIXED, KNOWN, Known, KnownError, load, statuses
-from nlcore_conformance.protocol import CannotRun, declared_sums
+from nlcore_conformance.run import failures
+from nlcore_conformance.checks.catalogue import Check, checks
+from nlcore_conformance.run.coverage import not_covered
+from nlcore_conformance.backend.device import load_on
+from nlcore_conformance.run.known import FIXED, KNOWN, Known, KnownError, load, statuses
+from nlcore_conformance.backend.protocol import CannotRun, declared_sums
 from nlcore_conformance.pytest_plugin import SESSION
-from nlcore_conformance.report import coverage, failure
-from nlcore_conformance.runner import PROFILES, Report, run_check
+from nlcore_conformance.reports.terminal import coverage, failure
+from nlcore_conformance.run.runner import PROFILES, Report, run_check
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """The paper's networks for video as data, and what they cost. No framework is imported."""
 
-from nlcore.video.cost import Row, cost
 from nlcore.video.network import NetworkSpec, placement
-from nlcore.video.report import PlacementReport, placement_report
-from nlcore.video.weights import check_network_weights, network_weight_shapes
+from nlcore.video.network_cost import Row, cost
+from nlcore.video.network_weights import check_network_weights, network_weight_shapes
+from nlcore.video.placed_blocks import PlacementReport, placement_report
 
 __all__ = [
     "NetworkSpec",

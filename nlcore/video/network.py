@@ -15,6 +15,8 @@ from nlcore.spec import NonLocalSpec, positive_int
 Sizes = tuple[int, int, int]
 
 BN_EPS = 1e-5
+#: Fields of the non-local blocks of a network that names no others: keys pooled in space.
+BLOCK: Mapping[str, Any] = {"subsample": (1, 2, 2)}
 #: Standard deviation that fc's weights start from (C2).
 FC_STD = 0.01
 
@@ -82,7 +84,7 @@ class NetworkSpec:
     non_local : tuple of str
         After which residual blocks a non-local block stands: "res4.4". See `placement`.
     block : mapping
-        Fields of their `NonLocalSpec`, but for channels; default ``{"subsample": (1, 2, 2)}``.
+        Fields of their `NonLocalSpec` except channels, which replace those of `BLOCK`.
     classes : int
         Outputs of fc.
     dropout : float
@@ -113,7 +115,7 @@ class NetworkSpec:
     depth: int = 50
     inflation: str = "none"
     non_local: tuple[str, ...] = ()
-    block: Mapping[str, Any] = field(default_factory=lambda: {"subsample": (1, 2, 2)}, hash=False)
+    block: Mapping[str, Any] = field(default_factory=dict, hash=False)
     classes: int = 400
     dropout: float = 0.5
     temporal_strides: Sizes = (2, 2, 2)
@@ -150,8 +152,9 @@ class NetworkSpec:
                 f"non_local must name residual blocks of {names[0]} ... {names[-1]}, each once; "
                 f"received {self.non_local}"
             )
-        block = NonLocalSpec(4 * self.width, **self.block)  # its errors are raised here
-        given = {name: getattr(block, name) for name in self.block}  # as the spec has them
+        fields = {**BLOCK, **self.block}
+        block = NonLocalSpec(4 * self.width, **fields)  # raises for a wrong field
+        given = {name: getattr(block, name) for name in fields}  # lists have become tuples
         object.__setattr__(self, "block", given)
 
     @property
@@ -208,6 +211,16 @@ class NetworkSpec:
             shortcut if index == "0" else None,
             NonLocalSpec(outputs, **self.block) if name in self.non_local else None,
         )
+
+    @property
+    def blocks(self) -> dict[str, NonLocalSpec]:
+        """The non-local blocks by name, "res4.4.non_local", in the order of computation."""
+        return {
+            f"{residual.name}.non_local": residual.non_local
+            for stage in self.stages
+            for residual in stage
+            if residual.non_local is not None
+        }
 
     @property
     def features(self) -> int:

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
+
+from nlcore.reference import compiling
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -16,8 +17,13 @@ def rng():
 
 
 @pytest.fixture
-def threads():
-    """numba.set_num_threads, undone after the test."""
-    before = numba.get_num_threads()
-    yield numba.set_num_threads
-    numba.set_num_threads(before)
+def threads(monkeypatch):
+    """A function that sets how many threads share the rows of every problem, however small."""
+
+    def choose(count):
+        compiling._pool.cache_clear()
+        monkeypatch.setattr(compiling, "THREADS", count)
+
+    monkeypatch.setattr(compiling, "SMALL", 0)
+    yield choose
+    compiling._pool.cache_clear()

@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from nlcore import NonLocalSpec
-from nlcore_conformance import resolve
+from nlcore_conformance.backend import resolve
 from nlcore_conformance.cli import app
-from nlcore_conformance.problems import Case
+from nlcore_conformance.problems.case import Case
 
 CASE = Case(NonLocalSpec(2, ndim=1), 1, (3,), "float32")
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_run_exits_2_with_one_line(arguments, says, tmp_path, mon
 
 
 def test_a_missing_package_exits_2_with_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "nlcore_conformance.html", None)
+    monkeypatch.setitem(sys.modules, "nlcore_conformance.reports.html", None)
     result = invoke("run", "reference", "--report", "out.html")
     assert result.exit_code == 2
     assert "pip install 'nlcore[conformance]'" in result.stderr
@@ -256,7 +256,7 @@ def test_all_names_every_installed_backend_once():
 
 
 def test_list_names_the_installed_backends():
-    assert "reference            nlcore_conformance.reference:backend" in invoke("list").output
+    assert "reference            nlcore_conformance.backend.reference:backend" in invoke("list").output
 
 
 def test_identify_names_the_dialect_or_exits_1(wrong):
@@ -278,7 +278,7 @@ def test_identify_of_what_cannot_be_asked_exits_2(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ok", [True, False])
 def test_self_test_exits_as_it_went(monkeypatch, ok):
     from nlcore_conformance import selftest
-    from nlcore_conformance.plain import Plain
+    from nlcore_conformance.backend.plain import Plain
 
     row = selftest.Row("a mutant", "its rule", "NL-1", Plain(), check="repeatable" if ok else "")
     seen = []
@@ -295,7 +295,7 @@ def test_self_test_exits_as_it_went(monkeypatch, ok):
 
 
 def test_vectors_export_says_what_it_wrote(tmp_path, monkeypatch):
-    from nlcore_conformance import vectors
+    from nlcore_conformance.vectors import files as vectors
 
     monkeypatch.setattr(vectors, "export", lambda folder: [folder / "a", folder / "b"])
     assert invoke("vectors", "export", tmp_path).output == f"2 files in {tmp_path}\n"

@@ -11,8 +11,8 @@ from rich.console import Console
 import nlcore
 from nlcore import DIALECTS, weight_shapes
 from nlcore_conformance.identify import ASKED, Identification, identify, show
-from nlcore_conformance.protocol import as_backend
-from nlcore_conformance.reference import Reference
+from nlcore_conformance.backend.protocol import as_backend
+from nlcore_conformance.backend.reference import Reference
 
 
 def fixed(dialect: str, pairwise: str = "embedded_gaussian", **overrides):

@@ -12,13 +12,13 @@ from rich.console import Console
 
 from nlcore import NonLocalSpec
 from nlcore.spec import PAIRWISE
-from nlcore_conformance.checks import FORM, checks
+from nlcore_conformance.checks.catalogue import FORM, checks
 from nlcore_conformance.mutants import Mutant, Variant, gradients, honest, mutants
-from nlcore_conformance.mutants.arithmetic import tf32
-from nlcore_conformance.plain import Plain
-from nlcore_conformance.problems import Case, arrays
+from nlcore_conformance.mutants.rounding import tf32
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.problems.case import Case, arrays
 from nlcore_conformance.selftest import self_test, table
-from nlcore_conformance.stages import STAGES
+from nlcore_conformance.checks.stages import STAGES
 
 SPEC = Path(__file__).parents[2] / "docs" / "spec.md"
 

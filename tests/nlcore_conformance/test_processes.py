@@ -13,7 +13,7 @@ from verdicts import verdict
 from nlcore_conformance import processes
 from nlcore_conformance.cli import app
 from nlcore_conformance.processes import Request
-from nlcore_conformance.resolve import CannotRun
+from nlcore_conformance.backend.resolve import CannotRun
 
 FULL = Request(
     "full", 3, "cpu", "forward", ("float32", "float16"), 5, Path("k.toml"), Path("folder")

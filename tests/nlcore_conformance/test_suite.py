@@ -12,17 +12,17 @@ import pytest
 
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
-from nlcore_conformance.checks import checks
-from nlcore_conformance.comparison import Judgement
-from nlcore_conformance.judging import Failed, attempt, named_check
-from nlcore_conformance.named import problems
-from nlcore_conformance.plain import Plain
-from nlcore_conformance.problems import DATA, LAYOUTS, Case, arrays, problem
-from nlcore_conformance.protocol import CannotRun, accumulates, as_backend
-from nlcore_conformance.reference import Reference
-from nlcore_conformance.report import coverage
-from nlcore_conformance.runner import PROFILES, Report, drawn, run, run_check
-from nlcore_conformance.verdict import Verdict
+from nlcore_conformance.checks.catalogue import checks
+from nlcore_conformance.checks.comparison import Judgement
+from nlcore_conformance.checks.judging import Failed, attempt, named_check
+from nlcore_conformance.problems.named import problems
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.problems.case import DATA, LAYOUTS, Case, arrays, problem
+from nlcore_conformance.backend.protocol import CannotRun, accumulates, as_backend
+from nlcore_conformance.backend.reference import Reference
+from nlcore_conformance.reports.terminal import coverage
+from nlcore_conformance.run.runner import PROFILES, Report, drawn, run, run_check
+from nlcore_conformance.run.verdict import Verdict
 
 QUICK = PROFILES["quick"]
 
@@ -269,7 +269,7 @@ def test_drawn_cases_are_those_that_a_run_tries():
 
 
 def test_named_problems_are_what_they_are_called():
-    from nlcore_conformance.coverage import allowed_templates
+    from nlcore_conformance.run.coverage import allowed_templates
 
     for check in checks():
         allowed, _ = allowed_templates(Plain(FLOATS), check.applies)

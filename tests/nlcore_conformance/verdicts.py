@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import date
 
 from nlcore import NonLocalSpec
-from nlcore_conformance.comparison import Judgement
-from nlcore_conformance.judging import Failure
-from nlcore_conformance.known import Known, statuses
-from nlcore_conformance.problems import Case
-from nlcore_conformance.runner import CheckResult, Report
-from nlcore_conformance.verdict import Verdict
+from nlcore_conformance.checks.comparison import Judgement
+from nlcore_conformance.checks.judging import Failure
+from nlcore_conformance.run.known import Known, statuses
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.run.runner import CheckResult, Report
+from nlcore_conformance.run.verdict import Verdict
 
 TODAY = date(2026, 6, 1)
 CASE = Case(NonLocalSpec(2, ndim=1, subsample=(2,)), 1, (3,), "float32")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-import nlcore_torch.gaussian
+import nlcore_torch.operation.gaussian
 from nlcore import NonLocalSpec, block
-from nlcore.block import block_vjp
-from nlcore_conformance.checks import checks
-from nlcore_conformance.judging import attempt
-from nlcore_conformance.runner import PROFILES, drawn
+from nlcore.reference.block import block_vjp
+from nlcore_conformance.checks.catalogue import checks
+from nlcore_conformance.checks.judging import attempt
+from nlcore_conformance.run.runner import PROFILES, drawn
 from nlcore_torch.backend import backend
 
 DTYPES = {name: np.dtype(name) for name in ("float16", "float32", "float64")}
@@ -101,9 +101,9 @@ def test_imports_neither_the_conformance_package_nor_another_framework():
 @pytest.mark.parametrize("pairwise", ["gaussian", "embedded_gaussian"])
 def test_many_chunks_conform(pairwise, fused, monkeypatch):
     # the suite's own problems are mostly of one chunk
-    monkeypatch.setattr(nlcore_torch.gaussian, "CHUNK", 64)
+    monkeypatch.setattr(nlcore_torch.operation.gaussian, "CHUNK", 64)
     if not fused:
-        monkeypatch.setattr(nlcore_torch.gaussian, "_takes", lambda *_: False)
+        monkeypatch.setattr(nlcore_torch.operation.gaussian, "_takes", lambda *_: False)
     for check in checks():
         if check.name not in (f"forward / {pairwise}", f"gradient / {pairwise}"):
             continue

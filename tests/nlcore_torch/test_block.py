@@ -9,7 +9,7 @@ import torch
 from nlcore import NonLocalSpec, block, init_weights, weight_shapes
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
 from nlcore_torch import NonLocalBlock, non_local_block
-from nlcore_torch.response import embeddings
+from nlcore_torch.operation.embeddings import embeddings
 
 FUNCTIONS = list(itertools.product(PAIRWISE, NORMALIZATIONS))
 each_function = pytest.mark.parametrize("pairwise, normalization", FUNCTIONS)

@@ -11,8 +11,8 @@ import torch
 
 from nlcore import NonLocalSpec
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
-from nlcore_conformance.comparison import expected_of, judged
-from nlcore_conformance.problems import Case, arrays
+from nlcore_conformance.checks.comparison import expected_of, judged
+from nlcore_conformance.problems.case import Case, arrays
 from nlcore_torch import NonLocalBlock
 from nlcore_torch.arrays import tensor
 

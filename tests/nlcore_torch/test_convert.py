@@ -18,7 +18,7 @@ import nlcore
 from nlcore import NonLocalSpec, weight_shapes
 from nlcore.spec import PAIRWISE
 from nlcore.video import NetworkSpec, network_weight_shapes, placement
-from nlcore_conformance.bounds import block_bounds
+from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_torch import NonLocalBlock
 from nlcore_torch.arrays import array
 from nlcore_torch.convert import (
@@ -28,7 +28,7 @@ from nlcore_torch.convert import (
     export_network,
     read_weights,
 )
-from nlcore_torch.models import Network
+from nlcore_torch.video.network import Network
 
 POSITIONS = {1: (9,), 2: (6, 7), 3: (3, 6, 5)}
 

@@ -26,7 +26,7 @@ from torchvision.models.detection.backbone_utils import resnet_fpn_backbone  # n
 from torchvision.ops import FrozenBatchNorm2d  # noqa: E402
 from torchvision.transforms.functional import to_tensor  # noqa: E402
 
-from nlcore_torch.insertion import assert_identity, blocks, insert, is_active, remove  # noqa: E402
+from nlcore_torch.insertion import assert_identity, block_activity, insert, non_local_blocks, remove  # noqa: E402
 
 # pycocotools' masks have NumPy 1's __array__, without `copy`
 pytestmark = pytest.mark.filterwarnings(
@@ -134,10 +134,16 @@ def test_a_block_in_a_host(host):
 
     insert(model, where)
     assert_identity(model)
-    assert list(blocks(model)) == [n for n, _ in model.named_modules() if n.endswith("non_local")]
-    assert set(blocks(model)) == {f"{name}.non_local" for name in where}
+    assert list(non_local_blocks(model)) == [
+        n for n, _ in model.named_modules() if n.endswith("non_local")
+    ]
+    assert set(non_local_blocks(model)) == {f"{name}.non_local" for name in where}
     assert same(outputs(model, x), plain)
-    own = [f"{name}.{weight}" for name, b in blocks(model).items() for weight in b.state_dict()]
+    own = [
+        f"{name}.{weight}"
+        for name, b in non_local_blocks(model).items()
+        for weight in b.state_dict()
+    ]
     assert [name for name in model.state_dict() if name not in own] == names
     assert len(model.state_dict()) == len(names) + len(own)
 
@@ -145,7 +151,7 @@ def test_a_block_in_a_host(host):
     assert list(model.state_dict()) == names
 
     insert(model, where, example=x)
-    for block in blocks(model).values():  # each of them is on the way to the outputs
+    for block in non_local_blocks(model).values():  # each of them is on the way to the outputs
         nn.init.ones_(block.bn.weight)
         assert not same(outputs(model, x), plain)
         nn.init.zeros_(block.bn.weight)
@@ -160,11 +166,11 @@ def test_a_block_in_a_host_trains(name):
     make, where, x = HOSTS[name]
     torch.manual_seed(0)
     model = insert(make().train(), where)
-    assert all(a.gradient is a.left_zero is False for a in is_active(model).values())
+    assert all(a.gradient is a.left_zero is False for a in block_activity(model).values())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     (model(x) - 1).square().mean().backward()
     optimizer.step()
-    assert all(a.gradient is a.left_zero is True for a in is_active(model).values())
+    assert all(a.gradient is a.left_zero is True for a in block_activity(model).values())
 
 
 def test_timm_checkpoints_through_a_block():
@@ -175,7 +181,9 @@ def test_timm_checkpoints_through_a_block():
         model.set_grad_checkpointing(checkpointing)
         model.zero_grad()
         model(IMAGES).square().sum().backward()
-        gradients.append([p.grad.clone() for b in blocks(model).values() for p in b.parameters()])
+        gradients.append(
+            [p.grad.clone() for b in non_local_blocks(model).values() for p in b.parameters()]
+        )
     assert all(map(torch.equal, *gradients))
     assert all(g.count_nonzero() for g in gradients[0])
 
@@ -207,8 +215,8 @@ def test_keypoint_rcnn_trains():
     losses = model(SCENES * 2, [{**target, "keypoints": keypoints}] * 2)
     sum(losses.values()).backward()
     optimizer.step()
-    assert set(is_active(model)) == {f"{name}.non_local" for name in {**RES4, **HEAD}}
-    assert all(a.gradient is a.left_zero is True for a in is_active(model).values())
+    assert set(block_activity(model)) == {f"{name}.non_local" for name in {**RES4, **HEAD}}
+    assert all(a.gradient is a.left_zero is True for a in block_activity(model).values())
 
 
 def draw_scenes(folder, count=12):
@@ -326,7 +334,7 @@ def test_mask_rcnn_with_a_block_trains_and_is_evaluated(scenes):
         optimizer.step()
         losses.append(loss.item())
     assert np.mean(losses[-6:]) < np.mean(losses[:6])  # the third pass over the set, the first
-    (activity,) = is_active(model).values()
+    (activity,) = block_activity(model).values()
     assert activity.gradient and activity.left_zero
 
     model.eval()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nlcore_torch import NonLocalBlock
-from nlcore_torch.insertion import assert_identity, blocks, insert, is_active, remove
+from nlcore_torch.insertion import assert_identity, block_activity, insert, non_local_blocks, remove
 
 
 def small():
@@ -38,25 +38,27 @@ def test_bit_identical_at_insertion(x, training):
     model = insert(copy.deepcopy(plain), WHERE, example=x)
     assert_identity(model)
     assert torch.equal(model(x), plain(x))
-    assert {name: b.spec.channels for name, b in blocks(model).items()} == {
+    assert {name: b.spec.channels for name, b in non_local_blocks(model).items()} == {
         "2.non_local": 8,
         "3.non_local": 6,
     }
-    assert all(b.training == training and b.spec.ndim == 2 for b in blocks(model).values())
+    assert all(
+        b.training == training and b.spec.ndim == 2 for b in non_local_blocks(model).values()
+    )
 
 
 def test_names_stay(x):
     model = insert(small(), {"3": {}})
     before = small().state_dict()
     assert model.load_state_dict(before, strict=False).missing_keys == [
-        f"3.non_local.{name}" for name in blocks(model)["3.non_local"].state_dict()
+        f"3.non_local.{name}" for name in non_local_blocks(model)["3.non_local"].state_dict()
     ]
 
 
 @pytest.mark.parametrize("after", ["0", "3"])  # a hook's, and a sequential's
 def test_the_block_computes(x, after):
     model = insert(small(), {after: {"pairwise": "dot_product"}}, identity=False).eval()
-    block = blocks(model)[f"{after}.non_local"]
+    block = non_local_blocks(model)[f"{after}.non_local"]
     found = model(x)
     assert not torch.equal(found, small().eval()(x))
     plain = remove(model)
@@ -65,12 +67,12 @@ def test_the_block_computes(x, after):
 
 def test_activity(x):
     model = insert(small(), WHERE, example=x)
-    assert {(a.gradient, a.left_zero) for a in is_active(model).values()} == {(False, False)}
+    assert {(a.gradient, a.left_zero) for a in block_activity(model).values()} == {(False, False)}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model(x).square().sum().backward()
-    assert {(a.gradient, a.left_zero) for a in is_active(model).values()} == {(True, False)}
+    assert {(a.gradient, a.left_zero) for a in block_activity(model).values()} == {(True, False)}
     optimizer.step()
-    assert {(a.gradient, a.left_zero) for a in is_active(model).values()} == {(True, True)}
+    assert {(a.gradient, a.left_zero) for a in block_activity(model).values()} == {(True, True)}
     with pytest.raises(AssertionError, match=r"the block '2.non_local' is not the identity.*bn"):
         assert_identity(model)
 
@@ -89,7 +91,7 @@ def test_a_hosts_init_is_caught(x):
 def test_remove(x):
     plain = small().eval()
     model = remove(insert(copy.deepcopy(plain), WHERE, example=x))
-    assert blocks(model) == {}
+    assert non_local_blocks(model) == {}
     assert model.state_dict().keys() == plain.state_dict().keys()
     assert torch.equal(model(x), plain(x))
     insert(model, WHERE, example=x)  # again
@@ -100,7 +102,7 @@ def test_a_hosts_own_block_of_the_name_is_not_removed(x):
     model = nn.Sequential(OrderedDict(first=nn.Conv2d(3, 8, 3), non_local=own))
     with pytest.raises(ValueError, match="'' has an attribute 'non_local' already"):
         insert(model, {"": {}})
-    assert list(blocks(remove(insert(model, {"first": {}})))) == ["non_local"]
+    assert list(non_local_blocks(remove(insert(model, {"first": {}})))) == ["non_local"]
 
 
 def test_copies_and_pickles_keep_their_blocks(x, tmp_path):
@@ -108,8 +110,8 @@ def test_copies_and_pickles_keep_their_blocks(x, tmp_path):
     torch.save(model, tmp_path / "model.pt")
     for other in (copy.deepcopy(model), torch.load(tmp_path / "model.pt", weights_only=False)):
         assert torch.equal(other(x), model(x))
-        assert set(blocks(other)) == {"2.non_local", "3.non_local"}
-        assert blocks(other)["2.non_local"] is not blocks(model)["2.non_local"]
+        assert set(non_local_blocks(other)) == {"2.non_local", "3.non_local"}
+        assert non_local_blocks(other)["2.non_local"] is not non_local_blocks(model)["2.non_local"]
 
 
 def test_dtype_is_the_hosts(x):
@@ -136,7 +138,7 @@ def test_a_convolution_tells_channels_and_axes(convolution, ndim):
     model = insert(
         nn.Sequential(nn.Sequential(convolution(3, 5, 1), convolution(5, 8, 1))), {"0": {}}
     )
-    (block,) = blocks(model).values()
+    (block,) = non_local_blocks(model).values()
     assert (block.spec.channels, block.spec.ndim) == (8, ndim)
 
 
@@ -174,7 +176,7 @@ def test_an_output_that_is_no_tensor(x):
     model = Named()
     with pytest.raises(TypeError, match=r"puts out a tensor; '' put out a dict"):
         insert(model, {"": {}}, example=x)
-    assert blocks(model) == {}
+    assert non_local_blocks(model) == {}
     with pytest.raises(TypeError, match=r"puts out a tensor; 'Named' put out a dict"):
         insert(model, {"": {}})(x)
 
@@ -187,7 +189,7 @@ def test_a_list_of_modules_is_not_called(listed):
         ValueError, match=rf"that is called; received 'parts', a {type(listed).__name__}"
     ):
         insert(model, {"parts": {"channels": 8, "ndim": 2}})
-    assert blocks(model) == {}
+    assert non_local_blocks(model) == {}
 
 
 def test_two_names_of_one_module():
@@ -195,7 +197,7 @@ def test_two_names_of_one_module():
     model = nn.Sequential(shared, shared)
     with pytest.raises(ValueError, match=r"takes one block; received its names \['0', '1'\]"):
         insert(model, {"0": {}, "1": {}})
-    assert blocks(model) == {}
+    assert non_local_blocks(model) == {}
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_errors_leave_the_model_alone(where, message):
     model = small()
     with pytest.raises(ValueError, match=message):
         insert(model, where)
-    assert blocks(model) == {}
+    assert non_local_blocks(model) == {}
 
 
 def test_twice_is_an_error():

@@ -17,11 +17,12 @@ import torch.distributed as dist
 from nlcore import NonLocalSpec, weight_shapes
 from nlcore.spec import PAIRWISE
 from nlcore.weights import RUNNING
-from nlcore_conformance.arithmetic import arithmetic
-from nlcore_conformance.comparison import expected_of, judged
-from nlcore_conformance.problems import Case, arrays
-from nlcore_torch import gaussian, sharded
+from nlcore_conformance.bounds.arithmetic import arithmetic
+from nlcore_conformance.checks.comparison import expected_of, judged
+from nlcore_conformance.problems.case import Case, arrays
+from nlcore_torch import sharded
 from nlcore_torch.arrays import array, tensor
+from nlcore_torch.operation import gaussian
 
 POOLED = {"subsample": (2, 1, 1), "subsample_at": "embedding"}
 RULES = [

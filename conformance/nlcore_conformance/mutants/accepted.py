@@ -8,9 +8,9 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore_conformance.mutants.mutant import by_sum
-from nlcore_conformance.plain import Call, Pairs, Plain, flat
-from nlcore_conformance.protocol import Backend
-from nlcore_conformance.reference import Reference
+from nlcore_conformance.backend.plain import Call, Pairs, Plain, flat
+from nlcore_conformance.backend.protocol import Backend
+from nlcore_conformance.backend.reference import Reference
 
 
 @dataclass(frozen=True)

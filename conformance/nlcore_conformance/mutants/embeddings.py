@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nlcore_conformance.mutants.mutant import Zoo
-from nlcore_conformance.plain import Call, Plain
+from nlcore_conformance.backend.plain import Call, Plain
 
 ZOO = Zoo()
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore_conformance.mutants.mutant import Respecified, Zoo
-from nlcore_conformance.plain import Call, Pairs, Plain
+from nlcore_conformance.backend.plain import Call, Pairs, Plain
 
 ZOO = Zoo()
 

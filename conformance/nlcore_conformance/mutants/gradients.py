@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from nlcore import NonLocalSpec
-from nlcore.pooling import from_windows, windows
+from nlcore.reference.pooling import from_windows, windows
 from nlcore.spec import FLOATS, PAIRWISE
 from nlcore_conformance.mutants.mutant import Zoo, by_sum
-from nlcore_conformance.plain import Call, Grads, Pairs, Plain, Stages, flat
-from nlcore_conformance.protocol import Weights
+from nlcore_conformance.backend.plain import Call, Grads, Pairs, Plain, Stages, flat
+from nlcore_conformance.backend.protocol import Weights
 
 ZOO = Zoo()
 

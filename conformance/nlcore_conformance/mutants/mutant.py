@@ -10,8 +10,8 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
-from nlcore_conformance.plain import Call, Plain
-from nlcore_conformance.protocol import Backend, Weights
+from nlcore_conformance.backend.plain import Call, Plain
+from nlcore_conformance.backend.protocol import Backend, Weights
 
 
 @dataclass(frozen=True)

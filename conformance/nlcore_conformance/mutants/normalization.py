@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from nlcore_conformance.mutants.mutant import Zoo, by_sum, gaussian
-from nlcore_conformance.plain import Call, Plain
+from nlcore_conformance.backend.plain import Call, Plain
 
 ZOO = Zoo()
 

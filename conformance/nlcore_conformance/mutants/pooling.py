@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from nlcore import NonLocalSpec
-from nlcore.pooling import max_pool, max_pool_vjp, windows
+from nlcore.reference.pooling import max_pool, max_pool_vjp, windows
 from nlcore_conformance.mutants.mutant import Respecified, Zoo
-from nlcore_conformance.plain import Call, Plain
+from nlcore_conformance.backend.plain import Call, Plain
 
 ZOO = Zoo()
 

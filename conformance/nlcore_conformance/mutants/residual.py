@@ -9,8 +9,8 @@ import numpy as np
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
 from nlcore_conformance.mutants.mutant import Zoo
-from nlcore_conformance.plain import Call, Plain
-from nlcore_conformance.protocol import Weights
+from nlcore_conformance.backend.plain import Call, Plain
+from nlcore_conformance.backend.protocol import Weights
 
 ZOO = Zoo()
 

@@ -1,0 +1,1 @@
+"""The operation in keras.ops: from x to W_z y + b, stage by stage."""

@@ -1,0 +1,102 @@
+"""Concatenation: w_f . [theta_i, phi_j] + b_f = a_i + b_j, so sums over j need no N x M array.
+
+With b sorted descending, G_k = g_1 + ... + g_k, and k_i the number of b_j > -a_i,
+
+    sum_j ReLU(a_i + b_j) g_j = (a_i + b_k) G_k + sum_{m<k} (b_m - b_{m+1}) G_m    (1)
+                              = a_i G_k + sum_{m<=k} b_m g_m                       (2)
+
+Every factor of a G in (1) is >= 0: nothing cancels that does not on the left, so (1) gives the
+value. (2) gives the derivatives: in those of (1) by b, sums over many keys cancel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from nlcore_keras.operation.precision import divided
+
+
+def concatenation(a: Any, b: Any, g: Any, by_sum: bool) -> Any:
+    """y_i = 1/C(x) sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V).
+
+    a and b are of the dtype of sums. C(x) is the sum of the ReLUs or M; where that sum is 0,
+    y_i = 0 with no gradient.
+    """
+    values = ops.cast(g, a.dtype)  # the dtype of sums
+    if not by_sum:
+        return ops.cast(pair_sums(a, b, values) / ops.cast(ops.shape(g)[1], a.dtype), g.dtype)
+    ones = ops.ones_like(values[:, :, :1])  # (B, M, 1)
+    sums = pair_sums(a, b, ops.concatenate([values, ones], axis=2))  # (B, N, V + 1)
+    return ops.cast(divided(sums[:, :, :-1], sums[:, :, -1:]), g.dtype)
+
+
+def pair_sums(a: Any, b: Any, g: Any) -> Any:
+    """sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V)."""
+    # a NaN has no place in an order, and TensorFlow's sort has none for it: it is put back below
+    undefined = ops.logical_or(ops.isnan(a), ops.any(ops.isnan(b), axis=1, keepdims=True))  # (B, N)
+    a, b = (ops.where(ops.isnan(array), ops.zeros_like(array), array) for array in (a, b))
+    unbounded = ops.logical_not(ops.all(ops.isfinite(g), axis=1, keepdims=True))  # (B, 1, V)
+    order = ops.argsort(-b, axis=1)  # (B, M)
+    b = ops.take_along_axis(b, order, axis=1)  # (B, M), descending
+    g = _rows(g, order)  # (B, M, V)
+    count = _count(a, b)  # (B, N): k_i, a row of the tables below, whose row 0 is the empty sum
+    prefix = _table(g)  # (B, M + 1, V): G_k
+    active = _rows(prefix, count)  # (B, N, V): G_k of each i
+
+    a = ops.where(count > 0, a, ops.zeros_like(a))  # an infinite a_i times an empty sum is 0
+    weighted = _table(ops.expand_dims(b, 2) * g)  # (B, M + 1, V): the sum in (2)
+    by_parts = ops.expand_dims(a, 2) * active + _rows(weighted, count)  # (B, N, V)
+
+    fixed = ops.stop_gradient
+    a, b, prefix, active = fixed(a), fixed(b), fixed(prefix), fixed(active)
+    before = ops.concatenate([b[:, :1], b[:, :-1]], axis=1)  # (B, M)
+    # 0, b_1 - b_2, ...; 0 between equal infinities as well
+    gaps = ops.where(before == b, ops.zeros_like(b), before - b)  # (B, M)
+    steps = _table(ops.expand_dims(gaps, 2) * prefix[:, :-1])  # (B, M + 1, V): the sum in (1)
+    last = ops.take_along_axis(b, ops.maximum(count - 1, 0), axis=1)  # (B, N): b_k
+    lead = ops.where(count > 0, a + last, ops.zeros_like(a))  # (B, N)
+    value = ops.expand_dims(lead, 2) * active + _rows(steps, count)  # (B, N, V)
+
+    # an infinite or NaN g_j makes its column NaN, since it is NaN wherever f_ij = 0
+    undefined = ops.logical_or(ops.expand_dims(undefined, 2), unbounded)  # (B, N, V)
+    value = ops.where(undefined, ops.full_like(value, float("nan")), value)
+    derivatives = by_parts - fixed(by_parts)  # (B, N, V): 0, or NaN where (2) is infinite
+    return value + ops.where(ops.isfinite(fixed(by_parts)), derivatives, ops.zeros_like(value))
+
+
+def _count(a: Any, b: Any) -> Any:
+    """How many b_j (B, M), which descend, are > -a_i (B, N) -> (B, N), by bisection."""
+    # unknown in a compiled graph, a symbol in an exported one
+    steps = b.shape[1].bit_length() if isinstance(b.shape[1], int) else 31
+    size = ops.shape(b)[1]
+
+    def halve(step: Any, count: Any) -> Any:  # (B, N) -> (B, N)
+        more = count + ops.left_shift(1, steps - 1 - step)
+        next_b = ops.take_along_axis(b, ops.minimum(more, size) - 1, axis=1)
+        return ops.where(ops.logical_and(more <= size, next_b > -a), more, count)
+
+    # a loop in the graph: written out, XLA would compute it again for each of the V columns
+    return ops.fori_loop(0, steps, halve, ops.zeros_like(a, dtype="int32"))
+
+
+def _table(terms: Any) -> Any:
+    """Prefix sums of terms (B, M, V) -> (B, M + 1, V), beginning with the empty one."""
+    sums = ops.cumsum(terms, axis=1)
+    if sums.dtype != terms.dtype:
+        # keras.ops.cumsum makes float64 float32 on PyTorch: sums of 2, 4, 8, ... terms instead
+        sums, reach = terms, 1
+        while reach < terms.shape[1]:
+            sums = sums + ops.pad(sums[:, :-reach], [[0, 0], [reach, 0], [0, 0]])
+            reach *= 2
+    return ops.pad(sums, [[0, 0], [1, 0], [0, 0]])
+
+
+def _rows(table: Any, index: Any) -> Any:
+    """Rows (B, N, V) of table (B, R, V) at index (B, N)."""
+    # one flat gather: take_along_axis on all V columns took 15 times as long on TensorFlow
+    batch, size = ops.shape(table)[:2]
+    start = ops.expand_dims(ops.arange(batch, dtype="int32") * size, 1)  # (B, 1)
+    flat = ops.reshape(table, (-1, table.shape[2]))  # (B R, V)
+    return ops.take(flat, ops.cast(index, "int32") + start, axis=0)

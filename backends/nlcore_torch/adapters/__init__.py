@@ -1,0 +1,1 @@
+"""What wraps an nn.Module as a backend for the conformance suite."""

@@ -1,0 +1,38 @@
+"""pytorchvideo's NonLocal, as create_nonlocal makes it, as a backend.
+
+pip install --no-deps pytorchvideo==0.1.5
+pip install fvcore iopath parameterized
+nlcore-conformance run nlcore_torch.adapters.pytorchvideo:nonlocal3d
+nlcore-conformance identify nlcore_torch.adapters.pytorchvideo:nonlocal3d_default
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pytorchvideo.layers.nonlocal_net import create_nonlocal
+
+from nlcore import NonLocalSpec
+
+from .torch_module import TorchModule
+
+
+class PyTorchVideo(TorchModule):
+    """create_nonlocal."""
+
+    def build(self, spec: NonLocalSpec) -> torch.nn.Module:
+        arguments: dict[str, Any] = {} if self.defaults else {"norm_eps": spec.eps}
+        if not spec.batch_norm:
+            arguments["norm"] = None
+        return create_nonlocal(
+            dim_in=spec.channels,
+            dim_inner=spec.inner_channels,
+            pool_size=spec.subsample,
+            instantiation={"embedded_gaussian": "softmax"}.get(spec.pairwise, spec.pairwise),
+            **arguments,
+        )
+
+
+nonlocal3d = PyTorchVideo("pytorchvideo", "pytorchvideo create_nonlocal")
+nonlocal3d_default = PyTorchVideo("pytorchvideo", "pytorchvideo create_nonlocal", defaults=True)

@@ -1,0 +1,41 @@
+"""Checks of the tensors that a block is called with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from nlcore import NonLocalSpec, check_input
+from nlcore_torch.operation.precision import autocasts
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """ "float32" of torch.float32."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def check_tensor(spec: NonLocalSpec, x: Tensor) -> None:
+    """Raise TypeError or ValueError unless x is a tensor that fits the spec."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch.Tensor; received {type(x).__name__}")
+    check_input(spec, tuple(x.shape), dtype_name(x))
+
+
+def check_dtypes(x: Tensor, weights: Mapping[str, Tensor]) -> None:
+    """Raise TypeError unless the weights have x's dtype; autocast mixes dtypes on purpose.
+
+    Batch normalization's weights may be float32 beside a half-precision x.
+    """
+    if autocasts(x):
+        return
+    for name, weight in weights.items():
+        if not isinstance(weight, Tensor):
+            raise TypeError(f"weight {name!r} must be a tensor; received {type(weight).__name__}")
+        allowed = (x.dtype, torch.float32) if name.startswith("bn.") else (x.dtype,)
+        if weight.dtype not in allowed:
+            raise TypeError(
+                f"x and weight {name!r} must have one dtype; received x {x.dtype} and "
+                f"weight {weight.dtype}"
+            )

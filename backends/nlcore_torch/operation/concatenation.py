@@ -1,0 +1,143 @@
+"""Concatenation: w_f . [theta_i, phi_j] + b_f = a_i + b_j, so sums over j need no N x M array.
+
+With b sorted descending and G_k = g_1 + ... + g_k, the k keys with b_j > -a_i give
+
+    sum_j ReLU(a_i + b_j) g_j = (a_i + b_k) G_k + sum_{m<k} (b_m - b_{m+1}) G_m
+
+Every factor of a G is >= 0, so nothing cancels that does not cancel in the left-hand side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlcore_torch.operation.precision import divided, sum_dtype, without_autocast
+
+
+def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
+    """y_i = 1/C(x) sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V).
+
+    C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
+    """
+    if not by_sum:
+        # ReLU(a + b) / M = ReLU(a / M + b / M): divided while there are no rows of length V
+        share = 1 / g.shape[1]
+        return pair_sums(a * share, b * share, g).to(g.dtype)
+    sums, total = pair_sums_and_total(a, b, g)
+    return divided(sums, total).to(g.dtype)
+
+
+def logit_share(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """rows (B, N, D) times weight (D,) plus bias () -> (B, N), a_i or b_j in the dtype of sums."""
+    dtype = sum_dtype(rows)
+    with without_autocast(rows):
+        # by a (D, 1) matrix: onnxruntime 1.32 computes its fused product with a vector wrong
+        logits = (rows.to(dtype) @ weight.to(dtype).unsqueeze(1)).squeeze(2)  # (B, N)
+        return logits if bias is None else logits + bias.to(dtype)
+
+
+def pair_sums(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
+    """sum_j ReLU(a_i + b_j) g_j, in the dtype of sums -> (B, N, V)."""
+    return _pair_sums(a, b, g.to(sum_dtype(g)))[0]
+
+
+def pair_sums_and_total(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """`pair_sums` (B, N, V), and sum_j ReLU(a_i + b_j) (B, N, 1)."""
+    sums = pair_sums(a, b, torch.cat([g, torch.ones_like(g[..., :1])], -1))  # (B, N, V + 1)
+    return sums[..., :-1], sums[..., -1:]
+
+
+class _PairSums(torch.autograd.Function):
+    """sum_j ReLU(a_i + b_j) g_j and sum_j [a_i + b_j > 0] g_j, each (B, N, V).
+
+    Both derivatives are sums of the same two kinds with the roles of i and j exchanged, so the
+    backward direction is as cheap and as exact, and is differentiable any number of times.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        descending, order = b.sort(dim=-1, descending=True)  # (B, M), a NaN comes first
+        g_sorted = _rows(g, order)  # (B, M, V)
+        prefix = F.pad(g_sorted.cumsum(1), (0, 0, 1, 0))  # (B, M + 1, V): G_0 = 0, G_1, ...
+        gaps = descending[:, :-1] - descending[:, 1:]  # (B, M - 1)
+        gaps = gaps.masked_fill(descending[:, :-1] == descending[:, 1:], 0)  # infinities as well
+        steps = (gaps.unsqueeze(-1) * prefix[:, 1:-1]).cumsum(1)  # (B, M - 1, V)
+        count = _count(a, descending)  # (B, N): how many b_j > -a_i
+        last = descending.gather(1, (count - 1).clamp(min=0))  # (B, N): b_k
+        # where k = 0 this is 0, or NaN where a_i or the largest b_j is
+        lead = (a + last).clamp(min=0)
+        active = _rows(prefix, count)  # (B, N, V)
+        # an infinite or NaN g_j makes its column NaN, since it is NaN wherever f_ij = 0
+        rest = F.pad(steps, (0, 0, 2, 0)) + (0 * g).sum(1, keepdim=True)  # (B, M + 1, V)
+        return torch.addcmul(_rows(rest, count), lead.unsqueeze(-1), active), active
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs, output[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(
+        ctx: Any, d_relu: Tensor | None, d_active: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        a, b, g, active = ctx.saved_tensors
+        da = db = dg = None
+        if d_relu is not None:
+            dg, active_t = _pair_sums(b, a, d_relu)  # (B, M, V)
+            da = (d_relu * active).sum(-1)  # (B, N)
+            db = (g * active_t).sum(-1)  # (B, M)
+        if d_active is not None:
+            more = _pair_sums(b, a, d_active)[1]  # (B, M, V)
+            dg = more if dg is None else dg + more
+        return da, db, dg
+
+
+class _PairSumsForward(_PairSums):
+    """With the derivative in forward mode: torch.compile takes no function that has one."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        _PairSums.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs, output[1])
+
+    @staticmethod
+    def jvp(ctx: Any, da: Tensor | None, db: Tensor | None, dg: Tensor | None) -> tuple[Any, Any]:
+        a, b, g, active = ctx.saved_tensors
+        da, db, dg = (
+            torch.zeros_like(to) if d is None else d for d, to in ((da, a), (db, b), (dg, g))
+        )
+        d_relu, d_active = _pair_sums(a, b, dg)
+        by_b = _pair_sums(a, b, db.unsqueeze(-1) * g)[1]  # (B, N, V)
+        return d_relu + da.unsqueeze(-1) * active + by_b, d_active
+
+
+def _pair_sums(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    return (_PairSums if torch.compiler.is_compiling() else _PairSumsForward).apply(a, b, g)
+
+
+def _count(a: Tensor, descending: Tensor) -> Tensor:
+    """How many b_j (B, M), which descend, are > -a_i (B, N) -> (B, N)."""
+    size = descending.shape[1]
+    if not torch.compiler.is_exporting():
+        return torch.searchsorted(-descending.contiguous(), a.contiguous())
+    # a bisection written out: ONNX has no operator for it
+    count = torch.zeros_like(a, dtype=torch.int64)  # (B, N)
+    for power in reversed(range(size.bit_length() if isinstance(size, int) else 32)):
+        more = count + (1 << power)  # (B, N)
+        b = descending.gather(1, more.clamp(max=size) - 1)  # (B, N)
+        count = torch.where((more <= size) & ~(a <= -b), more, count)
+    return count
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows (B, N, V) of table (B, R, V) at index (B, N)."""
+    batch, size, width = table.shape
+    start = torch.arange(batch, device=table.device).unsqueeze(1) * size  # (B, 1)
+    rows = table.flatten(0, 1).index_select(0, (index + start).flatten())  # (B N, V)
+    return rows.view(batch, -1, width)

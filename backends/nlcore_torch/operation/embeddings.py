@@ -1,0 +1,129 @@
+"""From x to theta, phi and g: products with weights, subsampling, and the extent's folding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlcore import NonLocalSpec
+from nlcore_torch.operation.concatenation import logit_share
+from nlcore_torch.operation.extent import fold
+from nlcore_torch.operation.linear import Layer, embedded
+from nlcore_torch.operation.pooling import pooled_rows
+from nlcore_torch.operation.precision import autocasts, sum_dtype, without_autocast
+
+Weights = Mapping[str, Tensor]
+
+
+def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """theta (B', N', D), phi (B', M', D) and g (B', M', D), items of B' not seeing each other.
+
+    The Gaussian's theta and phi are x's rows. The concatenation's are the shares a (B', N', 1) and
+    b (B', M', 1) of its logits, w_f . [theta_i, phi_j] + b_f = a_i + b_j.
+    """
+    make = _logit_shares if spec.pairwise == "concatenation" else _embeddings
+    theta, phi, g = make(spec, weights, x)
+    positions = x.shape[2:]
+    pooled = tuple(n // w for n, w in zip(positions, spec.pool, strict=True))
+    return fold(spec, theta, positions), fold(spec, phi, pooled), fold(spec, g, pooled)
+
+
+def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """theta (B, N, D), phi (B, M, D) and g (B, M, D); the Gaussian's theta and phi are x's rows."""
+    rows, pooled = _rows(x), _pooled(spec, x, "input")
+    if not spec.embedded:
+        phi = _rows(_pooled(spec, pooled, "embedding"))  # (B, M, C), the same wherever it is pooled
+        (g,) = embedded(_rows(pooled), _stacked(weights, "g"))
+        return rows, phi, _pooled_rows(spec, x, g)
+    if spec.subsample is None:
+        (stacked,) = embedded(rows, _stacked(weights, "theta", "phi", "g"))  # (B, N, 3 D)
+        theta, phi, g = stacked.chunk(3, 2)
+        return theta, phi, g
+    # theta alone, so that pooling needs no copy of the rest
+    if pooled is x:  # (B, N, D), (B, N, 2 D)
+        theta, stacked = embedded(rows, _stacked(weights, "theta"), _stacked(weights, "phi", "g"))
+    else:  # (B, N, D), (B, M, 2 D)
+        (theta,) = embedded(rows, _stacked(weights, "theta"))
+        (stacked,) = embedded(_rows(pooled), _stacked(weights, "phi", "g"))
+    phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
+    return theta, phi, g
+
+
+def _logit_shares(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """a (B, N, 1), b (B, M, 1), g (B, M, D): w_f . [theta_i, phi_j] + b_f = a_i + b_j."""
+    theta_weight, phi_weight = weights["f.weight"].chunk(2)  # (D,), (D,)
+    rows, dtype = _rows(x), sum_dtype(x)  # (B, N, C)
+    a_layer = _through(weights, "theta", theta_weight, dtype)
+    if _pools(spec, "embedding"):  # the maximum is of phi's channels, so phi is needed
+        stacked, a = _embeddings_and_shares(rows, _stacked(weights, "phi", "g"), a_layer)
+        phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
+        b = logit_share(phi, phi_weight).unsqueeze(2)
+    else:
+        b_layer, g_layer = _through(weights, "phi", phi_weight, dtype), _stacked(weights, "g")
+        if spec.subsample is None:
+            g, a, b = _embeddings_and_shares(rows, g_layer, a_layer, b_layer)
+        else:
+            key_rows = _rows(_pooled(spec, x, "input"))  # (B, M, C)
+            g, b = _embeddings_and_shares(key_rows, g_layer, b_layer)
+            with without_autocast(rows):
+                (a,) = embedded(rows.to(dtype), a_layer)
+    if "f.bias" in weights:
+        a = a + weights["f.bias"].to(dtype)
+    return a, b, g
+
+
+def _through(weights: Weights, name: str, vector: Tensor, dtype: torch.dtype) -> Layer:
+    """vector . (W x + b) as (W^T vector) . x + vector . b."""
+    bias = weights.get(f"{name}.bias")
+    with without_autocast(vector):
+        row = vector.to(dtype).unsqueeze(0)  # (1, D)
+        constant = None if bias is None else row @ bias.to(dtype)  # (1,)
+        return row @ weights[f"{name}.weight"].to(dtype), constant  # (1, C)
+
+
+def _embeddings_and_shares(rows: Tensor, layer: Layer, *shares: Layer) -> tuple[Tensor, ...]:
+    """Embeddings of rows (B, P, C), and shares (B, P, 1) of the logits in the dtype of sums."""
+    dtype = sum_dtype(rows)
+    if rows.dtype == dtype and not autocasts(rows):
+        return embedded(rows, layer, *shares)
+    with without_autocast(rows):
+        found = embedded(rows.to(dtype), *shares)
+    return *embedded(rows, layer), *found
+
+
+def _stacked(weights: Weights, *names: str) -> Layer:
+    """Several embeddings as one product: (len(names) D, C) and (len(names) D,)."""
+    weight = _cat([weights[f"{name}.weight"] for name in names])
+    if f"{names[0]}.bias" not in weights:
+        return weight, None
+    return weight, _cat([weights[f"{name}.bias"] for name in names])
+
+
+def _cat(tensors: list[Tensor]) -> Tensor:
+    """Of one tensor, that tensor and no copy."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(B, C, *positions) -> (B, N, C)."""
+    return x.flatten(2).mT
+
+
+def _pools(spec: NonLocalSpec, at: str) -> bool:
+    return spec.subsample is not None and spec.subsample_at == at
+
+
+def _pooled(spec: NonLocalSpec, x: Tensor, at: str) -> Tensor:
+    """x (B, C, *positions) -> (B, C, *pooled) where the spec subsamples there, else x itself."""
+    if not _pools(spec, at):
+        return x
+    # on a tie torch's gradient goes to the first position in row-major order, as the spec says
+    return (F.max_pool1d, F.max_pool2d, F.max_pool3d)[spec.ndim - 1](x, spec.pool)
+
+
+def _pooled_rows(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:
+    """rows (B, N, E) at x's positions -> (B, M, E) where embeddings are subsampled, else as is."""
+    return pooled_rows(rows, x.shape[2:], spec.pool) if _pools(spec, "embedding") else rows

@@ -1,0 +1,115 @@
+"""The block's linear maps: x's rows lie one channel after another, embeddings' rows whole.
+
+Each product, and each of its gradients, is written the way round that the next one reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nlcore_torch.operation.precision import autocasts
+
+#: A weight (E, C) and its bias (E,), or None.
+Layer = tuple[Tensor, Tensor | None]
+
+
+def embedded(rows: Tensor, *layers: Layer) -> tuple[Tensor, ...]:
+    """W x + b of rows (B, P, C) for each weight (E, C) and bias (E,) -> (B, P, E) each."""
+    # a cast copies the rows in any case, and a compiler knows what to keep
+    if autocasts(rows) or torch.compiler.is_compiling():
+        return tuple(F.linear(rows, weight, bias) for weight, bias in layers)
+    return _Embedded.apply(rows, *(tensor for layer in layers for tensor in layer))
+
+
+def mapped(maps: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor:
+    """W y + b of rows y (B, N, D), maps (B, C, D) and bias (C,) -> (B, C, N)."""
+    if autocasts(rows) or torch.compiler.is_compiling():
+        return _Mapped.forward(maps, rows, bias)
+    return _Mapped.apply(maps, rows, bias)
+
+
+class _Embedded(torch.autograd.Function):
+    """Torch's own product copies a batch's rows, keeps the copy, and makes a gradient of the rows
+    for each weight, to be summed.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(rows: Tensor, *layers: Any) -> tuple[Tensor, ...]:
+        found = []
+        for weight, bias in zip(layers[::2], layers[1::2], strict=True):
+            product = rows, weight.mT.expand(rows.shape[0], -1, -1)  # (B, P, C), (B, C, E)
+            found.append(torch.bmm(*product) if bias is None else torch.baddbmm(bias, *product))
+        return tuple(found)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        rows, *layers = inputs
+        ctx.save_for_backward(rows, *layers[::2])
+        ctx.save_for_forward(rows, *layers[::2])
+
+    @staticmethod
+    def backward(ctx: Any, *ds: Tensor) -> tuple[Tensor | None, ...]:
+        rows, *weights = ctx.saved_tensors
+        needs_rows, *needs = ctx.needs_input_grad
+        columns = None  # (B, C, P): one channel after another, as the rows
+        dlayers: list[Tensor | None] = []
+        for weight, d, needs_weight, needs_bias in zip(
+            weights, ds, needs[::2], needs[1::2], strict=True
+        ):
+            if needs_rows:
+                product = weight.mT.expand(rows.shape[0], -1, -1), d.mT  # (B, C, E), (B, E, P)
+                if columns is None:
+                    columns = torch.bmm(*product)
+                else:  # not in place: torch.vmap has no rule for that
+                    add = columns.addcmul if len(weight) == 1 else columns.baddbmm
+                    columns = add(*product)
+            flat = d.reshape(-1, d.shape[-1])  # (B P, E)
+            dlayers.append(flat.mT @ rows.reshape(-1, rows.shape[-1]) if needs_weight else None)
+            dlayers.append(flat.sum(0) if needs_bias else None)
+        return None if columns is None else columns.mT, *dlayers
+
+    @staticmethod
+    def jvp(ctx: Any, drows: Tensor, *dlayers: Any) -> tuple[Tensor, ...]:
+        rows, *weights = ctx.saved_tensors
+        found = []
+        for weight, dweight, dbias in zip(weights, dlayers[::2], dlayers[1::2], strict=True):
+            d = drows @ weight.mT + rows @ dweight.mT  # (B, P, E)
+            found.append(d if dbias is None else d + dbias)
+        return tuple(found)
+
+
+class _Mapped(torch.autograd.Function):
+    """Torch's own product makes a gradient of y that lies one channel after another."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(maps: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor:
+        if bias is None:
+            return torch.bmm(maps, rows.mT)  # (B, C, N)
+        return torch.baddbmm(bias.unsqueeze(1), maps, rows.mT)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+        ctx.save_for_forward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        maps, rows = ctx.saved_tensors
+        needs_maps, needs_rows, needs_bias = ctx.needs_input_grad
+        dmaps = d.bmm(rows) if needs_maps else None  # (B, C, D)
+        drows = d.mT.bmm(maps) if needs_rows else None  # (B, N, D)
+        return dmaps, drows, d.sum((0, 2)) if needs_bias else None
+
+    @staticmethod
+    def jvp(ctx: Any, dmaps: Tensor, drows: Tensor, dbias: Tensor | None) -> Tensor:
+        maps, rows = ctx.saved_tensors
+        d = dmaps @ rows.mT + maps @ drows.mT  # (B, C, N)
+        return d if dbias is None else d + dbias.unsqueeze(1)

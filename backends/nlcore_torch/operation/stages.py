@@ -1,0 +1,46 @@
+"""From x to W_z y + b, which the block normalizes and adds to x."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nlcore import NonLocalSpec
+from nlcore_torch.operation.concatenation import concatenation
+from nlcore_torch.operation.dot_product import dot_product, folded
+from nlcore_torch.operation.embeddings import Weights, embeddings
+from nlcore_torch.operation.extent import unfold
+from nlcore_torch.operation.gaussian import gaussian
+from nlcore_torch.operation.linear import mapped
+
+
+def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
+    """W_z y + b for checked arguments: x (B, C, *positions) -> (B, C, *positions)."""
+    theta, phi, g = embeddings(spec, weights, x)
+    if spec.pairwise == "dot_product":
+        maps = folded(spec, weights["out.weight"], theta, phi, g)
+        if maps is not None:  # (B, C, D), with theta in the place of y
+            return project(spec, weights, x, theta, maps)
+    return project(spec, weights, x, attend(spec, theta, phi, g))
+
+
+def attend(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
+    """y (B', N', D) from `embeddings`."""
+    by_sum = spec.normalization == "sum"
+    if spec.pairwise == "concatenation":
+        return concatenation(theta.squeeze(2), phi.squeeze(2), g, by_sum)
+    if spec.pairwise == "dot_product":
+        return dot_product(theta, phi, g, spec.scale, by_sum)
+    return gaussian(theta, phi, g, spec.scale, by_sum)
+
+
+def project(
+    spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor, maps: Tensor | None = None
+) -> Tensor:
+    """W_z y + b at the positions of x (B, C, *positions), from y (B', N', D).
+
+    `maps` (B, C, D) are for each item in the place of W_z.
+    """
+    if maps is None:
+        maps = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, D)
+    rows = unfold(spec, x, y)  # (B, N, D)
+    return mapped(maps, rows, weights.get("out.bias")).unflatten(2, x.shape[2:])

@@ -1,0 +1,132 @@
+"""The paper's networks for video, from `nlcore.video`, as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nlcore.video import NetworkSpec, check_network_weights
+from nlcore.video.network import BN_EPS, FC_STD, Conv, Pool, Residual
+from nlcore_torch.arrays import array, tensor
+from nlcore_torch.batch_norm import BatchNorm
+from nlcore_torch.block import NonLocalBlock
+
+Options = dict[str, Any]  # device, dtype
+
+
+class Network(nn.Module):
+    """C2D, I3D or a non-local network: clips (B, 3, T, H, W) -> logits (B, classes).
+
+    Parameters
+    ----------
+    spec : nlcore.video.NetworkSpec
+    identity : bool
+        Non-local blocks start as the identity, so that the network is its own without them.
+    device, dtype
+        Of the parameters.
+
+    Notes
+    -----
+    The state dict holds just the names and shapes of `nlcore.video.network_weight_shapes(spec)`.
+    Convolutions start as He et al. 2015 have it, by the number of outputs; fc from a normal
+    distribution of standard deviation 0.01.
+
+    Source: arXiv 1711.07971, Table 1 and Sec. 4.
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        *,
+        identity: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        options: Options = {"device": device, "dtype": dtype}
+        conv1, pool1 = spec.stem
+        self.conv1, self.bn1 = _conv(conv1, options)
+        self.pool1, self.pool2 = _pool(pool1), _pool(spec.pool2)
+        self.res2, self.res3, self.res4, self.res5 = (
+            nn.Sequential(*(ResidualBlock(residual, identity, options) for residual in stage))
+            for stage in spec.stages
+        )
+        self.dropout = nn.Dropout(spec.dropout)
+        self.fc = nn.Linear(spec.features, spec.classes, **options)
+        nn.init.normal_(self.fc.weight, 0.0, FC_STD)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes) of clips (B, 3, T, H, W)."""
+        x = self.pool1(F.relu(self.bn1(self.conv1(x)), inplace=True))  # (B, width, T', H', W')
+        x = self.res3(self.pool2(self.res2(x)))
+        x = self.res5(self.res4(x))  # (B, features, T', H', W')
+        return self.fc(self.dropout(x.mean((2, 3, 4))))
+
+    def export_weights(self) -> dict[str, np.ndarray]:
+        """The weights by name as NumPy arrays."""
+        return {name: array(value) for name, value in self.state_dict().items()}
+
+    def import_weights(self, weights: Mapping[str, Any]) -> None:
+        """Replace every weight by the array or tensor of its name, in the module's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A missing, extra or misshapen weight, by name.
+        """
+        check_network_weights(self.spec, weights)
+        self.load_state_dict({name: tensor(value) for name, value in weights.items()})
+
+
+class ResidualBlock(nn.Module):
+    """ReLU(convolutions of x + shortcut of x), and the non-local block after it, if any."""
+
+    def __init__(self, residual: Residual, identity: bool, options: Options) -> None:
+        super().__init__()
+        first, second, third = residual.convs
+        self.conv1, self.bn1 = _conv(first, options)
+        self.conv2, self.bn2 = _conv(second, options)
+        self.conv3, self.bn3 = _conv(third, options)
+        self.shortcut: nn.Module | None = None
+        if residual.shortcut is not None:
+            self.shortcut, self.shortcut_bn = _conv(residual.shortcut, options)
+        self.non_local: nn.Module | None = None
+        if residual.non_local is not None:
+            self.non_local = NonLocalBlock.from_spec(
+                residual.non_local, identity=identity, **options
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T, H, W) -> (B, C', T, H', W')."""
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y))
+        y = F.relu(y + (x if self.shortcut is None else self.shortcut_bn(self.shortcut(x))))
+        return y if self.non_local is None else self.non_local(y)
+
+
+def _conv(conv: Conv, options: Options) -> tuple[nn.Conv3d, BatchNorm]:
+    """A convolution without bias, and the batch normalization after it."""
+    module = nn.Conv3d(
+        conv.inputs,
+        conv.outputs,
+        conv.kernel,
+        conv.stride,
+        conv.padding,
+        bias=False,
+        **options,
+    )
+    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    norm = BatchNorm(conv.outputs, BN_EPS, **options)
+    return module, norm
+
+
+def _pool(pool: Pool) -> nn.MaxPool3d:
+    return nn.MaxPool3d(pool.kernel, pool.stride, pool.padding)

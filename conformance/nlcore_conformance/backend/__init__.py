@@ -1,0 +1,1 @@
+"""What a backend is, how one is found by name, and those that the suite ships."""

@@ -1,0 +1,81 @@
+"""From a name to a backend: an entry point, an import path `module:attr`, or `all`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+from nlcore_conformance.backend.protocol import Backend, CannotRun, as_backend, said
+
+GROUP = "nlcore.backends"
+
+
+def installed() -> dict[str, EntryPoint]:
+    """The backends that installed distributions name, by name."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def names(requested: list[str]) -> list[str]:
+    """`requested` with `all` replaced by every installed backend.
+
+    Raises
+    ------
+    CannotRun
+        A name that is neither a backend's nor an import path.
+    """
+    expanded: list[str] = []
+    for name in requested:
+        # "keras" is one of the three engines, which all stand in the list by their own names
+        expanded += [n for n in sorted(installed()) if n != "keras"] if name == "all" else [name]
+    known = sorted(installed())
+    for name in expanded:
+        if ":" not in name and name not in known:
+            raise CannotRun(
+                f"unknown backend {name!r}: expected one of {', '.join(known)}, "
+                "or an import path module:attribute"
+            )
+    return list(dict.fromkeys(expanded))
+
+
+def load(name: str) -> Backend:
+    """The backend of this name or import path.
+
+    Raises
+    ------
+    CannotRun
+        Unknown name, a module that cannot be imported, or an object of another form.
+    """
+    if ":" in name:
+        module_name, _, attribute = name.partition(":")
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # an adapter in the folder that one stands in
+        try:
+            found = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except Exception as error:  # whatever someone's module may raise
+            raise CannotRun(f"{name} cannot be imported: {said(error)}") from error
+    else:
+        names([name])
+        try:
+            found = installed()[name].load()
+        except ImportError as error:
+            raise CannotRun(f"{name} needs a package that is missing: {_hint(error)}") from error
+    try:
+        return as_backend(found, name)
+    except ImportError as error:
+        raise CannotRun(f"{name} needs a package that is missing: {_hint(error)}") from error
+    except Exception as error:  # whatever someone's class may raise
+        raise CannotRun(f"{name} cannot be used: {said(error)}") from error
+
+
+def _hint(error: ImportError) -> str:
+    extras = {
+        "torch": "nlcore[torch]",
+        "keras": "nlcore[keras]",
+        "tensorflow": "tensorflow-cpu",
+    }
+    wanted = error.name or str(error)
+    return f"pip install '{extras.get(wanted, wanted)}'"

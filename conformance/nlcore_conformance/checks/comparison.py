@@ -1,0 +1,176 @@
+"""What is expected of a backend, and how what came compares: ratio = error / bound."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+import nlcore
+from nlcore_conformance.bounds.block_bounds import block_bounds
+from nlcore_conformance.problems.case import Case, Problem, problem
+from nlcore_conformance.backend.protocol import Backend, accumulates
+
+
+class Broken(Exception):
+    """The backend did not answer, or not in the form that the protocol asks for."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How one output compares with what is expected, at its worst element."""
+
+    output: str  # "z", "dx" or a weight's name
+    ratio: float  # error / bound; inf where the shape, the dtype or a NaN is wrong
+    index: tuple[int, ...]
+    expected: float
+    received: float
+    bound: float
+    elements: int
+    unpredictable: int  # elements without a finite bound, which do not count
+    vacuous: int = 0  # elements that count, with a bound above the output's largest |expected|
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """The reference's outputs by name, and their bounds; float64."""
+
+    values: dict[str, np.ndarray]
+    bounds: dict[str, np.ndarray]
+
+
+def expected(p: Problem, sums: str, gradient: bool) -> Expected:
+    """What the reference computes for a problem, whose sums the backend keeps in dtype `sums`."""
+    if gradient:
+        dx, dweights = nlcore.block_vjp(p.spec, p.weights, p.x, p.dz, p.training)
+        values = {"dx": dx, **dweights}
+    else:
+        values = {"z": nlcore.block(p.spec, p.weights, p.x, p.training)}
+    bounds = bounds_of(p, sums, gradient)
+    return Expected(values, {name: bounds[name] for name in values})
+
+
+@lru_cache(maxsize=4)  # several backends are asked the same
+def expected_of(case: Case, sums: str, gradient: bool) -> Expected:
+    """`expected`, for a case's problem."""
+    return expected(problem(case), sums, gradient)
+
+
+def bounds_of(p: Problem, sums: str, gradient: bool = False) -> dict[str, np.ndarray]:
+    """Bounds of z, or of the gradients too."""
+    dz = p.dz if gradient else None
+    return block_bounds(p.spec, p.weights, p.x, dz, p.training, p.dtype, p.independent, sums)
+
+
+def judge_forward(backend: Backend, p: Problem, right: Expected | None = None) -> list[Judgement]:
+    """z against the reference's."""
+    right = right or expected(p, accumulates(backend, p.dtype), gradient=False)
+    z = _unchanged(backend.block, p)
+    return [judged("z", z, right.values["z"], right.bounds["z"], p.dtype)]
+
+
+def judge_gradient(backend: Backend, p: Problem, right: Expected | None = None) -> list[Judgement]:
+    """dx and every weight's gradient against the reference's."""
+    right = right or expected(p, accumulates(backend, p.dtype), gradient=True)
+    received = gradients(backend, p)
+    if set(received) != set(right.values):
+        names = sorted(right.values)
+        raise Broken(f"gradients must be named {names}; received {sorted(map(str, received))}")
+    return [
+        judged(name, received[name], value, right.bounds[name], p.dtype)
+        for name, value in right.values.items()
+    ]
+
+
+def judged(
+    output: str, received: Any, right: np.ndarray, bound: np.ndarray, dtype: str
+) -> Judgement:
+    """The worst element of one output; what is right and its bound are float64 of one shape.
+
+    An element without a finite bound does not count. One with a bound, but with no finite number to
+    be near to, fails: so the reference and a backend's first answer are judged too.
+    """
+    if isinstance(received, np.generic):
+        received = np.asarray(received)
+    if not isinstance(received, np.ndarray) or received.shape != right.shape:
+        shape = f" of shape {received.shape}" if isinstance(received, np.ndarray) else ""
+        came = type(received).__name__ + shape
+        return _misformed(output, right, f"an array of shape {right.shape}", came)
+    if received.dtype.name != dtype:
+        return _misformed(output, right, f"dtype {dtype}", received.dtype.name)
+    counted = np.isfinite(bound)
+    got = float64(received)
+    with np.errstate(all="ignore"):
+        error = np.abs(got - right)
+        ratio = np.where(error == 0, 0.0, error / bound)
+    ratio = np.where(np.isnan(got) | ~np.isfinite(right), np.inf, ratio)
+    ratio = np.where(counted, ratio, -1.0)
+    flat = int(ratio.argmax())
+    index = tuple(int(k) for k in np.unravel_index(flat, right.shape))
+    largest = np.abs(right[counted & np.isfinite(right)]).max(initial=0.0)
+    return Judgement(
+        output,
+        max(float(ratio.flat[flat]), 0.0),
+        index,
+        float(right[index]),
+        float(got[index]),
+        float(bound[index]),
+        elements=right.size,
+        unpredictable=int(right.size - counted.sum()),
+        vacuous=int((counted & (bound > largest)).sum()),
+    )
+
+
+def _misformed(output: str, right: np.ndarray, wanted: str, came: str) -> Judgement:
+    note = f"expected {wanted}; received {came}"
+    return Judgement(output, np.inf, (), np.nan, np.nan, np.nan, right.size, 0, note=note)
+
+
+def asked(backend: Backend, p: Problem) -> Any:
+    """The backend's z."""
+    return _asked(backend.block, p.spec, p.weights, p.x, p.training)
+
+
+def gradients(backend: Backend, p: Problem) -> dict[str, Any]:
+    """The backend's "dx" and weight gradients by name."""
+    vjp = backend.block_vjp  # type: ignore[attr-defined]
+    answer = _asked(vjp, p.spec, p.weights, p.x, p.dz, p.training)
+    try:
+        dx, dweights = answer
+        return {"dx": dx, **dweights}
+    except (TypeError, ValueError) as error:
+        raise Broken(
+            f"block_vjp must return (dx, dweights by name); received {answer!r}"
+        ) from error
+
+
+def float64(value: Any) -> np.ndarray:
+    return np.asarray(value).astype(np.float64)
+
+
+def _unchanged(block: Callable[..., Any], p: Problem) -> Any:
+    """block's answer, having seen that it left its arguments alone."""
+    before = {"x": p.x.copy(), **{name: w.copy() for name, w in p.weights.items()}}
+    z = _asked(block, p.spec, p.weights, p.x, p.training)
+    for name, old in before.items():
+        new = p.x if name == "x" else p.weights[name]
+        if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
+            raise Broken(f"block must not change its arguments; it changed {name}")
+    return z
+
+
+def _asked(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What the backend answers; its exceptions, but NotImplementedError, as Broken."""
+    try:
+        return function(*arguments)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
+        raise Broken(f"raised {type(error).__name__}: {error} {where}") from error

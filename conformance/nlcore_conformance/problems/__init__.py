@@ -1,0 +1,1 @@
+"""The problems that backends are asked: which specs, sizes and numbers."""

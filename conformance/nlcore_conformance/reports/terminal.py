@@ -1,0 +1,108 @@
+"""A verdict for people: the table of checks, the failures, and what of the spec was covered."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nlcore_conformance.run.coverage import VALUES
+from nlcore_conformance.checks.judging import reproduction
+from nlcore_conformance.run.known import ratio_of
+from nlcore_conformance.run.runner import CheckResult, Report
+from nlcore_conformance.run.verdict import Verdict, described
+
+_STYLE = {"pass": "green", "FAIL": "bold red", "known": "yellow", "not run": "yellow"}
+
+#: Column -> what its figures are.
+COLUMNS = {
+    "tried": "problems that were asked and judged",
+    "not judged": "elements of the output without a finite bound: a stage may overflow the dtype, "
+    "or rounding may make a normalizer or a batch's variance zero",
+    "vacuous": "judged elements whose bound is above the largest value of their output",
+    "worst ratio": "largest error / bound of an element; above 1 it fails",
+}
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage, or nothing of nothing."""
+    return f"{part / whole:.1%}" if whole else ""
+
+
+def ratio(result: CheckResult) -> str:
+    """The result's ratio to three digits, or nothing where nothing was tried."""
+    return "" if result.verdict == "not run" else f"{ratio_of(result):.3g}"
+
+
+def table(verdict: Verdict) -> Table:
+    """Each check with the figures of COLUMNS and its verdict."""
+    report = verdict.report
+    title = f"{report.backend}: profile {report.profile}, seed {report.seed}"
+    out = Table(title=title, box=SIMPLE_HEAD, padding=0)  # narrow enough for 80 columns
+    out.add_column("check", no_wrap=True)
+    out.add_column("clause", no_wrap=True)
+    for name in COLUMNS:
+        out.add_column(name, justify="right")
+    out.add_column("verdict", no_wrap=True)
+    for r in report.results:
+        text = Text(verdict.of(r), style=_STYLE[verdict.of(r)])
+        left_out = share(r.unpredictable, r.elements)
+        vacuous = share(r.vacuous, r.elements - r.unpredictable)
+        out.add_row(r.name, r.clause, str(r.examples), left_out, vacuous, ratio(r), text)
+    return out
+
+
+def failure(report: Report, result: CheckResult) -> Text:
+    """The smallest failing case, what was expected and what came, and a line to paste."""
+    assert result.failure is not None
+    return Text.assemble(
+        (f"FAIL {result.name} ({result.clause})\n", "bold red"),
+        "".join(f"  {label:<9} {text}\n" for label, text in described(result.failure)),
+        "  to see it again:\n",
+        (reproduction(report.backend, result.name, result.failure.case) + "\n", "cyan"),
+    )
+
+
+def coverage(report: Report) -> Text:
+    """How much of the spec was tried, by field and value, and why the rest was not."""
+    if not report.tried:
+        return Text("covered: nothing, so there is nothing that it conforms to", style="yellow")
+    count = sum(len(v) for v in VALUES.values())
+    missing = [
+        f"{name}={value}" + (f" ({why})" if why else "")
+        for name, values in report.not_covered.items()
+        for value, why in values.items()
+    ]
+    text = f"covered: {count - len(missing)} of {count} values of the spec's fields"
+    if not missing:
+        text = f"covered: all {count} values of the spec's fields"
+    tried = [
+        f"{dtype} (sums in {report.sums[dtype]})" if dtype in report.sums else dtype
+        for dtype in sorted(report.covered.get("dtype", ()))
+    ]
+    text += f"; dtypes {', '.join(tried or ['none'])}"
+    if missing:
+        text += "\nnot covered: " + "\n             ".join(missing)
+    return Text(text)
+
+
+def show(verdict: Verdict, console: Console) -> None:
+    """Print all of it."""
+    report = verdict.report
+    console.print(table(verdict))
+    meanings = Table.grid(padding=(0, 2, 0, 0))
+    for name, meaning in COLUMNS.items():
+        meanings.add_row(name, meaning, style="dim")
+    console.print(meanings)
+    for result in report.results:
+        if result in verdict.failed:
+            # lines to paste must be neither cut nor wrapped by the terminal's width
+            console.print(failure(report, result), soft_wrap=True)
+        elif result.not_run:
+            console.print(Text(f"not run: {result.name}: {result.not_run}", style="yellow"))
+    for status in verdict.known:
+        console.print(Text(str(status), style="yellow"), soft_wrap=True)
+    console.print(coverage(report))
+    style = "bold green" if verdict.conforms else "bold red"
+    console.print(Text(f"{verdict.line} ({report.seconds:.0f} s)", style=style))

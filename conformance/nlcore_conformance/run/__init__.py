@@ -1,0 +1,1 @@
+"""A run of the checks on one backend, and what came of it."""

@@ -1,0 +1,147 @@
+"""A backend's verdict: its report beside the known failures, and what it ran on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+
+from nlcore_conformance.checks.comparison import Judgement
+from nlcore_conformance.checks.judging import Failure
+from nlcore_conformance.run.known import KNOWN, Known, Status
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.run.runner import CheckResult, Report
+
+
+@dataclass
+class Verdict:
+    """What a run says of one backend."""
+
+    report: Report
+    environment: dict[str, str] = field(default_factory=dict)
+    known: list[Status] = field(default_factory=list)
+    cannot_run: str = ""  # why there is nothing in the report
+
+    def status(self, check: str) -> Status | None:
+        """What is known of a check."""
+        return next((s for s in self.known if s.entry.check == check), None)
+
+    def excused(self, result: CheckResult) -> bool:
+        """Whether the result is a known failure that has not worsened."""
+        status = self.status(result.name)
+        return result.failure is not None and status is not None and status.state == KNOWN
+
+    def of(self, result: CheckResult) -> str:
+        """The result's verdict: "pass", "FAIL", "known" or "not run"."""
+        return "known" if self.excused(result) else result.verdict
+
+    @property
+    def failed(self) -> list[CheckResult]:
+        """The results that make the backend fail."""
+        return [r for r in self.report.results if r.failure is not None and not self.excused(r)]
+
+    @property
+    def conforms(self) -> bool:
+        """Nothing failed but what is known to, and something was tried."""
+        return self.report.tried and not self.failed
+
+    @property
+    def line(self) -> str:
+        """The verdict in one line."""
+        name = self.report.backend
+        if self.cannot_run:
+            return f"{name} could not be run: {self.cannot_run.removeprefix(f'{name} ')}"
+        if not self.conforms:
+            count = f"{len(self.failed)} of {len(self.report.results)} checks fail"
+            return f"{name} does not conform: {count if self.failed else 'nothing was tried'}"
+        some = self.report.not_covered or any(r.not_run for r in self.report.results)
+        excused = sum(self.excused(r) for r in self.report.results)
+        known = f", {excused} known failure{'s' * (excused > 1)} apart" if excused else ""
+        return f"{name} conforms{' to what it supports' if some else ''}{known}"
+
+    @property
+    def exit_status(self) -> int:
+        """0: it conforms, 1: it does not, 2: it could not be run."""
+        return 2 if self.cannot_run else int(not self.conforms)
+
+    def to_json(self) -> dict[str, Any]:
+        """Fields of the report and, beside them, of the rest."""
+        known = [
+            {**asdict(s), "entry": {**asdict(s.entry), "expires": str(s.entry.expires)}}
+            for s in self.known
+        ]
+        return {
+            **self.report.to_json(),
+            "conforms": self.conforms,
+            "cannot_run": self.cannot_run,
+            "environment": self.environment,
+            "known": known,
+        }
+
+
+def described(failure: Failure) -> list[tuple[str, str]]:
+    """What failed, as labels and their text: the case, and what was expected and received."""
+    case, j = failure.case, failure.judgement
+    shape = (case.batch, case.spec.channels, *case.positions)
+    lines = [
+        ("spec", str(case.spec)),
+        (
+            "x",
+            f"shape {shape}, {case.dtype}, data {case.data}, layout {case.layout}, "
+            f"seed {case.seed}, training={case.training}",
+        ),
+    ]
+    if j is None:
+        lines.append(("backend", failure.error))
+    elif j.note:
+        lines.append((j.output, j.note))
+    else:
+        place = f"{j.output}{list(j.index)}"
+        lines += [
+            ("expected", f"{place} = {j.expected!r}"),
+            ("received", f"{place} = {j.received!r}"),
+            ("bound", f"{j.bound:.3g}; error / bound = {j.ratio:.3g}"),
+        ]
+    if failure.stage:
+        lines.append(("stage", f"the numbers part first in: {failure.stage}"))
+    return lines
+
+
+def from_json(fields: dict[str, Any]) -> Verdict:
+    """The verdict that `Verdict.to_json` was made of, after it has been text."""
+    given = {**fields}
+    del given["conforms"]
+    environment, cannot_run = given.pop("environment"), given.pop("cannot_run")
+    known = [_status(s) for s in given.pop("known")]
+    results = [_result(r) for r in given.pop("results")]
+    return Verdict(Report(**given, results=results), environment, known, cannot_run)
+
+
+def _status(fields: dict[str, Any]) -> Status:
+    entry = fields["entry"]
+    ratio, expires = float(entry["worst_ratio"]), date.fromisoformat(entry["expires"])
+    entry = Known(**{**entry, "worst_ratio": ratio, "expires": expires})
+    return Status(entry, fields["state"], float(fields["ratio"]))
+
+
+def _result(fields: dict[str, Any]) -> CheckResult:
+    given = {name: value for name, value in fields.items() if name != "verdict"}
+    if given["worst_case"]:
+        given["worst_case"] = Case.from_json(given["worst_case"])
+    if given["failure"]:
+        failure = given["failure"]
+        given["failure"] = Failure(
+            **failure
+            | {
+                "case": Case.from_json(failure["case"]),
+                "judgement": failure["judgement"] and _judgement(failure["judgement"]),
+            }
+        )
+    given["worst"] = float(given["worst"])
+    given["by_output"] = {name: float(v) for name, v in given["by_output"].items()}
+    return CheckResult(**given)
+
+
+def _judgement(fields: dict[str, Any]) -> Judgement:
+    numbers = {name: float(fields[name]) for name in ("ratio", "expected", "received", "bound")}
+    return Judgement(**fields | numbers | {"index": tuple(fields["index"])})

@@ -1,0 +1,1 @@
+"""Test vectors, for implementations that are not in Python."""

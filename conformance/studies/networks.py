@@ -1,0 +1,236 @@
+"""Do PyTorch's network and Keras' compute the same, given one file?
+
+    python conformance/networks.py reduced               # every architecture and placement
+    python conformance/networks.py clip VIDEO            # ResNet-50 with 5 blocks, full width
+
+Both give logits in float64, and each may be so far from the exact ones as a first-order bound
+allows: sum over every layer and every element of |d logit / d element| times the rounding error
+that the layer may make there. Nothing is assumed of how the errors of elements go together.
+Keras is asked on TensorFlow: on its other engines Keras itself rounds float64 to float32.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NamedTuple
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import safetensors.numpy
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from nlcore.video import NetworkSpec, placement
+from nlcore.video.network import DEPTHS, INFLATIONS
+from nlcore_conformance.bounds.arithmetic import arithmetic
+from nlcore_conformance.bounds.block_bounds import block_bounds
+from nlcore_keras.video.network import Network as KerasNetwork
+from nlcore_torch.block import BatchNorm, NonLocalBlock
+from nlcore.video.reading import cropped, normalized, read_clip
+from nlcore_torch.video.network import Network, ResidualBlock
+
+FLOAT64 = arithmetic("float64")
+#: Roundings of batch normalization with constant statistics: its factor w / sqrt(var + eps) and
+#: its shift have four each, then there are a product and two sums.
+BN_ROUNDINGS = 8
+#: More pairs than res3 of a whole clip has: its blocks are bounded at every position.
+PAIRS = 2**23
+
+app = typer.Typer(add_completion=False)
+
+
+class Agreement(NamedTuple):
+    """Two networks' logits, and how far apart they may be."""
+
+    torch: np.ndarray  # (B, classes)
+    keras: np.ndarray  # (B, classes)
+    bounds: np.ndarray  # (B, len(judged))
+    judged: tuple[int, ...]  # classes
+
+    @property
+    def ratio(self) -> float:
+        """The largest difference / bound; above 1 they do not agree."""
+        judged = list(self.judged)
+        return float((np.abs(self.torch - self.keras)[:, judged] / self.bounds).max())
+
+
+def agreement(spec: NetworkSpec, clips: np.ndarray, judged: Sequence[int] = ()) -> Agreement:
+    """Logits of both networks with random weights from one .safetensors file.
+
+    Parameters
+    ----------
+    clips : (B, 3, T, H, W)
+        float64.
+    judged
+        The classes whose logits are judged, each at the cost of one backward pass; all by default.
+    """
+    network = Network(spec, identity=False, dtype=torch.float64).eval()
+    calibrate(network, torch.from_numpy(clips))
+    other = KerasNetwork(spec, dtype="float64", data_format="channels_last")
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "network.safetensors"
+        safetensors.numpy.save_file(network.export_weights(), file)
+        network.import_weights(safetensors.numpy.load_file(file))
+        other.import_weights(safetensors.numpy.load_file(file))
+    chosen = tuple(judged) or tuple(range(spec.classes))
+    logits, bounds = logit_bounds(network, torch.from_numpy(clips), chosen)
+    found = keras.ops.convert_to_numpy(other(np.moveaxis(clips, 1, -1), training=False))
+    return Agreement(logits, found, 2 * bounds, chosen)  # each is within one
+
+
+def calibrate(network: Network, clips: Tensor) -> None:
+    """Make these clips' statistics the running ones, so that activations neither grow nor fade."""
+    norms = [module for module in network.modules() if hasattr(module, "momentum")]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(clips)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def logit_bounds(
+    network: Network, clips: Tensor, classes: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (B, classes), and bounds of the chosen ones (B, len(classes)).
+
+    A first-order bound of what rounding can do to a network in float64, in evaluation.
+    """
+    rounded: list[tuple[Tensor, Tensor]] = []  # a stage's values, and their own errors
+    convolved: list[Tensor] = []  # errors of the convolution that a normalization follows
+    last: list[Tensor] = []  # res5's values
+
+    def convolution(module: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+        size = torch.nn.functional.conv3d(
+            inputs[0].detach().abs(),
+            module.weight.detach().abs(),
+            None,
+            module.stride,
+            module.padding,
+        )  # sum of the terms' absolute values, like the output
+        convolved.append(FLOAT64.gamma(module.weight[0].numel()) * size)
+
+    def norm(module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        over = (-1, 1, 1, 1)  # channels of (B, C, T, H, W)
+        factor = (module.weight / (module.running_var + module.eps).sqrt()).detach().abs()
+        shift = factor * module.running_mean.abs() + module.bias.detach().abs()
+        size = factor.view(over) * inputs[0].detach().abs() + shift.view(over)
+        error = factor.view(over) * convolved.pop() + BN_ROUNDINGS * FLOAT64.unit * size
+        rounded.append((output, error))
+
+    def added(values: Tensor) -> None:
+        rounded.append((values, FLOAT64.unit * values.detach().abs()))
+
+    def non_local(module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        added(inputs[0])  # the residual block's own sum
+        weights = {name: value.numpy() for name, value in module.state_dict().items()}
+        x = inputs[0].detach().numpy()  # (B, C, T, H, W)
+        error = block_bounds(module.spec, weights, x, dtype="float64", pairs=PAIRS)["z"]
+        rounded.append((output, torch.from_numpy(error)))
+
+    def residual(module: Any, _: Any, output: Tensor) -> None:
+        if module.non_local is None:
+            added(output)
+
+    def features(_: Any, inputs: tuple[Tensor], __: Tensor) -> None:
+        mean, values = inputs[0], last[-1]
+        size = values.detach().abs().mean((2, 3, 4))
+        rounded.append((mean, FLOAT64.gamma(values[0, 0].numel()) * size))
+
+    hooks = [
+        network.res5.register_forward_hook(lambda m, i, output: last.append(output)),
+        network.fc.register_forward_hook(features),
+    ]
+    for name, module in network.named_modules():
+        if isinstance(module, torch.nn.Conv3d):
+            hooks.append(module.register_forward_hook(convolution))
+        elif isinstance(module, BatchNorm) and ".non_local." not in name:
+            hooks.append(module.register_forward_hook(norm))
+        elif isinstance(module, NonLocalBlock):
+            hooks.append(module.register_forward_hook(non_local))
+        elif isinstance(module, ResidualBlock):
+            hooks.append(module.register_forward_hook(residual))
+    try:
+        logits = network(clips)  # (B, classes)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    values = [value for value, _ in rounded]
+    weight = network.fc.weight.detach().abs()  # (classes, features)
+    size = rounded[-1][0].detach().abs() @ weight.T + network.fc.bias.detach().abs()
+    own = FLOAT64.gamma(weight.shape[1]) * size  # (B, classes): fc's
+    bounds = []
+    for chosen in track(classes, "bounds", transient=True, disable=len(classes) < 9):
+        slopes = torch.autograd.grad(logits[:, chosen].sum(), values, retain_graph=True)
+        error = own[:, chosen].clone()  # (B,)
+        for slope, (_, of_stage) in zip(slopes, rounded, strict=True):
+            error += (slope.abs() * of_stage).flatten(1).sum(1)
+        bounds.append(error.numpy())
+    return logits.detach().numpy(), np.stack(bounds, 1)
+
+
+def reduced() -> Iterator[tuple[str, NetworkSpec]]:
+    """Every architecture with every placement of the paper, 4 channels wide, 5 classes."""
+    for depth, inflation in product(DEPTHS, INFLATIONS):
+        name = f"ResNet-{depth}, {'C2D' if inflation == 'none' else 'I3D ' + inflation}"
+        places = {f"{n} blocks": placement(depth, n) for n in (0, 1, 5)}
+        if depth == 50:
+            places["10 blocks"] = placement(depth, 10)
+        for stage, count in enumerate(DEPTHS[depth]):  # Table 2b: before its last residual block
+            places[f"res{stage + 2}"] = (f"res{stage + 2}.{count - 2}",)
+        for place, blocks in places.items():
+            yield f"{name}, {place}", NetworkSpec(depth, inflation, blocks, width=4, classes=5)
+
+
+@app.command("reduced")
+def every() -> None:
+    """Every architecture and placement, 4 channels wide, on noise."""
+    clips = np.random.default_rng(0).normal(size=(2, 3, 8, 64, 64))
+    torch.manual_seed(0)
+    specs = list(reduced())
+    show([(name, agreement(spec, clips)) for name, spec in track(specs, "networks")])
+
+
+@app.command()
+def clip(
+    video: Annotated[Path, typer.Argument(help="Any file that FFmpeg reads.")],
+    frames: Annotated[int, typer.Option(help="Of the clip, every second one.")] = 32,
+    crop: Annotated[int, typer.Option(help="Pixels a side of its middle.")] = 224,
+    classes: Annotated[int, typer.Option(help="How many of the 400 logits are judged.")] = 8,
+) -> None:
+    """C2D ResNet-50 with 5 blocks at full width, 400 classes, on a clip of a video."""
+    values = normalized(cropped(read_clip(video, frames).frames, crop)).numpy().astype(np.float64)
+    torch.manual_seed(0)
+    spec = NetworkSpec(non_local=placement(50, 5))
+    chosen = tuple(range(0, spec.classes, spec.classes // classes))[:classes]
+    show([(f"ResNet-50, C2D, 5 blocks, {video.name}", agreement(spec, values, chosen))])
+
+
+def show(found: Sequence[tuple[str, Agreement]]) -> None:
+    """Print a table, and exit with 1 unless all agree."""
+    table = Table("network", "largest logit", "largest difference", "its bound", "ratio")
+    for name, a in found:
+        apart = np.abs(a.torch - a.keras)[:, list(a.judged)]
+        worst = np.unravel_index((apart / a.bounds).argmax(), apart.shape)
+        sizes = (np.abs(a.torch).max(), apart[worst], a.bounds[worst], a.ratio)
+        table.add_row(name, *(f"{size:.3g}" for size in sizes))
+    Console().print(table)
+    if not all(a.ratio <= 1 for _, a in found):  # a NaN is no agreement either
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

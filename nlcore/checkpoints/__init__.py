@@ -1,0 +1,26 @@
+"""Weights of other projects: read from files, renamed and reshaped, and written back.
+
+No framework is imported. `nlcore_torch.convert` adds tensors and PyTorch's files.
+"""
+
+from nlcore.checkpoints.block_conversion import convert_block, export_block
+from nlcore.checkpoints.converted import Converted
+from nlcore.checkpoints.files import read_arrays
+from nlcore.checkpoints.imagenet import inflate, keras_arrays
+from nlcore.checkpoints.network_conversion import convert_network, differences, export_network
+from nlcore.checkpoints.network_origins import PUBLISHED
+from nlcore.checkpoints.safe_pickle import read_pickle
+
+__all__ = [
+    "PUBLISHED",
+    "Converted",
+    "convert_block",
+    "convert_network",
+    "differences",
+    "export_block",
+    "export_network",
+    "inflate",
+    "keras_arrays",
+    "read_arrays",
+    "read_pickle",
+]

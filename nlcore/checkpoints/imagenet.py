@@ -1,0 +1,133 @@
+"""Weights of a 2-D ResNet, as ImageNet trains it, inflated into a network for clips.
+
+A kernel over t frames is the 2-D kernel t times, divided by t. A still video then gives what its
+frame gives (arXiv 1711.07971, Sec. 4.1), except where padding in time takes part: at the ends of a
+clip I3D's kernels over time meet zeros. C2D has no kernels over time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from nlcore.checkpoints.converted import Converted, Place, Weights, account, take
+from nlcore.video.network import BN_EPS, NetworkSpec
+from nlcore.video.network_weights import FC, network_weight_shapes
+
+#: eps of batch normalization in keras.applications' ResNets.
+KERAS_EPS = 1.001e-5
+
+
+def inflate(
+    network: NetworkSpec, source: Mapping[str, Any], names: str = "torchvision"
+) -> Converted[NetworkSpec]:
+    """Weights of a 2-D ResNet of the network's depth, as weights of the network.
+
+    Parameters
+    ----------
+    source
+        Arrays by name: a state dict of torchvision's or timm's resnet50 or resnet101, or what
+        `keras_arrays` gives of keras.applications' ResNet50 or ResNet101.
+    names : {"torchvision", "keras"}
+        Whose names they are; timm has torchvision's.
+
+    Returns
+    -------
+    converted : Converted
+        The non-local blocks are always missing; so is fc, if it has other classes.
+
+    Raises
+    ------
+    ValueError
+        Unknown names, or a weight of another shape, by name.
+
+    Notes
+    -----
+    keras.applications' convolutions have biases, and its batch normalization another eps: both
+    become part of the running statistics. Its spatial strides are those of ``stride_at="1x1"``.
+    """
+    if names not in NAMES:
+        raise ValueError(f"names must be one of {tuple(NAMES)}; received {names!r}")
+    arrays = {name: np.asarray(value) for name, value in source.items()}
+    if names == "keras":
+        arrays = {name: _channels_first(value) for name, value in arrays.items()}
+    shapes = network_weight_shapes(network)
+    places = {
+        name: Place(NAMES[names](name), shape[:2] + shape[3:])  # over one frame
+        for name, shape in shapes.items()
+        if ".non_local." not in name
+    }
+    flat = {name: place.shape for name, place in places.items()}
+    weights, read = take(arrays, places, flat, replaceable=FC)
+    for name in weights:
+        if len(shapes[name]) == 5:
+            weights[name] = _over_time(weights[name], shapes[name][2])
+    notes = []
+    if names == "keras":
+        folded = _fold_biases(weights, arrays)
+        arrays = {name: value for name, value in arrays.items() if name not in folded}
+        notes.append(f"{len(folded)} biases of convolutions and eps are in the running statistics")
+    ignored = r"(.*\.)?num_batches_tracked"
+    return account(network, shapes, weights, read, arrays, ignored, notes)
+
+
+def _over_time(kernel: np.ndarray, frames: int) -> np.ndarray:
+    """(outputs, inputs, H, W) -> (outputs, inputs, T, H, W), a T-th in each frame."""
+    return np.repeat(kernel[:, :, None], frames, axis=2) / frames
+
+
+def keras_arrays(model: Any) -> Weights:
+    """A Keras model's weights as arrays, by layer and variable: "conv1_conv/kernel"."""
+    return {
+        f"{layer.name}/{variable.path.rpartition('/')[2]}": np.asarray(value)
+        for layer in model.layers
+        for variable, value in zip(layer.weights, layer.get_weights(), strict=True)
+    }
+
+
+def _torchvision(name: str) -> str:
+    """nlcore's name -> torchvision's and timm's."""
+    name = re.sub(r"^res(\d)", lambda m: f"layer{int(m[1]) - 1}", name)
+    return name.replace("shortcut_bn", "downsample.1").replace("shortcut", "downsample.0")
+
+
+def _keras(name: str) -> str:
+    """nlcore's name -> keras.applications', layer and variable."""
+    layer, _, part = name.rpartition(".")
+    if layer == "fc":
+        return f"predictions/{'kernel' if part == 'weight' else 'bias'}"
+    norm = "bn" in layer.split(".")[-1]
+    own = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean"}
+    own["running_var"] = "moving_variance"
+    variable = own[part] if norm else "kernel"
+    kind = "bn" if norm else "conv"
+    if "." not in layer:
+        return f"conv1_{kind}/{variable}"
+    stage, index, last = layer.split(".")[:3]
+    number = last[-1] if last[-1].isdigit() else "0"  # the shortcut is number 0
+    return f"conv{stage[3:]}_block{int(index) + 1}_{number}_{kind}/{variable}"
+
+
+NAMES: dict[str, Callable[[str], str]] = {"torchvision": _torchvision, "keras": _keras}
+
+
+def _channels_first(value: np.ndarray) -> np.ndarray:
+    """(H, W, inputs, outputs) -> (outputs, inputs, H, W), (inputs, outputs) transposed."""
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+
+
+def _fold_biases(weights: Weights, arrays: Weights) -> set[str]:
+    """Move convolutions' biases and Keras' eps into the running statistics; the biases' names."""
+    folded = set()
+    for name in [n for n in weights if n.endswith("running_mean")]:
+        norm = name.removesuffix(".running_mean")
+        variance = f"{norm}.running_var"
+        weights[variance] = weights[variance] + (KERAS_EPS - BN_EPS)
+        bias = _keras(f"{norm}.weight").replace("_bn/gamma", "_conv/bias")
+        if bias in arrays:
+            weights[name] = weights[name] - arrays[bias]
+            folded.add(bias)
+    return folded

@@ -1,0 +1,1 @@
+"""Non-local means, the image filter that the operation descends from."""

@@ -1,0 +1,170 @@
+"""The operation as the literal double sum over i and j, streamed over i.
+
+Scratch is O(M) a thread in the forward direction and O(ROWS M) backward, beyond the inputs and
+outputs. A row of the kernels is a pair (b, i) or (b, j), counted as b n + i or b m + j.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nlcore.reference.compensated import dot, rounded, row_times_matrix, two_sum
+from nlcore.reference.compiling import compiled, run
+from nlcore.reference.pairwise import LINEAR, Rule, pair_row
+
+#: Backward, the pairs of at least ROWS rows i, or of as many as make PAIRS, are held at once.
+ROWS, PAIRS = 64, 2**18
+
+
+class _Given(NamedTuple):
+    """What the backward direction reads."""
+
+    theta: np.ndarray  # (B, N, D)
+    phi: np.ndarray  # (B, M, D)
+    phi_t: np.ndarray  # (B, D, M)
+    g_t: np.ndarray  # (B, V, M)
+    dy: np.ndarray  # (B, N, V)
+
+
+@compiled
+def _pairs(rule, theta_i, phi_t, f, slope):
+    """Fill f and slope (M,) for one i and return C."""
+    m = f.size
+    high, low = np.zeros(m), np.zeros(m)
+    row_times_matrix(theta_i, phi_t, high, low)
+    pair_row(rule, high, low, f, slope)
+    if not rule.by_sum:
+        return float(m)
+    total = rest = 0.0
+    for j in range(m):
+        # a linear f is summed with its low part: C may be small beside its terms
+        total, r = two_sum(total, high[j] if rule.kind == LINEAR else f[j])
+        rest += r + low[j] if rule.kind == LINEAR else r
+    total = rounded(total, rest)
+    return rule.scale * total if rule.kind == LINEAR else total
+
+
+@compiled
+def _forward(start, stop, rule, theta, phi_t, g, y):
+    n = theta.shape[1]
+    m, v = g.shape[1:]
+    f, slope = np.empty(m), np.empty(m)
+    high, low = np.empty(v), np.empty(v)
+    for row in range(start, stop):
+        b, i = row // n, row % n
+        c = _pairs(rule, theta[b, i], phi_t[b], f, slope)
+        if c != 0.0:
+            high[:] = 0.0
+            low[:] = 0.0
+            row_times_matrix(f, g[b], high, low)
+            for k in range(v):
+                y[b, i, k] = rounded(high[k], low[k]) / c
+
+
+@compiled
+def _row_vjp(rule, given, b, i, w, dt):
+    """For one i of one item: w_j = f_j / C, dt_j = dL/dt_j (M,); returns dtheta_i (D,)."""
+    m, phi, dy_i = w.size, given.phi[b], given.dy[b, i]
+    f, slope = np.empty(m), np.empty(m)
+    c = _pairs(rule, given.theta[b, i], given.phi_t[b], f, slope)
+    high, low = np.zeros(phi.shape[1]), np.zeros(phi.shape[1])
+    if c == 0.0:
+        w[:] = 0.0
+        dt[:] = 0.0
+        return high
+    dp, dp_low = np.zeros(m), np.zeros(m)  # dL/d(f_j / C) = dy_i . g_j
+    row_times_matrix(dy_i, given.g_t[b], dp, dp_low)
+    delta = 0.0  # sum_j w_j dp_j = dy_i . y_i
+    if rule.by_sum:
+        delta, rest = dot(f, dp)
+        for j in range(m):
+            rest += f[j] * dp_low[j]
+        delta = rounded(delta, rest) / c
+    for j in range(m):
+        w[j] = f[j] / c
+        d, r = two_sum(dp[j], -delta)
+        dt[j] = slope[j] * (rounded(d, r + dp_low[j]) / c)
+    row_times_matrix(dt, phi, high, low)
+    for k in range(high.size):
+        high[k] = rounded(high[k], low[k])
+    return high
+
+
+@compiled
+def _vjp_rows(start, stop, first, rule, given, dtheta, w, dt):
+    """dtheta, w and dt of the rows first + start to first + stop; w and dt begin at first."""
+    n = given.theta.shape[1]
+    for r in range(start, stop):
+        b, i = (first + r) // n, (first + r) % n
+        dtheta[b, i] = _row_vjp(rule, given, b, i, w[r], dt[r])
+
+
+@compiled
+def _vjp_columns(start, stop, first, given, w, dt, dphi, dg):
+    """Add what the rows i of w and dt, which begin at `first`, give to dphi and dg at each (b, j).
+
+    Each (b, j) adds its i in order, so that threads share no sum. dphi and dg are high and low.
+    """
+    n, m = given.theta.shape[1], w.shape[1]
+    begin = first // n * m
+    for column in range(begin + start, begin + stop):
+        b, j = column // m, column % m
+        i0, i1 = max(first, b * n), min(first + len(w), (b + 1) * n)
+        dt_j, w_j = dt[i0 - first : i1 - first, j].copy(), w[i0 - first : i1 - first, j].copy()
+        here = slice(i0 - b * n, i1 - b * n)
+        row_times_matrix(dt_j, given.theta[b, here], dphi[0][b, j], dphi[1][b, j])
+        row_times_matrix(w_j, given.dy[b, here], dg[0][b, j], dg[1][b, j])
+
+
+@compiled
+def _round(start, stop, high, low):
+    for row in range(start, stop):
+        for k in range(high.shape[1]):
+            high[row, k] = rounded(high[row, k], low[row, k])
+
+
+@compiled
+def projected(embedding, weight):
+    """The dot product of each row of (P, D) with weight (D,), as (P, 2): high, low."""
+    out = np.empty((embedding.shape[0], 2))
+    for p in range(embedding.shape[0]):
+        out[p, 0], out[p, 1] = dot(embedding[p], weight)
+    return out
+
+
+def forward(rule: Rule, theta: np.ndarray, phi: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """y (B, N, V) from theta (B, N, D), phi (B, M, D), g (B, M, V), all C-contiguous."""
+    (batch, n, d), (m, v) = theta.shape, g.shape[1:]
+    y = np.zeros((batch, n, v))
+    work = batch * n * m * (d + v)
+    run(_forward, batch * n, work, rule, theta, _transposed(phi), g, y)
+    return y
+
+
+def backward(
+    rule: Rule, theta: np.ndarray, phi: np.ndarray, g: np.ndarray, dy: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dtheta (B, N, D), dphi (B, M, D) and dg (B, M, V) from dy (B, N, V)."""
+    (batch, n, d), (m, v) = theta.shape, g.shape[1:]
+    given = _Given(theta, phi, _transposed(phi), _transposed(g), dy)
+    dtheta = np.empty_like(theta)
+    dphi = np.zeros_like(phi), np.zeros_like(phi)  # high and low
+    dg = np.zeros_like(g), np.zeros_like(g)
+    chunk = min(batch * n, max(ROWS, PAIRS // m))
+    for first in range(0, batch * n, chunk):  # rows (b, i) in order
+        rows = min(chunk, batch * n - first)
+        w, dt = np.empty((rows, m)), np.empty((rows, m))
+        work = rows * m * (d + v)
+        run(_vjp_rows, rows, 2 * work, first, rule, given, dtheta, w, dt)
+        items = (first + rows - 1) // n - first // n + 1  # of the batch, that have rows here
+        run(_vjp_columns, items * m, work, first, given, w, dt, dphi, dg)
+    for high, low in (dphi, dg):
+        run(_round, batch * m, high.size, *(a.reshape(batch * m, -1) for a in (high, low)))
+    return dtheta, dphi[0], dg[0]
+
+
+def _transposed(a: np.ndarray) -> np.ndarray:
+    """(B, M, D) -> (B, D, M)."""
+    return np.ascontiguousarray(a.transpose(0, 2, 1))

@@ -1,0 +1,118 @@
+"""The non-local operation y_i = 1/C(x) sum_j f_ij g_j and its vector-Jacobian product."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nlcore.arguments import check_operation
+from nlcore.reference.compensated import column_sums, matmul
+from nlcore.reference.double_sum import backward, forward, projected
+from nlcore.reference.pairwise import KIND, Rule
+from nlcore.spec import NonLocalSpec
+
+
+@np.errstate(all="ignore")  # NaN and infinity are data
+def operation(
+    spec: NonLocalSpec, theta: Any, phi: Any, g: Any, f_weight: Any = None, f_bias: Any = None
+) -> np.ndarray:
+    """y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j, with C(x) = sum_j f or the number M of j.
+
+    Where C(x) = 0, y_i = 0.
+
+    Parameters
+    ----------
+    spec : NonLocalSpec
+        Gives the pairwise function, the normalization and the scale.
+    theta, phi, g : (B, N, D), (B, M, D), (B, M, V)
+        Embeddings of the positions i, of the positions j, and the values; floating point.
+    f_weight, f_bias : (2D,), ()
+        w_f, first D for theta, last D for phi, and b_f (default 0): concatenation's only.
+
+    Returns
+    -------
+    y : (B, N, V), float64
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arrays that are not floating point, or whose shapes do not go together.
+
+    Notes
+    -----
+    Source: arXiv 1711.07971, Eq. 1 to 4 and Sec. 3.2.
+    """
+    a = _checked(spec, theta=theta, phi=phi, g=g, f_weight=f_weight, f_bias=f_bias)
+    return forward(_rule(spec), *_factors(a), a["g"])
+
+
+@np.errstate(all="ignore")
+def operation_vjp(
+    spec: NonLocalSpec,
+    theta: Any,
+    phi: Any,
+    g: Any,
+    dy: Any,
+    f_weight: Any = None,
+    f_bias: Any = None,
+) -> dict[str, np.ndarray]:
+    """Gradients of sum(dy * operation(...)) with respect to each argument.
+
+    Takes `operation`'s arguments and dy (B, N, V). Returns float64 arrays "theta", "phi", "g"
+    and, for concatenation, "f.weight" and "f.bias", shaped like the arguments. With
+    w_ij = f_ij / C_i and t_ij as in `nlcore.reference.pairwise`:
+
+        dg_j = sum_i w_ij dy_i,  dt_ij = f'(t_ij) / C_i (dy_i . g_j - [C is a sum] dy_i . y_i)
+
+    Where C(x) = 0 the row i has no gradient.
+    """
+    a = _checked(spec, theta=theta, phi=phi, g=g, dy=dy, f_weight=f_weight, f_bias=f_bias)
+    dleft, dright, dg = backward(_rule(spec), *_factors(a), a["g"], a["dy"])
+    if "f_weight" not in a:
+        return {"theta": dleft, "phi": dright, "g": dg}
+    d = a["theta"].shape[2]
+    da, db = dleft[..., :1], dright[..., 4:]  # (B, N, 1), (B, M, 1)
+    weight = a["f_weight"]
+    return {
+        "theta": da * weight[:d],  # (B, N, D)
+        "phi": db * weight[d:],  # (B, M, D)
+        "g": dg,
+        "f.weight": np.concatenate(
+            [
+                matmul(da.reshape(1, -1), a["theta"].reshape(-1, d))[0],
+                matmul(db.reshape(1, -1), a["phi"].reshape(-1, d))[0],
+            ]
+        ),  # (2D,)
+        "f.bias": column_sums(da).reshape(()),
+    }
+
+
+def _rule(spec: NonLocalSpec) -> Rule:
+    return Rule(KIND[spec.pairwise], spec.scale, spec.normalization == "sum")
+
+
+def _checked(spec: NonLocalSpec, **given: Any) -> dict[str, np.ndarray]:
+    """The arguments that are not None as C-contiguous float64 arrays, checked."""
+    arrays = {name: np.asarray(value) for name, value in given.items() if value is not None}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    check_operation(spec, shapes, {n: a.dtype.name for n, a in arrays.items()}, mixed=True)
+    # writable: numba would compile everything once more for a read-only array
+    return {n: np.require(a, np.float64, ["C", "A", "W"]) for n, a in arrays.items()}
+
+
+def _factors(a: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays whose products are t_ij: theta and phi, but for concatenation.
+
+    There w_f . [theta_i, phi_j] + b_f is the product of (a, b_f, 1, 1) and (1, 1, 1, b), with a and
+    b as high and low part.
+    """
+    theta, phi = a["theta"], a["phi"]
+    if "f_weight" not in a:
+        return theta, phi
+    (b, n, d), m, weight = theta.shape, phi.shape[1], a["f_weight"]
+    left, right = np.ones((b, n, 5)), np.ones((b, m, 5))  # (B, N, 5), (B, M, 5)
+    left[..., 0:2] = projected(theta.reshape(-1, d), weight[:d]).reshape(b, n, 2)
+    left[..., 2] = a.get("f_bias", 0.0)
+    right[..., 3:5] = projected(phi.reshape(-1, d), weight[d:]).reshape(b, m, 2)
+    return left, right

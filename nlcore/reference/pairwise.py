@@ -1,0 +1,79 @@
+"""The pairwise functions f as scalar kernels on t, the product that they are functions of.
+
+==================  =========================================  ============
+pairwise            t_ij                                       f, df/dt
+==================  =========================================  ============
+gaussian            x_i . x_j                                  exp(s t), s f
+embedded_gaussian   theta_i . phi_j                            exp(s t), s f
+dot_product         theta_i . phi_j                            s t, s
+concatenation       w_f . [theta_i, phi_j] + b_f               max(t, 0), 1 where t > 0
+==================  =========================================  ============
+
+t comes as high + low, and f is rounded from both: exp of a large product keeps its last digits.
+Source: arXiv 1711.07971, Sec. 3.2; at t = 0 the ReLU's derivative is 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nlcore.reference.compensated import fma, two_sum
+from nlcore.reference.compiling import compiled, inlined
+
+EXP, LINEAR, RELU = 0, 1, 2
+KIND = {
+    "gaussian": EXP,
+    "embedded_gaussian": EXP,
+    "dot_product": LINEAR,
+    "concatenation": RELU,
+}
+
+
+class Rule(NamedTuple):
+    """What f is, and C(x), for kernels."""
+
+    kind: int  # EXP, LINEAR or RELU
+    scale: float
+    by_sum: bool  # C(x) is the sum of f over j; else their number
+
+
+@inlined
+def exp_of(scale, high, low, shift):
+    """exp(scale (high + low) - shift)."""
+    p = scale * high
+    d, r = two_sum(p, -shift)
+    if abs(d) < np.inf:
+        # low is far above u where t's terms cancel, as is r where p and shift are large: d takes
+        # up all it can, |rest| <= u |d| after it, and exp(rest) = 1 + rest to well below u
+        d, rest = two_sum(d, r + (fma(scale, high, -p) + scale * low))
+        return np.exp(d) * (1.0 + rest)
+    return np.exp(d)
+
+
+@compiled
+def pair_row(rule, high, low, f, slope):
+    """For one i: f[j] = f(t_j) and slope[j] = df/dt(t_j), t = high + low; all (M,).
+
+    Where C(x) = sum_j f, exp(s t) is divided by its largest value in the row: C(x) is too.
+    """
+    scale = rule.scale
+    if rule.kind == EXP:
+        shift = 0.0
+        if rule.by_sum:
+            shift = -np.inf
+            for j in range(high.size):
+                shift = max(shift, scale * high[j])
+        for j in range(high.size):
+            f[j] = exp_of(scale, high[j], low[j], shift)
+            slope[j] = scale * f[j]
+    elif rule.kind == LINEAR:
+        for j in range(high.size):
+            f[j] = scale * (high[j] + low[j]) if abs(high[j]) < np.inf else scale * high[j]
+            slope[j] = scale
+    else:
+        for j in range(high.size):
+            t = high[j] + low[j] if abs(high[j]) < np.inf else high[j]
+            f[j] = 0.0 if t <= 0.0 else t  # NaN stays NaN
+            slope[j] = 0.0 if t <= 0.0 else 1.0

@@ -1,0 +1,85 @@
+"""What a network costs, layer by layer: shapes, parameters, multiply-adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+from nlcore.block_cost import block_cost
+from nlcore.spec import NonLocalSpec
+from nlcore.video.network import Conv, NetworkSpec, Pool, Sizes
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer: what it puts out, (C, *positions), and what that takes for one clip."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int  # of batch normalization: its scale and its shift
+    multiply_adds: int
+
+
+def cost(network: NetworkSpec, positions: Sizes = (32, 224, 224)) -> tuple[Row, ...]:
+    """Rows of every layer in order, for clips of `positions` (T, H, W).
+
+    Multiply-adds are those of convolutions, products over pairs and fc, as Table 2e counts them;
+    normalization, pooling and activations are left out.
+
+    Raises
+    ------
+    ValueError
+        A size that a pooling or a non-local block does not take, naming the layer.
+    """
+    return tuple(_rows(network, positions))
+
+
+def _rows(network: NetworkSpec, size: Sizes) -> Iterator[Row]:
+    conv1, pool1 = network.stem
+    yield (row := _conv(conv1, size))
+    yield (row := _pool(pool1, row))
+    for number, stage in enumerate(network.stages):
+        if number == 1:
+            yield (row := _pool(network.pool2, row))
+        for residual in stage:
+            before = row.shape[1:]
+            if residual.shortcut is not None:
+                yield _conv(residual.shortcut, before)
+            for conv in residual.convs:
+                yield (row := _conv(conv, row.shape[1:]))
+            if residual.non_local is not None:
+                name = f"{residual.name}.non_local"
+                yield (row := _non_local(name, residual.non_local, row.shape[1:]))
+    weights = network.features * network.classes
+    yield Row("fc", (network.classes, 1, 1, 1), weights + network.classes, weights)
+
+
+def _non_local(name: str, spec: NonLocalSpec, size: tuple[int, ...]) -> Row:
+    try:
+        cost = block_cost(spec, size)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return Row(name, (spec.channels, *size), cost.parameters, cost.multiply_adds)
+
+
+def _conv(conv: Conv, size: tuple[int, ...]) -> Row:
+    at = _out(conv.name, size, conv.kernel, conv.stride, conv.padding)
+    weights = conv.inputs * conv.outputs * prod(conv.kernel)
+    return Row(conv.name, (conv.outputs, *at), weights + 2 * conv.outputs, weights * prod(at))
+
+
+def _pool(pool: Pool, row: Row) -> Row:
+    at = _out(pool.name, row.shape[1:], pool.kernel, pool.stride, pool.padding)
+    return Row(pool.name, (row.shape[0], *at), 0, 0)
+
+
+def _out(
+    name: str, size: tuple[int, ...], kernel: Sizes, stride: Sizes, padding: Sizes
+) -> tuple[int, ...]:
+    out = tuple(
+        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
+    )
+    if min(out) < 1:
+        raise ValueError(f"{name}: positions {size} are too small for its kernel {kernel}")
+    return out

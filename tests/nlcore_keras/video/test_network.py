@@ -1,0 +1,113 @@
+"""The networks in Keras: PyTorch's weights, and its logits."""
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+import nlcore_torch.video.network
+from nlcore.video import NetworkSpec, placement
+from nlcore.checkpoints.imagenet import inflate, keras_arrays
+from nlcore_keras.video.network import MaxPool, Network
+
+#: Elsewhere Keras itself computes means and products of float64 in float32.
+FLOAT = "float64" if keras.backend.backend() == "tensorflow" else "float32"
+NETWORKS = {
+    "C2D": NetworkSpec(width=2, classes=5),
+    "C2D, C2's stem": NetworkSpec(width=2, classes=5, stem_padding=0, temporal_strides=(1, 1, 2)),
+    "I3D 3x1x1, 5 blocks": NetworkSpec(50, "3x1x1", placement(50, 5), width=2, classes=5),
+    "I3D 3x3x3, 1 block": NetworkSpec(50, "3x3x3", placement(50, 1), width=2, stride_at="1x1"),
+    "ResNet-101": NetworkSpec(
+        101, non_local=placement(101, 5), block={"pairwise": "concatenation"}, width=2, classes=3
+    ),
+}
+
+
+@pytest.fixture(params=NETWORKS.values(), ids=NETWORKS)
+def spec(request):
+    return request.param
+
+
+@pytest.fixture
+def clips():
+    return np.random.default_rng(1).normal(size=(2, 6, 33, 32, 3))
+
+
+def test_torchs_weights_give_its_logits(spec, clips, assert_close):
+    torch.manual_seed(0)
+    theirs = nlcore_torch.video.network.Network(spec, identity=False, dtype=torch.float64).eval()
+    weights = theirs.export_weights()
+    ours = Network(spec, dtype=FLOAT)
+    ours.import_weights(weights)
+    back = ours.export_weights()
+    assert back.keys() == weights.keys()
+    for name, value in back.items():
+        np.testing.assert_array_equal(value, weights[name].astype(FLOAT), name)
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(np.moveaxis(clips, -1, 1))).numpy()
+    found = keras.ops.convert_to_numpy(ours(clips.astype(FLOAT)))
+    assert_close(found, expected, FLOAT)
+
+
+def test_saved_and_loaded(clips, tmp_path):
+    spec = NETWORKS["I3D 3x1x1, 5 blocks"]
+    model = Network(spec, positions=(6, 33, 32), identity=False)
+    model.save(tmp_path / "network.keras")
+    other = keras.models.load_model(tmp_path / "network.keras")
+    assert other.spec == spec
+    np.testing.assert_array_equal(*(m.predict(clips, verbose=0) for m in (model, other)))
+
+
+def test_a_missing_weight_is_named():
+    model = Network(NETWORKS["C2D"])
+    with pytest.raises(ValueError, match=r"'conv1\.weight' is missing"):
+        model.import_weights({})
+
+
+def test_blocks_start_as_the_identity(clips):
+    spec = NETWORKS["C2D"]
+    without, network = Network(spec), Network(spec.with_blocks(5))
+    network.import_weights(network.export_weights() | without.export_weights())
+    np.testing.assert_array_equal(*(m.predict(clips, verbose=0) for m in (without, network)))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [
+        ((3, 3, 3), (2, 2, 2), (1, 1, 1)),
+        ((1, 3, 3), (1, 2, 2), (0, 0, 0)),
+        ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
+    ],
+)
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("frames", [6, 7])
+def test_max_pool(kernel, stride, padding, data_format, frames):
+    x = np.random.default_rng(0).random((2, 3, frames, 9, 8))
+    expected = torch.nn.functional.max_pool3d(torch.from_numpy(x), kernel, stride, padding).numpy()
+    layer = MaxPool(kernel, stride, padding, data_format=data_format, dtype="float64")
+    last = data_format == "channels_last"
+    given = np.moveaxis(x, 1, -1) if last else x
+    found = keras.ops.convert_to_numpy(layer(given))
+    assert found.shape == layer.compute_output_shape(given.shape)
+    np.testing.assert_array_equal(np.moveaxis(found, -1, 1) if last else found, expected)
+
+
+def test_keras_applications_inflated(assert_close):
+    keras.utils.set_random_seed(0)
+    source = keras.applications.ResNet50(
+        weights=None, input_shape=(64, 64, 3), classes=7, classifier_activation=None
+    )
+    rng = np.random.default_rng(0)
+    for layer in source.layers:  # no statistic and no bias is trivial
+        for variable in layer.weights:
+            if variable.name != "kernel":
+                variable.assign(variable.numpy() + rng.uniform(0, 0.2, variable.shape))
+    spec = NetworkSpec(50, stride_at="1x1", classes=7, temporal_strides=(1, 1, 1))
+    mapped = inflate(spec, keras_arrays(source), "keras")
+    assert (mapped.missing, mapped.left_over) == ((), ())
+    model = Network(spec, positions=(2, 64, 64))
+    model.import_weights(mapped.weights)
+    frame = rng.normal(size=(1, 64, 64, 3)).astype("float32")
+    still = np.repeat(frame[:, None], 2, axis=1)
+    expected = source.predict(frame, verbose=0)
+    assert_close(model.predict(still, verbose=0), expected, "float32")

@@ -1,0 +1,27 @@
+"""Which order of the dot product's matrices is chosen."""
+
+import numpy as np
+import pytest
+
+from nlcore_torch.operation.dot_product import dot_product_order
+
+
+@pytest.mark.parametrize(
+    ("sizes", "order"),
+    [
+        ((12544, 3136, 256, 256, 512), "folded"),  # res3 of 128 frames
+        ((784, 196, 512, 512, 1024), "pairs"),  # res4, pooled
+        ((784, 784, 512, 512, 1024), "keys"),  # and not
+        ((12544, 3136, 256, 256), "keys"),
+        ((1, 1, 1, 1, 1), "keys"),
+    ],
+)
+def test_order(sizes, order):
+    assert dot_product_order(*sizes) == order
+
+
+def test_all_pairs_are_chosen_only_where_they_are_few():
+    rng = np.random.default_rng(0)
+    for n, m, d, v, c in rng.integers(1, 1000, (1000, 5)).tolist():
+        if dot_product_order(n, m, d, v, c) == "pairs":
+            assert n * m <= max(n, m) * max(d, v)  # theta, phi, g or y has as many entries

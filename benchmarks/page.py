@@ -1,4 +1,4 @@
-"""python -m benchmarks.page FILE...: docs/speed.md, its CSV and its plots from measurements."""
+"""python -m benchmarks.page FILE...: docs/speed.md and its CSV from measurements."""
 
 from __future__ import annotations
 
@@ -37,12 +37,21 @@ item.
 `--device cuda`; {download}`speed.csv` has every median in seconds and every peak in bytes.
 """
 
+#: Functions of docs/figures/growth.py, which draws the plots when the site is built.
+DRAWN = ("tensorflow", "jax", "pytorch")
+GROWTH = """
+```{{eval-rst}}
+.. plot:: figures/growth.py {engine}
+   :alt: Seconds and peak memory against N for each pairwise function, forward and in training.
+```
+"""
+
 
 def main(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
     output: Annotated[Path, typer.Option(help="The folder of the page.")] = Path("docs"),
 ) -> None:
-    """Write the page, and beside it the CSV and the plots.
+    """Write the page, and beside it the CSV.
 
     Of a task that several files of one engine and device have, the last one's result counts.
     """
@@ -52,7 +61,7 @@ def main(
         of_tasks = runs.setdefault((run["engine"], run["device"]), {})
         of_tasks.update({json.dumps(r["task"]): r for r in run["results"]})
     text, rows = HEAD, []
-    for number, ((engine, device), of_tasks) in enumerate(runs.items()):
+    for (engine, device), of_tasks in runs.items():
         results = list(of_tasks.values())
         rows += [[engine, device, *row] for row in measurements(results)]
         grown = [r for r in results if r["task"]["name"] == "growth" and r["memory"]]
@@ -61,9 +70,7 @@ def main(
         if compared:
             text += "\n" + "\n".join(table(compared)) + "\n"
         if grown:
-            name = f"speed-growth-{number}.svg"
-            draw(grown, output / name)
-            text += f"\n![Time and peak memory as N doubles, for each pairwise function]({name})\n"
+            text += GROWTH.format(engine=next(n for n in DRAWN if n in engine.lower()))
             text += "\n" + "\n".join(growth_table(grown)) + "\n"
     (output / "speed.md").write_text(text, encoding="utf-8")
     with (output / "speed.csv").open("w", newline="", encoding="utf-8") as file:
@@ -137,40 +144,6 @@ def growth_table(results: Results) -> Iterator[str]:
 def _ms(seconds: float) -> str:
     """Three digits and no exponent."""
     return f"{1e3 * seconds:.0f} ms" if seconds >= 0.1 else f"{1e3 * seconds:.3g} ms"
-
-
-def draw(results: Results, file: Path) -> None:
-    """Time and peak memory against N, both logarithmic."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "nlcore"  # the same picture is the same file
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    lines: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
-    for result in results:
-        task = Task.from_json(result["task"])
-        point = (
-            task.queries,
-            median(result["seconds"]["nlcore"]),
-            result["memory"]["nlcore"] / 2**20,
-        )
-        lines.setdefault((task.pairwise, task.direction), []).append(point)
-    colours = {name: f"C{k}" for k, name in enumerate(dict.fromkeys(p for p, _ in lines))}
-    for (pairwise, direction), points in lines.items():
-        n, seconds, mebibytes = zip(*points, strict=True)
-        style = {"color": colours[pairwise], "marker": "."}
-        style |= {"linestyle": "-" if direction == "both" else ":"}
-        label = f"{pairwise.replace('_', ' ')}, {direction}"
-        axes[0].plot(n, seconds, label=label, **style)
-        axes[1].plot(n, mebibytes, **style)
-    for axis, title in zip(axes, ("seconds", "peak memory, MiB"), strict=True):
-        axis.set(xscale="log", yscale="log", xlabel="positions N", title=title)
-        axis.grid(alpha=0.3)
-    figure.legend(loc="outside right center", fontsize="small", frameon=False)
-    figure.savefig(file, metadata={"Date": None})
-    plt.close(figure)
 
 
 if __name__ == "__main__":

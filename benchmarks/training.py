@@ -20,7 +20,7 @@ from benchmarks.timing import interleaved, medians
 from benchmarks.torch_blocks import Plain, attend
 from nlcore.spec import PAIRWISE
 from nlcore.video import NetworkSpec, placement
-from nlcore_torch.insertion import blocks
+from nlcore_torch.insertion import non_local_blocks
 from nlcore_torch.video.network import Network
 
 #: Clips (B, 3, T, H, W) of 8 frames, for which the authors' code strides over time once.
@@ -80,7 +80,7 @@ def step(pairwise: str, name: str) -> Call:
 
 def materialize(network: Network) -> None:
     """Put a block of the same weights that holds all pairs in the place of each of nlcore's."""
-    for name, block in blocks(network).items():
+    for name, block in non_local_blocks(network).items():
         spec = block.spec
         task = Task(spec.channels, (), spec.pairwise, "both", spec.subsample)
         plain = Plain(task, dict(block.state_dict()), attend)

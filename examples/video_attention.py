@@ -33,10 +33,10 @@ from rich.table import Table
 from torch.nn import functional
 
 import nlcore
+from nlcore.video.figure import draw_responses
+from nlcore.video.reading import read_clip
 from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_torch import NonLocalBlock
-from nlcore.video.reading import read_clip
-from nlcore.video.figure import draw_responses
 from nlcore_torch.attention_weights import top_responses
 
 FRAMES = 4

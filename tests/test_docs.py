@@ -48,10 +48,10 @@ def write_checkpoints(folder: Path) -> None:
     import torch
 
     from nlcore import dialect
-    from nlcore.checkpoints.network_conversion import PUBLISHED
+    from nlcore.checkpoints import PUBLISHED
     from nlcore_torch import NonLocalBlock
     from nlcore_torch.convert import export_block, export_network
-    from nlcore_torch.video.network import Network
+    from nlcore_torch.video import Network
 
     block = NonLocalBlock.from_spec(dialect("mmcv", 64))
     torch.save(export_block(block.spec, block.state_dict(), "mmcv"), folder / "mmcv_block.pth")

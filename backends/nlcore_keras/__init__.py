@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nlcore_keras.insertion import assert_identity, blocks, insert, is_active, remove
     from nlcore_keras.block import NonLocalBlock
+    from nlcore_keras.insertion import assert_identity, blocks, insert, is_active, remove
     from nlcore_keras.operation.operation import non_local_operation
 
 _HOME = {

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from nlcore_keras.insertion import assert_identity, blocks, insert, is_active, remove
+from nlcore_keras.insertion import assert_identity, non_local_blocks, insert, block_activity, remove
 
 
 def functional():
@@ -40,11 +40,11 @@ def x():
 def test_bit_identical_at_insertion(model, x):
     with_blocks = insert(model, WHERE)
     assert_identity(with_blocks)
-    assert {name: b.spec.channels for name, b in blocks(with_blocks).items()} == dict.fromkeys(
+    assert {name: b.spec.channels for name, b in non_local_blocks(with_blocks).items()} == dict.fromkeys(
         WHERE, 8
     )
     np.testing.assert_array_equal(with_blocks.predict(x, verbose=0), model.predict(x, verbose=0))
-    assert blocks(model) == {}
+    assert non_local_blocks(model) == {}
 
 
 def test_removed(model, x):
@@ -56,10 +56,10 @@ def test_removed(model, x):
 
 def test_activity(model, x):
     with_blocks = insert(model, WHERE)
-    assert is_active(with_blocks) == dict.fromkeys(WHERE, False)
+    assert block_activity(with_blocks) == dict.fromkeys(WHERE, False)
     with_blocks.compile("sgd", "mse")
     with_blocks.fit(x, np.ones((2, 4)), verbose=0)
-    assert is_active(with_blocks) == dict.fromkeys(WHERE, True)
+    assert block_activity(with_blocks) == dict.fromkeys(WHERE, True)
     with pytest.raises(AssertionError, match="the block after 'conv' is not the identity"):
         assert_identity(with_blocks)
 
@@ -69,7 +69,7 @@ def test_saved_and_loaded(model, x, tmp_path):
     with_blocks.save(tmp_path / "model.keras")
     other = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(*(m.predict(x, verbose=0) for m in (with_blocks, other)))
-    assert set(blocks(other)) == set(WHERE)
+    assert set(non_local_blocks(other)) == set(WHERE)
 
 
 def test_an_application(x):
@@ -79,7 +79,7 @@ def test_an_application(x):
     np.testing.assert_array_equal(
         with_block.predict(images, verbose=0), model.predict(images, verbose=0)
     )
-    assert blocks(with_block)["conv4_block5_out"].spec.channels == 1024
+    assert non_local_blocks(with_block)["conv4_block5_out"].spec.channels == 1024
 
 
 def test_errors(model):

@@ -10,8 +10,8 @@ from keras import ops
 
 from nlcore import NonLocalSpec
 from nlcore_keras.operation.concatenation import concatenation
-from nlcore_keras.operation.precision import product, sum_dtype
 from nlcore_keras.operation.operation import non_local_operation, project
+from nlcore_keras.operation.precision import product, sum_dtype
 
 
 def response(spec: NonLocalSpec, weights: Mapping[str, Any], x: Any) -> Any:

@@ -46,6 +46,7 @@ plot_rcparams = {"figure.facecolor": "white", "svg.hashsalt": "nlcore"}
 plot_apply_rcparams = True
 
 autodoc_typehints = "none"
+napoleon_use_ivar = True  # attributes are described once, not a second time as members
 
 
 logger = getLogger(__name__)
@@ -83,7 +84,7 @@ class MutantTable(GeneratedTable):
     def rows(self) -> list[tuple]:
         rows: list[tuple] = [("mutant", "what is wrong", "clause", "stage")]
         for mutant in mutants():
-            rule = re.sub(r"([*|\\])", r"\\\1", mutant.rule)
+            rule = re.sub(r"([*|\\])", r"\\\1", mutant.mistake)
             rows.append((mutant.name.replace("|", r"\|"), rule, mutant.clause, mutant.stage))
         return rows
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlcore_conformance.checks.catalogue import FORM, checks
+from nlcore_conformance.checks.catalogue import CHECKS, FORM
 from nlcore_conformance.mutants import mutants
 
 ROOT = Path(__file__).parents[1]
@@ -59,8 +59,8 @@ def vectors() -> list[dict[str, Any]]:
 def traced() -> list[Enforced]:
     """Every clause of the specification, in its order."""
     found = {clause: Enforced(clause, [], [], [], []) for clause in clauses()}
-    for check in checks():
-        for clause in dict.fromkeys((*FORM, *check.judges)):
+    for check in CHECKS:
+        for clause in dict.fromkeys((*FORM, *check.clauses)):
             found[clause].checks.append(check.name)
     for mutant in mutants():
         found[mutant.clause].mutants.append(mutant.name)
@@ -76,8 +76,8 @@ def holes(rows: Iterable[Enforced]) -> list[str]:
     """Clauses that nothing enforces, checks without a clause, and tests that are not there."""
     out = [f"{r.clause} has no check and no test" for r in rows if not (r.checks or r.tests)]
     sections = {clause.split(".")[0] for clause in clauses()}
-    for check in checks():
-        if not check.judges:
+    for check in CHECKS:
+        if not check.clauses:
             out.append(f"the check {check.name!r} judges no clause")
         if check.clause not in clauses() and check.clause not in sections:
             out.append(f"the check {check.name!r} is for {check.clause}, which is not there")
@@ -92,7 +92,7 @@ def holes(rows: Iterable[Enforced]) -> list[str]:
 def families(names: list[str]) -> str:
     """Names of checks in a few words: a family's name where all of it is there."""
     every: dict[str, list[str]] = {}
-    for check in checks():
+    for check in CHECKS:
         every.setdefault(check.name.split(" / ")[0], []).append(check.name)
     if set(names) == {name for members in every.values() for name in members}:
         return "all"

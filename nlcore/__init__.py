@@ -1,4 +1,8 @@
-"""nlcore: what a non-local operation computes, exactly. NumPy arrays in and out."""
+"""The specification of the non-local block and its reference implementation in NumPy.
+
+`NonLocalSpec` describes a block, and `dialect` returns the spec of a published implementation.
+`block` and `block_vjp` compute the block and its gradients in float64.
+"""
 
 from nlcore.arguments import check_input
 from nlcore.dialects import DIALECTS, dialect

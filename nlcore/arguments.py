@@ -1,6 +1,6 @@
-"""Checks of what a block or the bare operation is called with, for every backend.
+"""Checks of the arguments of the block and of the bare operation, for every backend.
 
-They see shapes and names of dtypes, not arrays: the reference, PyTorch and Keras give them theirs.
+The checks take shapes and names of dtypes, not arrays. So NumPy, PyTorch and Keras share them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 from nlcore.spec import AXES, FLOATS, NonLocalSpec
 
-#: An array's shape; None is a size that is not known yet, and fits every other.
+#: The shape of an array. None is a size that is not known yet and matches every size.
 Shape = tuple[int | None, ...]
 
 
 def check_float(name: str, dtype: str) -> None:
-    """Raise TypeError unless the dtype of this name is one that a block is computed in."""
+    """Raise TypeError unless a block can be computed in this dtype (`nlcore.spec.FLOATS`)."""
     if dtype not in FLOATS:
         raise TypeError(f"{name} must be floating point, one of {FLOATS}; received dtype {dtype}")
 
@@ -23,18 +23,25 @@ def check_float(name: str, dtype: str) -> None:
 def check_input(
     spec: NonLocalSpec, shape: tuple[int | None, ...], dtype: str, channels_last: bool = False
 ) -> None:
-    """Raise unless x of this shape (B, C, *positions) and dtype name fits the spec.
+    """Raise unless an input x with this shape and dtype is valid for the spec.
 
-    An entry of None is a size that is not known yet (a Keras symbolic dimension) and fits. With
-    `channels_last` the shape is (B, *positions, C).
+    Parameters
+    ----------
+    spec : NonLocalSpec
+    shape : tuple of int or None
+        (B, C, *positions), or (B, *positions, C) with `channels_last`. None is a size that is not
+        known yet, such as a symbolic dimension in Keras. It passes every check.
+    dtype : str
+        Name of the dtype of x.
+    channels_last : bool
 
     Raises
     ------
     TypeError
-        x is not floating point, or spec is no NonLocalSpec.
+        x is not floating point, or spec is not a NonLocalSpec.
     ValueError
-        Wrong number of axes or channels, an axis of size 0, an axis smaller than its pooling
-        window, or T that `spec.window` does not divide.
+        The number of axes or channels is wrong, an axis has size 0 or is smaller than its pooling
+        window, or `spec.window` does not divide T.
     """
     check_spec(spec)
     check_float("x", dtype)
@@ -47,7 +54,7 @@ def check_input(
     positions = shape[1:-1] if channels_last else shape[2:]
     if channels is not None and channels != spec.channels:
         raise ValueError(
-            f"x must have {spec.channels} channels, shape {expected}; received shape {shape}"
+            f"x must have {spec.channels} channels: shape {expected}; received shape {shape}"
         )
     if 0 in shape:
         raise ValueError(f"x must have no axis of size 0; received shape {shape}")
@@ -76,43 +83,47 @@ def check_operation(
     dtypes: Mapping[str, str],
     mixed: bool = False,
 ) -> None:
-    """Raise unless the arguments of the bare operation go together.
+    """Raise unless the arguments of the bare operation are consistent.
 
     Parameters
     ----------
     spec : NonLocalSpec
     shapes : mapping of name to shape
-        "theta" (B, N, D), "phi" (B, M, D), "g" (B, M, V); for concatenation "f_weight" (2D,), and
-        "f_bias" () if there is one; "dy" (B, N, V) where a gradient is asked for.
+        "theta" (B, N, D), "phi" (B, M, D) and "g" (B, M, V). For concatenation also "f_weight"
+        (2D,) and optionally "f_bias" (). For a gradient also "dy" (B, N, V).
     dtypes : mapping of name to dtype name
-        Of the same arguments.
+        Dtypes of the same arguments.
     mixed : bool
-        Whether they may differ, as under autocast.
+        Whether the dtypes may differ, as under autocast.
 
     Raises
     ------
     TypeError
-        An argument that is not floating point, or of another dtype than theta; spec is no
+        An argument is not floating point or does not have the dtype of theta, or spec is not a
         NonLocalSpec.
     ValueError
-        Shapes that do not go together, or f_weight with another pairwise function.
+        Shapes are inconsistent, f_weight is missing for concatenation, or f_weight or f_bias is
+        given for another pairwise function.
     """
     check_spec(spec)
     if ("f_weight" in shapes) != (spec.pairwise == "concatenation"):
-        received = f"shape {shapes['f_weight']}" if "f_weight" in shapes else "none"
+        received = f"shape {shapes['f_weight']}" if "f_weight" in shapes else "None"
         raise ValueError(
-            "f_weight (2D,) goes with pairwise='concatenation' and with no other; "
-            f"received {received} with pairwise={spec.pairwise!r}"
+            "f_weight must have shape (2D,) for pairwise='concatenation' and must be None for "
+            f"every other; received {received} with pairwise={spec.pairwise!r}"
         )
     if "f_bias" in shapes and "f_weight" not in shapes:
-        raise ValueError(f"f_bias is the concatenation's; received pairwise={spec.pairwise!r}")
+        raise ValueError(
+            "f_bias is the concatenation's bias and must be None for every other pairwise "
+            f"function; received it with pairwise={spec.pairwise!r}"
+        )
     for name, dtype in dtypes.items():
         check_float(name, dtype)
         if dtype != dtypes["theta"] and not mixed:
             raise TypeError(f"{name} must have theta's dtype {dtypes['theta']}; received {dtype}")
     theta, phi, g = (tuple(shapes[name]) for name in ("theta", "phi", "g"))
     received = f"theta {theta}, phi {phi}, g {g}"
-    if not _go_together(theta, phi, g):
+    if not _consistent(theta, phi, g):
         raise ValueError(
             "theta, phi and g must have shapes (B, N, D), (B, M, D) and (B, M, V) with no axis "
             f"of size 0; received {received}"
@@ -126,12 +137,12 @@ def check_operation(
     for name, shape in expected.items():
         if name in shapes and not _fits(tuple(shapes[name]), shape):
             raise ValueError(
-                f"{name} must have shape {shape} beside {received}; "
+                f"{name} must have shape {shape} for {received}; "
                 f"received shape {tuple(shapes[name])}"
             )
 
 
-def _go_together(theta: Shape, phi: Shape, g: Shape) -> bool:
+def _consistent(theta: Shape, phi: Shape, g: Shape) -> bool:
     if not len(theta) == len(phi) == len(g) == 3 or 0 in theta + phi + g:
         return False
     return _fits(theta[::2], phi[::2]) and _fits(phi[:2], g[:2])  # (B, D), (B, M)

@@ -1,4 +1,4 @@
-"""What one block costs: positions, parameters and multiply-adds, as defined and as executed."""
+"""Costs of one block: positions, parameters and multiply-adds, as defined and as executed."""
 
 from __future__ import annotations
 
@@ -9,38 +9,62 @@ from typing import NamedTuple
 from nlcore.spec import NonLocalSpec
 from nlcore.weights import RUNNING, weight_shapes
 
-#: Sizes of one item's dot product -> its order of products, a key of `dot_product_costs`.
+#: Chooses the order of the dot product's matrix products. The arguments are those of
+#: `dot_product_costs`, and the result is one of its keys.
 DotProductOrder = Callable[[int, int, int, int, int | None], str]
 
 
 class Counts(NamedTuple):
-    """How many positions a block computes with, for one item of the batch."""
+    """Numbers of positions in a block, for one item of the batch.
 
-    queries: int  # positions i
-    keys: int  # positions j, after pooling
-    embedded: int  # where phi and g are computed: before pooling, unless x is pooled
-    pairs: int  # of a position i and a position j that it sees
+    Attributes
+    ----------
+    queries : int
+        Number of positions i.
+    keys : int
+        Number of positions j, after subsampling.
+    embedded : int
+        Number of positions at which phi and g are computed: `keys` if x is pooled, else `queries`.
+    pairs : int
+        Number of pairs of a position i and a position j that i sees.
+    """
+
+    queries: int
+    keys: int
+    embedded: int
+    pairs: int
 
 
 class BlockCost(NamedTuple):
-    """A block as its definition is written, for one item of the batch."""
+    """Cost of a block computed as its definition is written, for one item of the batch.
+
+    Attributes
+    ----------
+    parameters : int
+        Number of parameters, without running statistics.
+    multiply_adds : int
+        Forward, with a product for every pair of positions that see each other.
+    pairs : int
+        Number of weights w_ij. It is N M if every position sees all others.
+    """
 
     parameters: int
-    multiply_adds: int  # with a product over all pairs of positions that see each other
-    pairs: int  # how many w_ij there are: N M where every position sees every other
+    multiply_adds: int
+    pairs: int
 
 
 class Execution(NamedTuple):
-    """A block as a backend executes it, for one item of the batch.
+    """Cost of a block as a backend executes it, for one item of the batch.
 
     Attributes
     ----------
     multiply_adds : int
-        Forward. Sorting is left out, and products of weights with weights.
+        Forward, without sorting and without products of weights with weights.
     kept : int or None
-        Numbers that training keeps from the forward to the backward direction: theta, phi, g (phi
-        and g as pooled, and x where x is pooled), y, W_z y + b before batch normalization, and z.
-        Left out are x, the places of pooled maxima, and copies. None where an engine decides.
+        Number of array elements that training stores from the forward to the backward direction.
+        These are theta, phi and g (phi and g after pooling), the pooled x if x is pooled, y,
+        W_z y + b if batch normalization follows, and z. x, the indices of pooled maxima, and copies
+        are not counted. None if the engine of the backend decides what is stored.
     """
 
     multiply_adds: int
@@ -48,18 +72,21 @@ class Execution(NamedTuple):
 
 
 def counts(spec: NonLocalSpec, positions: tuple[int, ...]) -> Counts:
-    """The counts of a block at x (B, C, *positions).
+    """Numbers of positions in a block with input x (B, C, *positions).
 
     Raises
     ------
     ValueError
-        Positions that are not of the spec's ndim, or smaller than its pooling window.
+        The number of position axes is not `spec.ndim`, or an axis is smaller than its pooling
+        window.
     """
     if len(positions) != spec.ndim:
-        raise ValueError(f"positions must be {spec.ndim}; received {positions}")
+        raise ValueError(f"positions must have {spec.ndim} axes; received {positions}")
     pooled = [k // w for k, w in zip(positions, spec.pool, strict=True)]
     if 0 in pooled:
-        raise ValueError(f"positions {positions} are smaller than subsample {spec.pool}")
+        raise ValueError(
+            f"positions must be at least the pooling window {spec.pool}; received {positions}"
+        )
     queries, keys = prod(positions), prod(pooled)
     frames, pixels = pooled[0], prod(pooled[1:])
     seen = {"space": pixels, "time": frames}.get(spec.extent, (spec.window or frames) * pixels)
@@ -68,12 +95,12 @@ def counts(spec: NonLocalSpec, positions: tuple[int, ...]) -> Counts:
 
 
 def block_cost(spec: NonLocalSpec, positions: tuple[int, ...]) -> BlockCost:
-    """The cost of a block at x (B, C, *positions), as its definition is written.
+    """Cost of a block with input x (B, C, *positions), computed as its definition is written.
 
     Raises
     ------
     ValueError
-        As `counts`.
+        See `counts`.
 
     Examples
     --------
@@ -96,36 +123,50 @@ def block_cost(spec: NonLocalSpec, positions: tuple[int, ...]) -> BlockCost:
 def dot_product_costs(
     queries: int, keys: int, inner: int, values: int, channels: int | None = None
 ) -> dict[str, int]:
-    """Multiply-adds between the embeddings and W_z of one item, by the order of the products.
+    """Multiply-adds of the dot product for one batch item, by the order of the matrix products.
 
-    ==========  ====================  ============================================
-    "keys"      theta (phi^T g)       (M + N) D V
-    "pairs"     (theta phi^T) g       N M (D + V)
-    "folded"    theta (phi^T g W_z^T) (M + C) D V, and theta's product is W_z's
-    ==========  ====================  ============================================
+    ==========  =====================  ===============
+    order       products               multiply-adds
+    ==========  =====================  ===============
+    "keys"      theta (phi^T g)        (M + N) D V
+    "pairs"     (theta phi^T) g        N M (D + V)
+    "merged"    theta (phi^T g W_z^T)  (M + C) D V
+    ==========  =====================  ===============
 
-    Without `channels`, C, nothing is folded into W_z. Where "pairs" costs least, there are fewer
-    pairs than the embeddings have entries.
+    They are counted from the embeddings to y, without the product with W_z. The last product of
+    "merged" is not counted either, because it takes the place of the product with W_z.
+
+    Parameters
+    ----------
+    queries, keys, inner, values : int
+        N, M, D and V.
+    channels : int, optional
+        C. Without it the order "merged" is left out.
+
+    Notes
+    -----
+    If "pairs" costs least, its N x M array has fewer entries than the embeddings together.
     """
     costs = {
         "keys": (keys + queries) * inner * values,
         "pairs": queries * keys * (inner + values),
     }
     if channels is not None:
-        costs["folded"] = (keys + channels) * inner * values
+        costs["merged"] = (keys + channels) * inner * values
     return costs
 
 
 def execution(spec: NonLocalSpec, positions: tuple[int, ...], order: DotProductOrder) -> Execution:
-    """The cost of a block at x (B, C, *positions) as nlcore's backends execute it.
+    """Cost of a block with input x (B, C, *positions), as nlcore's backends execute it.
 
-    The dot product's matrices are multiplied in the `order` that the backend chooses. The
-    concatenation is prefix sums over sorted keys. The Gaussians are as written.
+    The backends compute the matrix products of the dot product in the order that `order` chooses,
+    and the concatenation by prefix sums over sorted keys. They compute the Gaussians as their
+    definition is written.
 
     Raises
     ------
     ValueError
-        As `counts`.
+        See `counts`.
     """
     if spec.pairwise == "dot_product":
         return _dot_product(spec, positions, order)
@@ -140,7 +181,7 @@ def _dot_product(
     spec: NonLocalSpec, positions: tuple[int, ...], order: DotProductOrder
 ) -> Execution:
     n, keys, _, pairs = counts(spec, positions)
-    d, parts = spec.inner_channels, n * keys // pairs  # parts do not see each other
+    d, parts = spec.inner_channels, n * keys // pairs  # positions see their own part only
     whole = spec.extent == "all" and spec.window is None and spec.normalization == "count"
     sizes = (n // parts, keys // parts, d, d, spec.channels if whole else None)
     chosen = order(*sizes)
@@ -148,25 +189,25 @@ def _dot_product(
     products += parts * dot_product_costs(*sizes)[chosen]
     if spec.normalization == "sum":
         products += n * d  # C(x)
-    beside = {"folded": -n * d, "pairs": pairs, "keys": 0}  # no y, or f beside it
+    beside = {"merged": -n * d, "pairs": pairs, "keys": 0}  # "merged" has no y, "pairs" stores f
     return Execution(products, _kept(spec, positions) + beside[chosen])
 
 
 def _concatenation(spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
-    """Multiply-adds: a logit's shares a_i and b_j are products of x with a vector of length C."""
+    """Multiply-adds, where a_i and b_j of the logits are products of x with vectors of length C."""
     n, keys, embedded, _ = counts(spec, positions)
     c, d = spec.channels, spec.inner_channels
     products = n * c + n * c * d + embedded * c * d  # a, W_z, g
-    if spec.subsample is not None and spec.subsample_at == "embedding":  # phi itself is pooled
+    if spec.subsample is not None and spec.subsample_at == "embedding":  # phi is pooled, so needed
         products += embedded * c * d + keys * d  # phi, b
     else:
         products += embedded * c  # b
     columns = d + (spec.normalization == "sum")
-    return products + (n + keys) * columns  # prefix sums at the keys, read at the queries
+    return products + (n + keys) * columns  # prefix sums over keys, then one lookup per query
 
 
 def _kept(spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
-    """Numbers that one item's gradient needs beside x, and z."""
+    """`Execution.kept` for the dot product in the order "keys" and for the other functions."""
     n, keys, _, _ = counts(spec, positions)
     c, d = spec.channels, spec.inner_channels
     kept = keys * d + n * d + n * c  # g, y, z

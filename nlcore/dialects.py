@@ -1,7 +1,7 @@
-"""The block as eight sources compute it, each a NonLocalSpec with a name.
+"""Dialects: the spec of the block that each of eight published sources computes.
 
-Every entry was read in the source that it names; where the sources leave something optional
-(batch normalization, subsampling), the entry holds the source's own default.
+The fields of each dialect were read in the source that it names. Where a source makes a choice
+optional (batch normalization, subsampling), the dialect has the source's own default.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from nlcore.spec import PAIRWISE, NonLocalSpec, positive_int
 
-#: The window that sources pool by, by number of axes.
+#: The pooling window that the sources use, by ndim.
 POOLS = {1: (2,), 2: (2, 2), 3: (1, 2, 2)}
 
 _GAUSSIAN_AND_DOT = ("embedded_gaussian", "dot_product")
@@ -20,20 +20,36 @@ _GAUSSIAN_AND_DOT = ("embedded_gaussian", "dot_product")
 
 @dataclass(frozen=True)
 class Dialect:
-    """What one source computes, as spec fields, and where that was read."""
+    """The fields of `NonLocalSpec` that describe one source's block.
+
+    Attributes
+    ----------
+    source : str
+        Where the fields were read.
+    fields : dict
+        Fields that differ from the defaults of `NonLocalSpec`.
+    pairwise, ndims : tuple
+        Values of pairwise and ndim that the source supports. The first ndim is the default.
+    pools : bool
+        Whether the source subsamples by default, with the window in `POOLS`.
+    inner_channels : callable
+        D as a function of C.
+    scale : callable
+        The scale of the embedded Gaussian as a function of C and D. It is 1 for every other
+        pairwise function.
+    """
 
     source: str
     fields: dict[str, Any]
     pairwise: tuple[str, ...] = PAIRWISE
-    ndims: tuple[int, ...] = (3, 2, 1)  # the first is the default
+    ndims: tuple[int, ...] = (3, 2, 1)
     pools: bool = False
     inner_channels: Callable[[int], int] = lambda channels: max(channels // 2, 1)
-    #: The scale of the embedded Gaussian, from C and D; every other pairwise function has 1.
     scale: Callable[[int, int], float] = lambda channels, inner: 1.0
 
 
 def _eighth_rounded_to_8(channels: int) -> int:
-    """C/8 to the nearest multiple of 8, at least 8 and not under 90% of C/8."""
+    """C/8 rounded to the nearest multiple of 8, but at least 8 and at least 90% of C/8."""
     wanted = channels / 8
     rounded = max(8, int(wanted + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * wanted else rounded + 8
@@ -41,12 +57,12 @@ def _eighth_rounded_to_8(channels: int) -> int:
 
 DIALECTS: dict[str, Dialect] = {
     "paper": Dialect(
-        source="arXiv 1711.07971, Sec. 3.3's prose and Figure 2: pooling after phi and g",
+        source="arXiv 1711.07971, prose of Sec. 3.3 and Figure 2: pooling after phi and g",
         fields={},
         pools=True,
     ),
     "paper_formula": Dialect(
-        source="arXiv 1711.07971, Sec. 3.3's formula: g of the pooled x",
+        source="arXiv 1711.07971, formula in Sec. 3.3: g of the pooled x",
         fields={"subsample_at": "input"},
         pools=True,
     ),
@@ -59,7 +75,7 @@ DIALECTS: dict[str, Dialect] = {
         scale=lambda channels, inner: inner**-0.5,
     ),
     "mmcv": Dialect(
-        source="mmcv 2.2.0, cnn/bricks/non_local.py; with batch normalization its out.bias is 0",
+        source="mmcv 2.2.0, cnn/bricks/non_local.py; it has no out.bias with batch normalization",
         fields={"bias": True, "batch_norm": False},
         scale=lambda channels, inner: inner**-0.5,
     ),
@@ -93,7 +109,7 @@ DIALECTS: dict[str, Dialect] = {
 def dialect(
     name: str, channels: int, pairwise: str = "embedded_gaussian", **overrides: Any
 ) -> NonLocalSpec:
-    """The spec of the block that a known source computes.
+    """The spec of the block that a published source computes.
 
     Parameters
     ----------
@@ -101,16 +117,16 @@ def dialect(
         One of `DIALECTS`: "paper", "paper_formula", "caffe2", "mmcv", "alexhex7", "tea1528",
         "timm", "gcnet".
     channels : int
-        C.
+        C, the number of channels of x.
     pairwise : str
-        A pairwise function that the source has.
+        One of the pairwise functions that the source supports.
     **overrides
-        Fields of NonLocalSpec that replace the dialect's.
+        Fields of `NonLocalSpec` that replace those of the dialect.
 
     Raises
     ------
-    ValueError
-        Unknown dialect, or a pairwise function or ndim that the source does not have.
+    TypeError, ValueError
+        The dialect is unknown, the source does not support pairwise or ndim, or a field is wrong.
 
     Examples
     --------
@@ -121,10 +137,14 @@ def dialect(
         raise ValueError(f"dialect must be one of {tuple(DIALECTS)}; received {name!r}")
     known = DIALECTS[name]
     if pairwise not in known.pairwise:
-        raise ValueError(f"dialect {name!r} has pairwise {known.pairwise}; received {pairwise!r}")
+        raise ValueError(
+            f"pairwise must be one of {known.pairwise} for dialect {name!r}; received {pairwise!r}"
+        )
     ndim = overrides.get("ndim", known.ndims[0])
     if ndim not in known.ndims:
-        raise ValueError(f"dialect {name!r} has ndim {known.ndims}; received {ndim!r}")
+        raise ValueError(
+            f"ndim must be one of {known.ndims} for dialect {name!r}; received {ndim!r}"
+        )
     fields: dict[str, Any] = {"ndim": ndim, **known.fields}
     if pairwise != "concatenation":
         fields.pop("pair_bias", None)
@@ -140,5 +160,6 @@ def dialect(
     own = NonLocalSpec(channels, pairwise=pairwise, **fields)
     changed = [k for k in overrides if getattr(spec, k) != getattr(own, k)]
     label = f"{name} with {', '.join(changed)}" if changed else name
-    object.__setattr__(spec, "dialect", label)  # no argument: no one else may claim the name
+    # dialect is not a constructor argument, so only this function can set the name
+    object.__setattr__(spec, "dialect", label)
     return spec

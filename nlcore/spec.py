@@ -1,4 +1,4 @@
-"""NonLocalSpec: one value that says exactly which non-local block is meant."""
+"""NonLocalSpec: the choices that determine what a non-local block computes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 
-#: Version of the semantics, apart from the distribution's version.
+#: Version of the specification, which is independent of the version of the package.
 SPEC_VERSION = "1.1"
 
 PAIRWISE = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
 NORMALIZATIONS = ("sum", "count")
 EXTENTS = ("all", "space", "time")
 SUBSAMPLE_AT = ("embedding", "input")
-#: dtypes in which a block may be computed, by NumPy name.
+#: NumPy names of the dtypes in which a block can be computed.
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
+#: Names of the position axes, by ndim.
 AXES = {1: ("T",), 2: ("H", "W"), 3: ("T", "H", "W")}
 
 
@@ -26,50 +27,55 @@ AXES = {1: ("T",), 2: ("H", "W"), 3: ("T", "H", "W")}
 class NonLocalSpec:
     """The non-local block z_i = BN(W_z y_i + b) + x_i with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j).
 
-    x has shape (B, C, *positions), positions being (T,), (H, W) or (T, H, W) for ndim 1, 2, 3.
+    x has shape (B, C, *positions), where positions is (T,), (H, W) or (T, H, W) for ndim 1, 2 or 3.
 
     Parameters
     ----------
     channels : int
-        C, channels of x.
+        C, the number of channels of x.
     inner_channels : int, optional
-        D, width of theta, phi and g. Default max(C // 2, 1).
+        D, the number of channels of theta, phi and g. Default max(C // 2, 1).
     ndim : {1, 2, 3}
         Number of position axes.
     pairwise : {"gaussian", "embedded_gaussian", "dot_product", "concatenation"}
-        f: exp(s x_i.x_j), exp(s theta_i.phi_j), s theta_i.phi_j, ReLU(w_f.[theta_i, phi_j] + b_f).
+        The pairwise function f. In this order: exp(s x_i.x_j), exp(s theta_i.phi_j),
+        s theta_i.phi_j and ReLU(w_f.[theta_i, phi_j] + b_f).
     normalization : {"sum", "count"}, optional
-        C(x): the sum of f over j, or the number of positions j. Default "sum" for the two
-        Gaussians, "count" for the others.
+        C(x): the sum of f over the positions j ("sum"), or the number of positions j ("count").
+        Default "sum" for the two Gaussians and "count" for the others.
     scale : float
-        s above; 1.0 for concatenation.
+        s in f. Must be 1.0 for concatenation.
     subsample : None or one int per axis
-        Max-pooling window = stride, floor: what does not fill a window is dropped.
+        Max-pooling of the positions j. Each int is the window and also the stride. Positions that
+        do not fill a window are dropped.
     subsample_at : {"embedding", "input"}
-        Pool phi(x) and g(x), or pool x before phi and g.
+        "embedding" pools phi(x) and g(x). "input" pools x before phi and g.
     extent : {"all", "space", "time"}
-        Which j a position i sees: all, its own frame, its own pixel through time.
+        The positions j that a position i sees: all positions, the positions of its own frame, or
+        its own pixel in every frame.
     window : None or int
-        Frames per temporal window; j stays in i's window, so it must divide T.
+        Number of frames per temporal window. A position i sees the frames of its own window only.
+        Must divide T.
     bias : bool
-        Biases on theta, phi, g and out.
+        Whether theta, phi, g and W_z have biases.
     pair_bias : bool
-        A bias b_f inside the concatenation's ReLU.
+        Whether the concatenation has a bias b_f inside its ReLU.
     batch_norm : bool
-        Batch normalization after W_z.
+        Whether batch normalization follows W_z.
     eps : float
-        Batch normalization's epsilon, > 0.
+        Epsilon of batch normalization, > 0.
 
     Attributes
     ----------
     dialect : str or None
-        Where `nlcore.dialect` made the spec: the dialect's name, and "with ..." the fields that
-        differ from it. No argument, and no part of ==.
+        Name of the dialect if `nlcore.dialect` made the spec, and None if not. Fields that
+        override the dialect's follow the name, as in "caffe2 with scale". It is not an argument,
+        and == ignores it.
 
     Raises
     ------
     TypeError, ValueError
-        On construction, naming the field, what was expected and what was received.
+        A field is wrong. The message gives its name, the expected and the received value.
 
     Notes
     -----
@@ -122,7 +128,8 @@ class NonLocalSpec:
                 raise TypeError(f"{name} must be a bool; received {getattr(self, name)!r}")
         if self.pair_bias and self.pairwise != "concatenation":
             raise ValueError(
-                f"pair_bias is the concatenation's; received pairwise={self.pairwise!r}"
+                "pair_bias must be False unless pairwise='concatenation'; "
+                f"received pairwise={self.pairwise!r}"
             )
         set_("eps", _finite("eps", self.eps))
         if self.eps <= 0:
@@ -148,42 +155,42 @@ class NonLocalSpec:
 
     def _check_extent(self) -> None:
         if self.extent != "all" and self.ndim != 3:
-            raise ValueError(f"extent={self.extent!r} needs ndim=3; received ndim={self.ndim}")
+            raise ValueError(f"ndim must be 3 for extent={self.extent!r}; received {self.ndim}")
         if self.window is not None and (self.ndim != 3 or self.extent != "all"):
             raise ValueError(
-                f"window needs ndim=3 and extent='all'; received ndim={self.ndim}, "
-                f"extent={self.extent!r}"
+                "window must be None unless ndim=3 and extent='all'; "
+                f"received window={self.window} with ndim={self.ndim}, extent={self.extent!r}"
             )
         temporal, spatial = self.pool[0], self.pool[1:]
         if self.extent == "time" and any(n != 1 for n in spatial):
             raise ValueError(
-                "extent='time' needs spatial subsample entries of 1, since a pooled grid has no "
-                f"pixel of i's own; received subsample={self.subsample}"
+                "the spatial subsample entries must be 1 for extent='time', because a pooled grid "
+                f"does not contain each position's own pixel; received subsample={self.subsample}"
             )
         if (self.extent == "space" or self.window is not None) and temporal != 1:
             raise ValueError(
-                "extent='space' and window need a temporal subsample entry of 1; "
+                "the temporal subsample entry must be 1 for extent='space' and for a window; "
                 f"received subsample={self.subsample}"
             )
 
     @property
     def pool(self) -> tuple[int, ...]:
-        """The pooling window per axis, 1 where nothing is pooled."""
+        """The pooling window per axis, 1 for an axis that is not pooled."""
         return self.subsample or (1,) * self.ndim
 
     @property
     def embedded(self) -> bool:
-        """Whether theta and phi are learned; the Gaussian's are the identity."""
+        """Whether theta and phi are learned. For the Gaussian they are the identity."""
         return self.pairwise != "gaussian"
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments that make this spec: every field but the dialect's name."""
+        """The constructor arguments that make an equal spec: every field except dialect."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.init}
 
     def fields_text(self) -> str:
-        """ "channels=64, inner_channels=32, ...": sizes, and the fields that are not the default.
+        """ "channels=64, inner_channels=32, ...": the sizes, and the fields that are not default.
 
-        A dialect's are all shown: its defaults are others.
+        A dialect's text lists every field, because its defaults differ from those of the class.
         """
         default = {f.name: f.default for f in fields(self)}
         always = ("channels", "inner_channels")
@@ -200,7 +207,7 @@ class NonLocalSpec:
 
 
 def positive_int(name: str, value: Any) -> int:
-    """value as an int > 0, or a TypeError or ValueError that names it."""
+    """Return value as an int > 0, or raise a TypeError or ValueError that contains name."""
     try:
         if isinstance(value, bool):
             raise TypeError

@@ -1,4 +1,4 @@
-"""The block's weights: names, shapes, checks and initial values, shared by every backend."""
+"""The block's weights: names, shapes, checks and initial values. Every backend uses them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ import numpy as np
 from nlcore.arguments import check_float, check_spec
 from nlcore.spec import NonLocalSpec
 
-#: Batch normalization's state: it is loaded and saved, and has no gradient.
+#: The running statistics of batch normalization. They are loaded and saved, but have no gradient.
 RUNNING = ("bn.running_mean", "bn.running_var")
 INITS = ("he", "normal")
 
 
 def weight_shapes(spec: NonLocalSpec) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every weight that the spec needs, in the order of computation.
+    """Names and shapes of a block's weights, in the order of computation.
 
-    Embeddings are (D, C), out is (C, D), f.weight is (2D,): first D for theta, last D for phi.
+    theta, phi and g have shape (D, C), and out has shape (C, D). f.weight has shape (2D,): the
+    first D entries multiply theta_i and the last D multiply phi_j.
+
+    Examples
+    --------
+    >>> weight_shapes(NonLocalSpec(4, pairwise="gaussian", batch_norm=False))
+    {'g.weight': (2, 4), 'out.weight': (4, 2)}
     """
     c, d = spec.channels, spec.inner_channels
     shapes: dict[str, tuple[int, ...]] = {}
@@ -40,16 +46,17 @@ def weight_shapes(spec: NonLocalSpec) -> dict[str, tuple[int, ...]]:
 
 
 def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
-    """Raise unless `weights` holds just the names that the spec needs, each of the right shape.
+    """Raise unless `weights` has exactly the names and shapes of `weight_shapes(spec)`.
 
-    Values may be arrays or tensors of any library.
+    The values can be arrays or tensors of any library.
 
     Raises
     ------
     ValueError
-        A missing, extra or misshapen weight, by name, with the shape expected and received.
+        A weight is missing, extra or has the wrong shape. The message gives its name, the
+        expected shape and the received one.
     TypeError
-        `weights` is not a mapping, or an array in it is not floating point.
+        `weights` is not a mapping, or a weight is not floating point.
     """
     check_spec(spec)
     check_named_weights(weight_shapes(spec), weights, f"{spec}")
@@ -58,9 +65,14 @@ def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
 def check_named_weights(
     expected: Mapping[str, tuple[int, ...]], weights: Mapping[str, Any], user: str = "the network"
 ) -> None:
-    """Raise, as `check_weights` does, unless `weights` has just these names and shapes."""
+    """Raise the errors of `check_weights` unless `weights` has exactly these names and shapes.
+
+    `user` describes the owner of the weights in the message.
+    """
     if not isinstance(weights, Mapping):
-        raise TypeError(f"weights must be a mapping of name to array; received {type(weights)}")
+        raise TypeError(
+            f"weights must be a mapping of name to array; received {type(weights).__name__}"
+        )
     for name, shape in expected.items():
         if name not in weights:
             raise ValueError(
@@ -75,25 +87,26 @@ def check_named_weights(
     extra = sorted(set(weights) - set(expected))
     if extra:
         raise ValueError(
-            f"weight {extra[0]!r} is not used by {user}: expected just {sorted(expected)}; "
+            f"weight {extra[0]!r} is not used by {user}: expected exactly {sorted(expected)}; "
             f"received also {extra}"
         )
 
 
 def float64_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The checked weights as C-contiguous float64 arrays."""
+    """Check the weights and return them as C-contiguous float64 arrays."""
     check_weights(spec, weights)
     out = {}
     for name in weight_shapes(spec):
         array = np.asarray(weights[name])
-        check_float(f"weight {name!r}", array.dtype.name)  # lists have shown theirs only now
-        # keeps () as (); writable: numba would compile everything once more for a read-only array
+        check_float(f"weight {name!r}", array.dtype.name)  # a list has no dtype before
+        # np.ascontiguousarray would turn shape () into (1,). The array is writable because numba
+        # compiles a kernel once more for read-only arguments.
         out[name] = np.require(array, np.float64, ["C", "A", "W"])
     return out
 
 
 def check_options(init: str, identity: bool, momentum: float) -> None:
-    """Raise TypeError or ValueError unless a layer's options are those that its docstring names."""
+    """Raise TypeError or ValueError unless the options of a backend's module or layer are valid."""
     if init not in INITS:
         raise ValueError(f"init must be one of {INITS}; received {init!r}")
     if not isinstance(identity, bool):
@@ -105,16 +118,16 @@ def check_options(init: str, identity: bool, momentum: float) -> None:
 
 
 def init_std(spec: NonLocalSpec, name: str, init: str) -> float:
-    """Standard deviation of the normal distribution that weight `name` starts from.
+    """Standard deviation of the normal distribution of the initial weight `name`.
 
-    "he": sqrt(2 / fan_in), fan_in being the length of the products that the weight takes part in
-    (He et al. 2015, "Delving Deep into Rectifiers", as the paper has it). "normal": 0.01, as in
-    the authors' code.
+    For init "he" it is sqrt(2 / fan_in), where fan_in is the length of the dot products with the
+    weight (He et al. 2015, "Delving Deep into Rectifiers", which the paper uses). For "normal" it
+    is 0.01, as in the authors' code.
 
     Raises
     ------
     ValueError
-        Unknown init.
+        init is unknown.
     """
     if init not in INITS:
         raise ValueError(f"init must be one of {INITS}; received {init!r}")
@@ -124,10 +137,11 @@ def init_std(spec: NonLocalSpec, name: str, init: str) -> float:
 
 
 def starts_constant(spec: NonLocalSpec, name: str, identity: bool) -> float | None:
-    """The constant that weight `name` starts from, or None where it starts random (`init_std`).
+    """The initial value of weight `name`, or None if the weight is drawn at random (`init_std`).
 
-    Biases and the running mean start at 0, the running variance at 1. With `identity`, the block
-    starts as the identity: BN's weight is 0, or without BN, W_z and its bias are.
+    Biases and the running mean start at 0, and the running variance starts at 1. With `identity`,
+    the new block is the identity: the weight of batch normalization starts at 0. Without batch
+    normalization, W_z starts at 0.
     """
     if name == "bn.weight":
         return 0.0 if identity else 1.0
@@ -141,9 +155,9 @@ def starts_constant(spec: NonLocalSpec, name: str, identity: bool) -> float | No
 
 
 def identity_weights(spec: NonLocalSpec) -> tuple[str, ...]:
-    """Names of the weights that are 0 exactly where the block is the identity, z = x.
+    """Names of the weights that are all 0 in a block that starts as the identity, z = x.
 
-    They are batch normalization's weight and bias, or without it those of W_z.
+    They are the weight and bias of batch normalization, or those of W_z without it.
     """
     part = "bn" if spec.batch_norm else "out"
     return tuple(n for n in (f"{part}.weight", f"{part}.bias") if n in weight_shapes(spec))
@@ -152,26 +166,36 @@ def identity_weights(spec: NonLocalSpec) -> tuple[str, ...]:
 def init_weights(
     spec: NonLocalSpec, rng: np.random.Generator, init: str = "he", identity: bool = True
 ) -> dict[str, np.ndarray]:
-    """Initial weights of a block, by name, as float64 arrays of `weight_shapes(spec)`.
+    """Initial weights of a block: float64 arrays by name, with the shapes of `weight_shapes(spec)`.
 
     Parameters
     ----------
+    spec : NonLocalSpec
     rng : numpy.random.Generator
-        Where the random ones are drawn from.
+        Source of the random weights.
     init : {"he", "normal"}
-        See `init_std`.
+        Standard deviation of the random weights: sqrt(2 / fan_in) ("he") or 0.01 ("normal").
     identity : bool
-        Start as the identity, z = x, see `starts_constant`.
+        Whether the new block is the identity, z = x. The weight of batch normalization is then 0.
+        Without batch normalization, W_z is 0.
 
     Raises
     ------
-    TypeError, ValueError
-        rng is no Generator; unknown init.
+    TypeError
+        spec is not a NonLocalSpec, or rng is not a Generator.
+    ValueError
+        init is unknown.
+
+    Examples
+    --------
+    >>> weights = init_weights(NonLocalSpec(4), np.random.default_rng(0))
+    >>> weights["bn.weight"]  # a new block is the identity
+    array([0., 0., 0., 0.])
     """
     check_spec(spec)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator; received {type(rng).__name__}")
-    init_std(spec, "out.weight", init)  # an unknown init is an error whatever starts constant
+    init_std(spec, "out.weight", init)  # raises for an unknown init
     weights = {}
     for name, shape in weight_shapes(spec).items():
         constant = starts_constant(spec, name, identity)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from nlcore_conformance.cli import app
 from nlcore_conformance.backend.protocol import as_backend
+from nlcore_conformance.cli import app
 from nlcore_conformance.run.runner import run
 
 ROOT = Path(__file__).parents[1]

@@ -19,14 +19,14 @@ PACKAGES = {
     "nlcore_conformance": ROOT / "conformance" / "nlcore_conformance",
 }
 #: Tables of data, which may be long.
-DATA = ("vectors/cases.py",)
+DATA = ("vectors/examples.py",)
 #: Folders and modules of each package from the ground up: an import goes down, or stays.
 FLOORS = {
     "nlcore": (
         ("spec",),
         ("arguments", "dialects"),
         ("weights",),
-        ("block_cost", "insertion", "reference"),
+        ("block_cost", "block_activity", "reference"),
         ("non_local_means",),
         ("video",),
         ("checkpoints",),
@@ -49,7 +49,7 @@ FLOORS = {
         ("video",),
     ),
     "nlcore_conformance": (
-        ("backend", "progress"),
+        ("backend",),
         ("problems",),
         ("bounds",),
         ("checks",),

@@ -1,6 +1,7 @@
-"""The non-local block for Keras 3: a layer, `NonLocalBlock`, and the bare operation.
+"""The non-local block in Keras 3: a layer, `NonLocalBlock`, and a function, `non_local_block`.
 
-Into a model that exists: `insert`. Networks: `nlcore_keras.video.network`.
+`insert` puts blocks into a model that exists, `placement_report` reports their costs,
+`nlcore_keras.video` has the paper's networks.
 
 Names are loaded on first use, so that `nlcore_keras.backend` can choose Keras' engine first.
 """
@@ -11,31 +12,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nlcore_keras.attention_weights import responses, top_responses
     from nlcore_keras.block import NonLocalBlock
-    from nlcore_keras.insertion import assert_identity, blocks, insert, is_active, remove
+    from nlcore_keras.functional import non_local_block
+    from nlcore_keras.insertion import (
+        assert_identity,
+        block_activity,
+        insert,
+        non_local_blocks,
+        remove,
+    )
     from nlcore_keras.operation.operation import non_local_operation
+    from nlcore_keras.placement import execution, placement_report
 
-_HOME = {
-    "NonLocalBlock": "nlcore_keras.block",
-    "assert_identity": "nlcore_keras.insertion",
-    "blocks": "nlcore_keras.insertion",
-    "insert": "nlcore_keras.insertion",
-    "is_active": "nlcore_keras.insertion",
-    "non_local_operation": "nlcore_keras.operation.operation",
-    "remove": "nlcore_keras.insertion",
-}
 __all__ = [
     "NonLocalBlock",
     "assert_identity",
-    "blocks",
+    "block_activity",
+    "execution",
     "insert",
-    "is_active",
+    "non_local_block",
+    "non_local_blocks",
     "non_local_operation",
+    "placement_report",
     "remove",
+    "responses",
+    "top_responses",
 ]
+_HOME = {
+    "NonLocalBlock": "block",
+    "assert_identity": "insertion",
+    "block_activity": "insertion",
+    "execution": "placement",
+    "insert": "insertion",
+    "non_local_block": "functional",
+    "non_local_blocks": "insertion",
+    "non_local_operation": "operation.operation",
+    "placement_report": "placement",
+    "remove": "insertion",
+    "responses": "attention_weights",
+    "top_responses": "attention_weights",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

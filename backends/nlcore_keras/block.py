@@ -1,8 +1,8 @@
-"""The non-local block as a Keras layer, for every engine that Keras runs on."""
+"""NonLocalBlock: the block as a Keras layer, for every engine that Keras runs on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,30 +10,32 @@ import numpy as np
 from keras import ops
 
 from nlcore import NonLocalSpec, check_input, check_weights, weight_shapes
-from nlcore.weights import RUNNING, init_std, starts_constant
-from nlcore_keras.operation.precision import float_name, sum_dtype
-from nlcore_keras.operation.stages import batch_norm, moments, response
-
-DATA_FORMATS = ("channels_last", "channels_first")
+from nlcore.arguments import check_float
+from nlcore.weights import RUNNING, check_options, init_std, starts_constant
+from nlcore_keras.batch_norm import Moments
+from nlcore_keras.functional import block_and_moments
+from nlcore_keras.operation.arguments import check_tensor, checked_data_format, dtype_name
 
 
 @keras.saving.register_keras_serializable(package="nlcore")
 class NonLocalBlock(keras.layers.Layer):
-    """z = BN(W_z y + b) + x with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j).
+    """z = BN(W_z y + b) + x with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j), for 1, 2 or 3 axes.
 
-    x and z have shape (B, *positions, C), or (B, C, *positions) with data_format
-    "channels_first"; every size but C may be None. C comes from the first input.
+    Takes and returns (B, *positions, C), or (B, C, *positions) with data_format "channels_first",
+    positions being (T,), (H, W) or (T, H, W). Every size but C may be None. C comes from the first
+    input.
 
     Parameters
     ----------
-    inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent, window,
+    inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent, window
     bias, pair_bias, batch_norm, eps
-        Fields of `nlcore.NonLocalSpec`.
+        The fields of `nlcore.NonLocalSpec`, which defines each.
     init : {"he", "normal"}
-        What the weights are drawn from, see `nlcore.weights.init_std`; seeded by
-        keras.utils.set_random_seed.
+        Random weights: normal, of standard deviation sqrt(2 / fan_in) or 0.01;
+        keras.utils.set_random_seed seeds them.
     identity : bool
-        Start as z = x: BN's weight is 0, or without BN W_z and its bias are.
+        Start as the identity, z = x: batch normalization's weight is 0, or without batch
+        normalization W_z and its bias are.
     momentum : float in [0, 1]
         Keras' convention: running = momentum * running + (1 - momentum) * batch. 0.9 is
         PyTorch's 0.1.
@@ -44,22 +46,28 @@ class NonLocalBlock(keras.layers.Layer):
 
     Attributes
     ----------
-    spec : NonLocalSpec, once the layer is built.
+    spec : NonLocalSpec or None
+        None until the layer is built.
 
     Raises
     ------
     TypeError, ValueError
-        On construction for fields that do not fit, on a call for an input that does not fit, see
-        `nlcore.NonLocalSpec` and `nlcore.check_input`.
+        On construction, for a wrong field. When called, for an x that does not fit the spec.
 
     Notes
     -----
-    With training=True and `trainable` set, BN takes the batch's mean and biased variance over B
-    and all positions, and the running variance the unbiased one; otherwise BN takes the running
-    statistics. With a half-precision dtype or a mixed policy, the embeddings and W_z multiply in
-    the compute dtype; what lies between, batch statistics and normalization are float32.
+    With training=True and `trainable` set, batch normalization uses the batch's statistics and
+    updates the running ones (the variance unbiased). In all other calls it uses the running ones.
+    With a half-precision dtype or a mixed policy, the embeddings and W_z multiply in the compute
+    dtype; precision is as in `non_local_block`.
 
     Source: arXiv 1711.07971, Eq. 6 and Sec. 3.3, 4.1.
+
+    Examples
+    --------
+    >>> block = NonLocalBlock(pairwise="dot_product", subsample=(1, 2, 2))
+    >>> x = keras.random.normal((2, 4, 14, 14, 64))  # (B, T, H, W, C)
+    >>> z = block(x)  # a new block is the identity: z equals x
     """
 
     def __init__(
@@ -70,7 +78,7 @@ class NonLocalBlock(keras.layers.Layer):
         pairwise: str = "embedded_gaussian",
         normalization: str | None = None,
         scale: float = 1.0,
-        subsample: tuple[int, ...] | None = None,
+        subsample: Sequence[int] | None = None,
         subsample_at: str = "embedding",
         extent: str = "all",
         window: int | None = None,
@@ -85,7 +93,8 @@ class NonLocalBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._fields: dict[str, Any] = {
+        check_options(init, identity, momentum)
+        fields: dict[str, Any] = {
             "inner_channels": inner_channels,
             "ndim": ndim,
             "pairwise": pairwise,
@@ -100,27 +109,20 @@ class NonLocalBlock(keras.layers.Layer):
             "batch_norm": batch_norm,
             "eps": eps,
         }
-        any_channels = NonLocalSpec(2, **self._fields)  # C is not known yet: raises for the rest
-        init_std(any_channels, "out.weight", init)
-        if not isinstance(identity, bool):
-            raise TypeError(f"identity must be a bool; received {identity!r}")
-        if not isinstance(momentum, (int, float)) or isinstance(momentum, bool):
-            raise TypeError(f"momentum must be a float in [0, 1]; received {momentum!r}")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum must be a float in [0, 1]; received {momentum!r}")
-        data_format = data_format or keras.config.image_data_format()
-        if data_format not in DATA_FORMATS:
-            raise ValueError(f"data_format must be one of {DATA_FORMATS}; received {data_format!r}")
-        self.init = init
-        self.identity = identity
-        self.momentum = momentum
-        self.data_format = data_format
+        any_channels = NonLocalSpec(2, **fields)  # C is not known yet; raises for other fields
+        # lists have become tuples; what depends on C stays None
+        self._fields: dict[str, Any] = {
+            name: None if value is None else getattr(any_channels, name)
+            for name, value in fields.items()
+        }
+        self.init, self.identity, self.momentum = init, identity, momentum
+        self.data_format = checked_data_format(data_format)
         self.spec: NonLocalSpec | None = None
         self._named: dict[str, Any] = {}
 
     @classmethod
     def from_spec(cls, spec: NonLocalSpec, **kwargs: Any) -> NonLocalBlock:
-        """The built layer of a spec; kwargs are the arguments that are no field of it."""
+        """The built layer of this spec; kwargs are the arguments that are no field of it."""
         fields = spec.arguments()
         channels = fields.pop("channels")
         layer = cls(**fields, **kwargs)
@@ -131,8 +133,8 @@ class NonLocalBlock(keras.layers.Layer):
         return layer
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        # here rather than in call, which a symbolic input never reaches
-        float_name("x", inputs)
+        # here rather than in call: Keras casts integers before it, and it sees no symbolic input
+        check_float("x", dtype_name("x", inputs))
         return super().__call__(inputs, *args, **kwargs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -155,51 +157,39 @@ class NonLocalBlock(keras.layers.Layer):
             )
 
     def _initializer(self, name: str) -> Callable[..., Any]:
-        assert self.spec is not None
-        constant = starts_constant(self.spec, name, self.identity)
+        spec = self._require_built()
+        constant = starts_constant(spec, name, self.identity)
         if constant is not None:
             return keras.initializers.Constant(constant)
-        return keras.initializers.RandomNormal(stddev=init_std(self.spec, name, self.init))
+        return keras.initializers.RandomNormal(stddev=init_std(spec, name, self.init))
+
+    def named_weights(self) -> dict[str, Any]:
+        """The weights by name, as the block computes with them.
+
+        All but batch normalization's are in the compute dtype.
+        """
+        self._require_built()
+        return {
+            name: weight if name.startswith("bn.") else ops.cast(weight, self.compute_dtype)
+            for name, weight in self._named.items()
+        }
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        assert self.spec is not None
-        last = self.data_format == "channels_last"
-        check_input(self.spec, tuple(inputs.shape), float_name("x", inputs), last)
-        weights = {
-            name: ops.cast(weight, self.compute_dtype)
-            for name, weight in self._named.items()
-            if not name.startswith("bn.")
-        }
-        x = ops.cast(inputs, self.compute_dtype)
-        if self.data_format == "channels_first":
-            x = ops.moveaxis(x, 1, -1)  # (B, *positions, C)
-        out = response(self.spec, weights, x)  # (B, *positions, C)
-        if self.spec.batch_norm:
-            dtype = sum_dtype(x.dtype)
-            normalized = self._batch_norm(ops.cast(out, dtype), bool(training))
-            z = ops.cast(normalized + ops.cast(x, dtype), x.dtype)
-        else:
-            z = out + x
-        return ops.moveaxis(z, -1, 1) if self.data_format == "channels_first" else z
+        """z from x, both (B, *positions, C) or (B, C, *positions)."""
+        spec = self._require_built()
+        check_tensor(spec, inputs, self.data_format)
+        weights, x = self.named_weights(), ops.cast(inputs, self.compute_dtype)
+        by_batch = bool(training) and self.trainable
+        z, batch = block_and_moments(spec, weights, x, by_batch, self.data_format)
+        if batch is not None:
+            self._update_running(batch)
+        return z
 
-    def _batch_norm(self, out: Any, training: bool) -> Any:
-        """out (B, *positions, C) normalized; the running statistics follow while training."""
-        assert self.spec is not None
-        weight, bias, running_mean, running_var = (
-            ops.cast(self._named[f"bn.{name}"], out.dtype)
-            for name in ("weight", "bias", "running_mean", "running_var")
-        )
-        if not (training and self.trainable):
-            return batch_norm(out, running_mean, running_var, weight, bias, self.spec.eps)
-        mean, variance, count = moments(out)
-        unbiased = variance * (count / ops.where(count > 1, count - 1, count))  # (C,)
-        for name, old, new in (
-            ("bn.running_mean", running_mean, mean),
-            ("bn.running_var", running_var, unbiased),
-        ):
-            value = self.momentum * old + (1 - self.momentum) * ops.stop_gradient(new)
-            self._named[name].assign(ops.cast(value, self._named[name].dtype))
-        return batch_norm(out, mean, variance, weight, bias, self.spec.eps)
+    def _update_running(self, batch: Moments) -> None:
+        for name, new in (("bn.running_mean", batch.mean), ("bn.running_var", batch.unbiased)):
+            weight, new = self._named[name], ops.stop_gradient(new)  # (C,)
+            value = self.momentum * ops.cast(weight, new.dtype) + (1 - self.momentum) * new
+            weight.assign(ops.cast(value, weight.dtype))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         spec = self.spec or NonLocalSpec(self._channels(input_shape) or 1, **self._fields)
@@ -217,7 +207,7 @@ class NonLocalBlock(keras.layers.Layer):
         return shape[-1] if self.data_format == "channels_last" else shape[1]
 
     def export_weights(self) -> dict[str, np.ndarray]:
-        """The weights by name, as `nlcore.weight_shapes` names and shapes them.
+        """The weights by name as NumPy arrays, as `nlcore.weight_shapes` has them.
 
         Raises
         ------
@@ -225,17 +215,17 @@ class NonLocalBlock(keras.layers.Layer):
             The layer is not built.
         """
         self._require_built()
-        # a tensor, since NumPy warns where Keras hands it a TensorFlow variable
+        # tensors, because NumPy warns where Keras hands it a TensorFlow variable
         tensors = {name: ops.stop_gradient(v.value) for name, v in self._named.items()}
         return {name: ops.convert_to_numpy(tensor) for name, tensor in tensors.items()}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replace every weight by `weights[name]`, see `nlcore.check_weights`.
+        """Replace every weight by the array or tensor of its name, in the layer's dtype.
 
         Raises
         ------
-        ValueError
-            The layer is not built, or a weight is missing, extra or misshapen.
+        TypeError, ValueError
+            The layer is not built, or see `nlcore.check_weights`.
         """
         check_weights(self._require_built(), weights)
         for name, weight in self._named.items():
@@ -250,6 +240,7 @@ class NonLocalBlock(keras.layers.Layer):
         return self.spec
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor, in types that JSON has, but for tuples."""
         return {
             **super().get_config(),
             **self._fields,

@@ -1,17 +1,32 @@
-"""Non-local blocks in a functional Keras model that exists already, after layers of it by name."""
+"""Non-local blocks in a functional or sequential model that exists already, after layers by name.
+
+`insert` and `remove` return a new model on the same layers and weights. The model that they are
+given stays as it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import keras
 import numpy as np
 
+from nlcore.block_activity import BlockActivity, assert_zero, left_zero
+from nlcore.weights import identity_weights
 from nlcore_keras.block import NonLocalBlock
 
-#: What the name of an inserted block ends in; before it stands the layer's that it follows.
+#: An inserted block has the name of the layer that it follows, and this.
 SUFFIX = "_non_local"
+
+#: Calls a layer, of this path, on its arguments.
+LayerCall = Callable[..., Any]  # (path, layer, *args, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="nlcore")
+class InsertedBlock(NonLocalBlock):
+    """A non-local block that `insert` put in, so that `remove` may take it out."""
 
 
 def insert(
@@ -19,108 +34,247 @@ def insert(
 ) -> keras.Model:
     """The model with a `NonLocalBlock` after each named layer, on the same layers and weights.
 
+    A layer that the model calls in several places has one block, which follows each call.
+
     Parameters
     ----------
     model
-        Functional or sequential, as those of keras.applications are; it stays as it is.
+        Functional or sequential, as those of keras.applications are. It stays as it is.
     where
-        Layer name -> arguments of the block, but for channels; ndim is the layer's, and so is
-        data_format if it has one.
+        Layer name -> arguments of the block: fields of `nlcore.NonLocalSpec`, and init or
+        momentum. "inner/conv1" is the layer conv1 of a nested model inner. channels and ndim are
+        those of the layer's output, dtype is the layer's. data_format is the layer's, or if it has
+        none the one that all layers of the model have, or Keras' default.
     identity
-        Start as the identity, so that the model computes the same, bit for bit.
+        Start as the identity, so that the model computes the same, bit for bit. XLA may add the
+        terms of a sum beside the block in another order, in compiled functions on JAX.
+
+    Returns
+    -------
+    keras.Model
+        Sequential if the model is, else functional; a subclass becomes its plain class. Compiled
+        as the model is. A frozen layer stays frozen, and a block after it trains.
 
     Raises
     ------
     ValueError
-        A name that the model does not have or that has a block already, or a wrong field.
+        A name that the model does not have or that has a block already, two names of one layer, a
+        wrong field, or a Sequential that is not built.
     TypeError
-        The model is neither functional nor sequential.
+        The model is neither functional nor sequential, or a layer does not put out one tensor.
+
+    Examples
+    --------
+    >>> features = keras.layers.Conv2D(8, 3, name="features")
+    >>> model = keras.Sequential([keras.Input((16, 16, 3)), features, keras.layers.Flatten()])
+    >>> list(non_local_blocks(insert(model, {"features": {"pairwise": "dot_product"}})))
+    ['features_non_local']
     """
-    names = {layer.name for layer in _functional(model).layers}
-    for name in where:
-        if name not in names:
-            near = sorted(n for n in names if n.split("_")[0] == name.split("_")[0])
-            raise ValueError(
-                f"a block must follow a layer of the model; received {name!r}, beside {near[:12]}"
-            )
-        if name + SUFFIX in names:
-            raise ValueError(f"{name!r} has a block already; see remove(model)")
+    known = _layers_of(model)
+    _check_places(known, where)
+    formats = {
+        layer.data_format
+        for layer in known.values()
+        if hasattr(layer, "data_format") and not isinstance(layer, keras.layers.Flatten)
+    }
+    common = formats.pop() if len(formats) == 1 else None
+    made: dict[str, InsertedBlock] = {}
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(path: str, layer: Any, *args: Any, **kwargs: Any) -> Any:
         output = layer(*args, **kwargs)
-        if layer.name not in where:
+        if path not in where:
             return output
-        given = {
-            "ndim": len(output.shape) - 2,
-            "dtype": layer.dtype_policy,
-            "data_format": getattr(layer, "data_format", None),
-            **where[layer.name],
-        }
-        return NonLocalBlock(identity=identity, name=layer.name + SUFFIX, **given)(output)
+        if path not in made:
+            given = {
+                "ndim": _ndim(path, output),
+                "dtype": layer.dtype_policy,
+                "data_format": getattr(layer, "data_format", common),
+                "name": layer.name + SUFFIX,
+                **where[path],
+            }
+            made[path] = InsertedBlock(identity=identity, **given)
+        return made[path](output)
 
-    return _rebuilt(model, call)
+    return _rebuilt(model, call, {path.rpartition("/")[0] for path in where})
 
 
 def remove(model: keras.Model) -> keras.Model:
-    """The model without its inserted blocks, on the same layers and weights."""
-    inserted = blocks(model).values()
+    """The model without its inserted blocks, on the same layers and weights.
 
-    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        return args[0] if any(layer is block for block in inserted) else layer(*args, **kwargs)
+    Blocks that a model has of its own stay.
 
-    return _rebuilt(model, call)
+    Raises
+    ------
+    TypeError
+        The model is neither functional nor sequential.
+    """
+    inserted = [path for path, v in _layers_of(model).items() if isinstance(v, InsertedBlock)]
+
+    def call(path: str, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if path in inserted else layer(*args, **kwargs)
+
+    return _rebuilt(model, call, {path.rpartition("/")[0] for path in inserted})
 
 
-def blocks(model: keras.Model) -> dict[str, NonLocalBlock]:
-    """The inserted blocks, by the names of the layers that they follow."""
+def non_local_blocks(model: keras.Layer) -> dict[str, NonLocalBlock]:
+    """Every non-local block of a model: its own, inserted ones, and those of layers in layers.
+
+    Keys are paths of layer names, "inner/features_non_local". Layers outside of functional and
+    sequential models may have equal paths: the second of these ends in "_1".
+    """
+    found: dict[str, NonLocalBlock] = {}
+    seen: set[int] = set()
+
+    def visit(layer: Any, path: str) -> None:
+        if id(layer) in seen:
+            return
+        seen.add(id(layer))
+        if isinstance(layer, NonLocalBlock):
+            found[_unused(path, found)] = layer
+        for inner in layer._flatten_layers(include_self=False, recursive=False):
+            visit(inner, inner.name if layer is model else f"{path}/{inner.name}")
+
+    visit(model, model.name)
+    return found
+
+
+def assert_identity(model: keras.Layer) -> None:
+    """Raise AssertionError unless every non-local block is the identity.
+
+    Raises
+    ------
+    ValueError
+        The model has no non-local block, or one that is not built.
+    """
+    blocks = non_local_blocks(model)
+    if not blocks:
+        raise ValueError(f"the model {model.name!r} has no non-local block")
+    for name, block in blocks.items():
+        assert_zero(name, _zeros(block))
+
+
+def block_activity(model: keras.Layer) -> dict[str, BlockActivity]:
+    """Whether each non-local block is no longer the identity, by name; gradient is None.
+
+    Raises
+    ------
+    ValueError
+        A block is not built.
+    """
     return {
-        layer.name.removesuffix(SUFFIX): layer
-        for layer in model.layers
-        if isinstance(layer, NonLocalBlock) and layer.name.endswith(SUFFIX)
+        name: BlockActivity(gradient=None, left_zero=left_zero(_zeros(block)))
+        for name, block in non_local_blocks(model).items()
     }
 
 
-def assert_identity(model: keras.Model) -> None:
-    """Raise AssertionError unless every inserted block is the identity."""
-    for name, block in blocks(model).items():
-        for weight, values in _zeros(block):
-            if values.any():
-                raise AssertionError(
-                    f"the block after {name!r} is not the identity: expected {weight} to be 0; "
-                    f"received values up to {np.abs(values).max():.3g}"
-                )
+def is_graph(layer: Any) -> bool:
+    """Whether a layer is a functional or sequential model, whose layers Keras knows."""
+    functional = isinstance(layer, keras.Model) and isinstance(layer, keras.Function)
+    return functional or isinstance(layer, keras.Sequential)
 
 
-def is_active(model: keras.Model) -> dict[str, bool]:
-    """Whether each inserted block has left the identity, by layer name."""
-    return {
-        name: any(values.any() for _, values in _zeros(block))
-        for name, block in blocks(model).items()
-    }
+def _unused(path: str, taken: Mapping[str, Any]) -> str:
+    """The path, or the first of path_1, path_2, ... that is not taken."""
+    numbered = (f"{path}_{n}" for n in range(1, len(taken) + 1))
+    return next(name for name in (path, *numbered) if name not in taken)
 
 
-def _zeros(block: NonLocalBlock) -> Iterator[tuple[str, np.ndarray]]:
+def _zeros(block: NonLocalBlock) -> dict[str, np.ndarray]:
     """The weights that are 0 in a block that is the identity."""
-    assert block.spec is not None
-    part = "bn" if block.spec.batch_norm else "out"
     weights = block.export_weights()
-    for name in (f"{part}.weight", f"{part}.bias"):
-        if name in weights:
-            yield name, weights[name]
+    assert block.spec is not None
+    return {name: weights[name] for name in identity_weights(block.spec)}
 
 
-def _rebuilt(model: keras.Model, call: Any) -> keras.Model:
-    """The model called anew, layer after layer, through `call(layer, *args, **kwargs)`."""
-    return keras.models.clone_model(
-        _functional(model), clone_function=lambda layer: layer, call_function=call
-    )
-
-
-def _functional(model: keras.Model) -> keras.Model:
-    if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs, model.outputs, name=model.name)
-    if not hasattr(model, "inputs") or not hasattr(model, "_nodes"):
+def _layers_of(model: Any, path: str = "") -> dict[str, Any]:
+    """The layers of a functional or sequential model, and of those nested in it, by path."""
+    if not is_graph(model):
         raise TypeError(
             f"the model must be functional or sequential; received {type(model).__name__}"
         )
-    return model
+    found = {}
+    for layer in model.layers:
+        found[path + layer.name] = layer
+        if is_graph(layer):
+            found |= _layers_of(layer, f"{path}{layer.name}/")
+    return found
+
+
+def _check_places(known: Mapping[str, Any], where: Mapping[str, Any]) -> None:
+    for path in where:
+        if path not in known:
+            raise ValueError(
+                f"a block must follow a layer of the model; received {path!r}, {_hint(path, known)}"
+            )
+        if path + SUFFIX in known:
+            raise ValueError(
+                f"{path!r} has a block already, or a layer of its name {path + SUFFIX!r}; see "
+                "remove(model)"
+            )
+        same = [other for other in where if known.get(other) is known[path]]
+        if len(same) > 1:
+            raise ValueError(f"a layer takes one block; received its names {same}")
+
+
+def _hint(path: str, known: Mapping[str, Any]) -> str:
+    """Where a layer of this name may be."""
+    parent, _, name = path.rpartition("/")
+    nested = [other for other in known if other.rpartition("/")[2] == name]
+    if nested:
+        return f"which is in a nested model, as {nested[:12]}"
+    if parent in known and not is_graph(known[parent]):
+        kind = type(known[parent]).__name__
+        return f"but {parent!r} is no functional or sequential model, but of class {kind}"
+    return f"beside {get_close_matches(path, known, 12, 0.3) or list(known)[:12]}"
+
+
+def _ndim(path: str, output: Any) -> int:
+    """The number of position axes of a layer's output."""
+    if not isinstance(output, keras.KerasTensor):
+        raise TypeError(
+            f"a block must follow a layer that puts out one tensor; {path!r} put out a "
+            f"{type(output).__name__}"
+        )
+    if not 3 <= len(output.shape) <= 5:
+        raise ValueError(
+            "a block must follow a layer that puts out a batch, channels and one to three axes of "
+            f"positions; {path!r} put out shape {output.shape}"
+        )
+    return len(output.shape) - 2
+
+
+def _rebuilt(
+    model: Any,
+    call: LayerCall,
+    inside: set[str],
+    path: str = "",
+    done: dict[int, Any] | None = None,
+) -> Any:
+    """The model called anew on the same layers, each as `call(path, layer, *args, **kwargs)`.
+
+    Nested models are rebuilt in turn where their path is in `inside` or leads to one that is.
+    """
+    done = {} if done is None else done  # a nested model that is called twice is rebuilt once
+
+    def each(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        own = path + layer.name
+        if is_graph(layer) and any(f"{name}/".startswith(f"{own}/") for name in inside):
+            if id(layer) not in done:
+                done[id(layer)] = _rebuilt(layer, call, inside, f"{own}/", done)
+            layer = done[id(layer)]
+        return call(own, layer, *args, **kwargs)
+
+    if not isinstance(model, keras.Sequential):
+        return keras.models.clone_model(
+            model, clone_function=lambda layer: layer, call_function=each
+        )
+    if not hasattr(model, "inputs"):
+        raise ValueError(
+            f"a Sequential must be built, or begin with keras.Input; received {model.name!r}"
+        )
+    chain = keras.Model(model.inputs[0], model.outputs[0])
+    chain = keras.models.clone_model(chain, clone_function=lambda layer: layer, call_function=each)
+    made = keras.Sequential(chain.layers, name=model.name)
+    if model.compiled:
+        made.compile_from_config(model.get_compile_config())
+    return made

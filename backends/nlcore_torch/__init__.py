@@ -1,7 +1,8 @@
 """The non-local block in PyTorch: a module, `NonLocalBlock`, and a function, `non_local_block`.
 
-`insert` puts blocks into a model that exists. `nlcore_torch.video` has the paper's networks,
-`nlcore_torch.convert` reads weights of other projects, `nlcore_torch.placement` reports costs.
+`insert` adds blocks to an existing model, and `placement_report` reports their costs.
+`nlcore_torch.video` contains the paper's networks. `nlcore_torch.convert` reads the weights of
+other projects.
 """
 
 from nlcore_torch.attention_weights import responses, top_responses

@@ -1,4 +1,4 @@
-"""NumPy arrays to tensors and back, bfloat16 through ml_dtypes."""
+"""Conversion of NumPy arrays to tensors and back. ml_dtypes provides NumPy's bfloat16."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 
 
 def tensor(value: Any) -> Tensor:
-    """A tensor with the values of an array or tensor."""
+    """Convert an array to a tensor with a copy of its values. A tensor is returned as it is."""
     if isinstance(value, Tensor):
         return value
-    value = np.array(value, order="C")  # torch would warn of one that is read-only
+    value = np.array(value, order="C")  # a copy, because torch warns of read-only arrays
     value = value.astype(value.dtype.newbyteorder("="), copy=False)
-    if value.dtype.name == "bfloat16":  # which torch knows, but not NumPy's form of it
+    if value.dtype.name == "bfloat16":  # torch does not accept the bfloat16 of ml_dtypes
         return torch.from_numpy(value.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(value)
 
 
 def array(value: Tensor) -> np.ndarray:
-    """An array with the values of a tensor on any device."""
+    """Convert a tensor on any device to an array."""
     value = value.detach().cpu()
     if value.dtype == torch.bfloat16:
-        import ml_dtypes  # only where bfloat16 is asked for
+        import ml_dtypes  # an optional dependency, needed for bfloat16 only
 
         return value.contiguous().view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return value.numpy()

@@ -1,4 +1,4 @@
-"""Where a position looks: the weights w_ij = f(x_i, x_j) / C(x) of one i (the paper's Figure 3)."""
+"""Attention weights w_ij = f(x_i, x_j) / C(x) of one position i, as in the paper's Figure 3."""
 
 from __future__ import annotations
 
@@ -17,35 +17,51 @@ from nlcore_torch.operation.stages import attend
 
 
 class TopResponses(NamedTuple):
-    """The largest w_ij of one position i, in descending order."""
+    """The largest w_ij of one position i, in descending order.
 
-    weights: Tensor  # (B, k)
-    positions: Tensor  # (B, k, ndim): of j in x; with subsampling, where its window begins
+    Attributes
+    ----------
+    weights : (B, k)
+    positions : (B, k, ndim)
+        The position j in x. With subsampling, it is the first position of the window of j.
+    """
+
+    weights: Tensor
+    positions: Tensor
 
 
 def responses(block: NonLocalBlock, x: Tensor, position: Sequence[int]) -> Tensor:
-    """w_ij of the position i for every j, such that y_i = sum_j w_ij g(x_j).
+    """The weights w_ij of the position i for every j, such that y_i = sum_j w_ij g(x_j).
 
     Parameters
     ----------
-    block
-        For any pairwise function, normalization and extent; j that i does not see have w_ij = 0.
+    block : NonLocalBlock
+        Its spec can have any pairwise function, normalization and extent.
     x : (B, C, *positions)
-    position
-        i, an index for each axis.
+    position : sequence of int
+        The position i, with an index for each axis.
 
     Returns
     -------
     weights : (B, *pooled positions)
+        w_ij. It is 0 for positions j that i does not see.
 
     Raises
     ------
     ValueError, TypeError
-        An x that does not fit the block, or a position outside it.
+        x is not valid for the block, or the position is outside x.
 
     Notes
     -----
-    No N x M array is made: w_ij is the derivative of y_i by g_j, where y is linear.
+    No N x M array is computed. Since y_i is linear in g, w_ij is the derivative of y_i with respect
+    to g_j.
+
+    Examples
+    --------
+    >>> block = NonLocalBlock(4, ndim=2)
+    >>> weights = responses(block, torch.randn(1, 4, 3, 3), (0, 0))
+    >>> weights.shape, round(weights.sum().item(), 5)  # the embedded Gaussian is a softmax
+    (torch.Size([1, 3, 3]), 1.0)
     """
     spec = block.spec
     check_tensor(spec, x)
@@ -53,13 +69,15 @@ def responses(block: NonLocalBlock, x: Tensor, position: Sequence[int]) -> Tenso
     if len(position) != len(sizes) or not all(
         0 <= k < size for k, size in zip(position, sizes, strict=True)
     ):
-        raise ValueError(f"position must lie in {tuple(sizes)}; received {tuple(position)}")
+        raise ValueError(
+            f"position must be an index into {tuple(sizes)}; received {tuple(position)}"
+        )
     index = 0
     for k, size in zip(position, sizes, strict=True):
-        index = index * size + k  # of i in row-major order
+        index = index * size + k  # index of i in row-major order
     with torch.no_grad():
         theta, phi, g = embeddings(spec, block.named_weights(), x)
-    ones = torch.ones_like(g[..., :1]).requires_grad_()  # (B', M', 1), as the extent folds them
+    ones = torch.ones_like(g[..., :1]).requires_grad_()  # (B', M', 1), in the place of g
     with torch.enable_grad():
         y = unfold(spec, x, attend(spec, theta, phi, ones))  # (B, N, 1)
         (weights,) = torch.autograd.grad(y[:, index].sum(), ones)
@@ -70,17 +88,17 @@ def responses(block: NonLocalBlock, x: Tensor, position: Sequence[int]) -> Tenso
 def top_responses(
     block: NonLocalBlock, x: Tensor, position: Sequence[int], k: int = 20
 ) -> TopResponses:
-    """The k largest w_ij of the position i, and where their j are; see `responses`.
+    """The k largest w_ij of the position i and their positions j, see `responses`.
 
     Raises
     ------
-    ValueError
-        k is not between 1 and the number of positions j, or as `responses`.
+    ValueError, TypeError
+        k is not between 1 and the number of positions j, or see `responses`.
     """
     weights = responses(block, x, position)
     pooled, count = weights.shape[1:], prod(weights.shape[1:])
     if not 1 <= k <= count:
-        raise ValueError(f"k must be from 1 to {count}, the positions j; received {k}")
+        raise ValueError(f"k must be from 1 to {count}, the number of positions j; received {k}")
     values, places = weights.flatten(1).topk(k)  # (B, k)
     axes = torch.unravel_index(places, pooled)
     window = torch.tensor(block.spec.pool, device=x.device)  # (ndim,)

@@ -1,4 +1,4 @@
-"""The conformance suite's backend object: NumPy arrays in and out, computed by NonLocalBlock."""
+"""The backend for the conformance suite: NonLocalBlock with NumPy arrays in and out."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nlcore_torch.block import NonLocalBlock
 
 
 class TorchBackend:
-    """PyTorch's block on NumPy arrays; x's dtype is the dtype that is computed in.
+    """The PyTorch block for NumPy arrays. It computes in the dtype of x.
 
     Attributes
     ----------
     device : str
-        Where to compute: "cpu", or "cuda" and what else torch knows.
+        The torch device that computes, such as "cpu" or "cuda".
     """
 
     name = "torch"
@@ -28,7 +28,7 @@ class TorchBackend:
     device = "cpu"
 
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
-        """True, or why not: every spec is supported, in each of `dtypes`."""
+        """True if the dtype is in `dtypes`, else the reason. Every spec is supported."""
         return dtype in self.dtypes or f"dtype must be one of {self.dtypes}; received {dtype}"
 
     def block(
@@ -51,7 +51,7 @@ class TorchBackend:
         dz: np.ndarray,
         training: bool = False,
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """`nlcore.block_vjp` in x's dtype: dx, and dweights by name without running statistics."""
+        """`nlcore.block_vjp` in x's dtype: (dx, dweights by name without running statistics)."""
         module = self._module(spec, weights, x, training)
         inputs = self._tensor(x).requires_grad_()
         parameters = dict(module.named_parameters())

@@ -1,4 +1,4 @@
-"""Batch normalization of W_z y + b: as a function, as a module, and over several devices."""
+"""Batch normalization of W_z y + b, as a function, over several devices, and as a module."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def batch_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(variance + eps) * weight + bias, per channel of x (B, C, *positions).
 
-    Without mean and variance they are the batch's, the variance biased.
+    If mean and variance are None, they are those of the batch, with the biased variance.
     """
     if mean is None and x.numel() == x.shape[1]:
-        # torch's own leaves rounding errors of mean / sqrt(eps) where x - mean is 0
+        # With one value per channel, x - mean is 0. torch's own function would return a rounding
+        # error of mean / sqrt(eps) instead.
         shape = (-1, *[1] * (x.ndim - 2))
         return (x - x) * weight.view(shape) + bias.view(shape)
     cudnn = torch.backends.cudnn.enabled
@@ -35,9 +36,9 @@ def batch_norm(
 def batch_norm_over_devices(
     x: Tensor, weight: Tensor, bias: Tensor, eps: float, added: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """`batch_norm` of x (B, C, *positions) with the statistics of every device's x.
+    """`batch_norm` of x (B, C, *positions) with the statistics of the x of all devices.
 
-    `added` returns the sum of the devices' tensors.
+    `added` returns the sum of a tensor over all devices.
     """
     wide = x.to(sum_dtype(x))
     axes, shape = (0, *range(2, x.ndim)), (1, -1, *[1] * (x.ndim - 2))
@@ -50,11 +51,11 @@ def batch_norm_over_devices(
 
 
 class BatchNorm(_BatchNorm):
-    """Batch normalization over (B, C, *positions), for any number of position axes.
+    """Batch normalization of (B, C, *positions), for any number of position axes.
 
-    torch's own, so that its tools find it, with three differences. The state dict has no count of
-    batches. With `identity`, `reset_parameters` starts the weight at 0. A batch of one value per
-    channel has a defined result.
+    This is a subclass of torch's own class, so that torch's tools recognize it. There are three
+    differences. The state dict has no count of batches. With `identity`, `reset_parameters` sets
+    the weight to 0. In training, a batch with one value per channel is not an error.
     """
 
     def __init__(
@@ -68,25 +69,27 @@ class BatchNorm(_BatchNorm):
     ) -> None:
         self.identity = identity
         super().__init__(channels, eps, momentum, device=device, dtype=dtype)
-        # not None: SyncBatchNorm, to which this may be converted, counts on
+        # It is not None, because SyncBatchNorm, to which this can be converted, increments it.
         self.register_buffer("num_batches_tracked", self.num_batches_tracked, persistent=False)
 
     def reset_parameters(self) -> None:
+        """Reset the parameters and the running statistics. With `identity`, the weight is 0."""
         super().reset_parameters()
         if self.identity:
             nn.init.zeros_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, *positions), normalized."""
+        """Normalize x (B, C, *positions)."""
         if self.training and x.numel() == x.shape[1]:
             return batch_norm(x, self.weight, self.bias, None, None, self.eps)
         return super().forward(x)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of axes will do: the block has checked x."""
+        """Accept any number of axes, because the block has already checked x."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # after a conversion to SyncBatchNorm, state dicts hold the count
+        # State dicts that were saved after a conversion to SyncBatchNorm contain the count.
         state_dict.pop(f"{prefix}num_batches_tracked", None)
-        # past torch's, which adds the count to a plain dict and then finds it unexpected
+        # This skips the method of torch's batch normalization, which adds the count to a state dict
+        # without version and then reports it as unexpected.
         nn.Module._load_from_state_dict(self, state_dict, prefix, *args)

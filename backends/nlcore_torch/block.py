@@ -1,4 +1,4 @@
-"""NonLocalBlock: the block as a module whose parameters have nlcore's names and shapes."""
+"""NonLocalBlock: the block as a module, whose parameters have nlcore's names and shapes."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ from nlcore_torch.operation.stages import response
 
 
 class NonLocalBlock(nn.Module):
-    """z = BN(W_z y + b) + x with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j), for 1, 2 or 3 axes.
+    """z = BN(W_z y + b) + x with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j), as a module.
 
-    Takes and returns (B, C, *positions), positions being (T,), (H, W) or (T, H, W). In training
-    mode batch normalization uses the batch's statistics and updates the running ones (the
-    variance unbiased; a batch of one value per channel has none and updates nothing).
+    The input and the output have shape (B, C, *positions), where positions is (T,), (H, W) or
+    (T, H, W). In training mode, batch normalization uses the statistics of the batch and updates
+    the running statistics, with the unbiased variance. A batch with one value per channel has no
+    unbiased variance, so it updates nothing.
 
     Parameters
     ----------
     channels, inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent
     window, bias, pair_bias, batch_norm, eps
-        The fields of `nlcore.NonLocalSpec`, which defines each.
+        Fields of `nlcore.NonLocalSpec`, where each is described.
     init : {"he", "normal"}
-        Random weights: normal, of standard deviation sqrt(2 / fan_in) or 0.01.
+        Random weights are normal, with standard deviation sqrt(2 / fan_in) ("he") or 0.01
+        ("normal").
     identity : bool
-        Start as the identity, z = x: batch normalization's weight is 0, or without batch
-        normalization W_z and its bias are.
+        Whether the new block is the identity, z = x. The weight of batch normalization is then 0.
+        Without batch normalization, W_z is 0.
     momentum : float
-        The weight of the new batch in the running statistics, in PyTorch's convention.
+        Weight of the new batch in the running statistics, as in `torch.nn.BatchNorm3d`.
     device, dtype
-        Of the parameters.
+        Device and dtype of the parameters.
 
     Attributes
     ----------
@@ -46,13 +48,13 @@ class NonLocalBlock(nn.Module):
     Raises
     ------
     TypeError, ValueError
-        On construction, for a wrong field. When called, for an x that does not fit the spec, or,
-        except under autocast, is not of the parameters' dtype.
+        On construction, if an argument is wrong. On a call, if x is not valid for the spec, or if
+        its dtype is not that of the parameters, except under autocast.
 
     Notes
     -----
-    The state dict has exactly the names and shapes of `nlcore.weight_shapes(spec)`. Precision and
-    derivatives are as in `non_local_block`.
+    The state dict has exactly the names and shapes of `nlcore.weight_shapes(spec)`. See
+    `non_local_block` for the precision, and `non_local_operation` for second derivatives.
 
     Source: arXiv 1711.07971, Eq. 6 and Sec. 4.1.
 
@@ -119,14 +121,14 @@ class NonLocalBlock(nn.Module):
 
     @classmethod
     def from_spec(cls, spec: NonLocalSpec, **options: Any) -> NonLocalBlock:
-        """The block of this spec; options are init, identity, momentum, device and dtype."""
+        """The block of this spec. The options are init, identity, momentum, device and dtype."""
         block = cls(**spec.arguments(), **options)
-        block.spec = spec  # equal, and it knows its dialect
+        block.spec = spec  # equal to the spec that it replaces, but with the name of its dialect
         return block
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw the initial weights anew, with torch's generator, and reset the statistics."""
+        """Initialize the weights again, with torch's random generator, and reset the statistics."""
         for name in self._names:
             constant = starts_constant(self.spec, name, self.identity)
             weight = self.get_parameter(name)
@@ -138,23 +140,25 @@ class NonLocalBlock(nn.Module):
             self.bn.reset_parameters()
 
     def export_weights(self) -> dict[str, np.ndarray]:
-        """The weights by name as NumPy arrays, as `nlcore.weight_shapes` has them."""
+        """The weights as NumPy arrays, by the names of `nlcore.weight_shapes`."""
         return {name: array(tensor) for name, tensor in self.state_dict().items()}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replace every weight by the array or tensor of its name, in the module's dtype.
+        """Replace every weight by the array or tensor of the same name.
+
+        The values are converted to the dtype of the module.
 
         Raises
         ------
         TypeError, ValueError
-            See `nlcore.check_weights`; `load_state_dict` raises torch's own errors.
+            See `nlcore.check_weights`.
         """
         check_weights(self.spec, weights)
         self.load_state_dict({name: tensor(value) for name, value in weights.items()})
 
     def named_weights(self) -> dict[str, Tensor]:
-        """The weights but for batch normalization's, as the block computes with them."""
-        # by attribute, so that parametrizations and functional_call reach them
+        """The weights with which the block computes, without those of batch normalization."""
+        # They are read as attributes, so that parametrizations and functional_call take effect.
         parts = (name.split(".") for name in self._names)
         return {f"{part}.{kind}": getattr(getattr(self, part), kind) for part, kind in parts}
 
@@ -163,7 +167,7 @@ class NonLocalBlock(nn.Module):
         weights = self.named_weights()
         check_tensor(self.spec, x)
         check_dtypes(x, weights)
-        # no name holds the response, so that in inference it is freed before z is made
+        # The response has no name here, so that in inference it is freed before z is computed.
         if self.spec.batch_norm:
             return x + self.bn(response(self.spec, weights, x))
         return x + response(self.spec, weights, x)
@@ -175,7 +179,7 @@ class NonLocalBlock(nn.Module):
 
 
 class _Weights(nn.Module):
-    """A weight and perhaps a bias under one name; the block multiplies by them stacked."""
+    """A weight and an optional bias. There is no forward, because the block stacks the weights."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""Weights of other projects' blocks and networks, from their files or modules, and back.
+"""Conversion of other projects' weights, from files or state dicts, and back.
 
-`nlcore.checkpoints` with tensors and PyTorch's files.
+This module is `nlcore.checkpoints` for tensors and PyTorch's files.
 """
 
 from __future__ import annotations
@@ -37,32 +37,33 @@ __all__ = [
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """Weights by name from a .pth, .pyth, .pt, .safetensors or .pkl file.
+    """Read weights by name from a .pth, .pyth, .pt, .safetensors or .pkl file.
 
-    The weights are the file's content, or its entry "state_dict", "model_state", "model" or
-    "blobs". The prefix "module." is removed where every name has it. Nothing in a file is run:
-    PyTorch's are read with ``weights_only=True``, pickles by `nlcore.checkpoints.read_arrays`.
+    The weights are the content of the file, or its entry "state_dict", "model_state", "model" or
+    "blobs". The prefix "module." is removed if every name has it. No code in a file is executed:
+    PyTorch's files are read with ``weights_only=True``, and others by
+    `nlcore.checkpoints.read_arrays`.
 
     Raises
     ------
     OSError
         The file cannot be opened.
     ValueError
-        Another kind of file, one that is damaged or holds something else than weights.
+        The file is of another kind, is damaged, or contains values that are not weights.
     """
     suffix = Path(path).suffix
     if suffix not in SUFFIXES:
         if suffix in (".pkl", ".safetensors"):
             return read_arrays(path)
         raise ValueError(
-            f"{fspath(path)}: expected a file in {(*SUFFIXES, '.safetensors', '.pkl')}; "
-            f"received {suffix!r}"
+            f"{fspath(path)}: expected a file with a suffix in "
+            f"{(*SUFFIXES, '.safetensors', '.pkl')}; received {suffix!r}"
         )
     with open(path, "rb") as file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file raises whatever its next byte leads to
-            # not as its cause: torch's text advises to read the file with weights_only=False
+        except Exception as error:  # a damaged file can raise any exception
+            # torch's error is not chained, because its text advises to set weights_only=False.
             raise ValueError(f"{fspath(path)}: {_why(error)}") from None
     return arrays_of(_arrays(state_of(content, path)), path)
 
@@ -77,9 +78,10 @@ def convert_block(
     partial: bool = False,
     **fields: Any,
 ) -> Converted[NonLocalSpec]:
-    """`nlcore.checkpoints.convert_block` of a file, or of a state dict of tensors.
+    """`nlcore.checkpoints.convert_block` for a file or a state dict of tensors.
 
-    ``NonLocalBlock.from_spec(converted.spec).import_weights(converted.weights)`` is the block.
+    To use the result, call ``block = NonLocalBlock.from_spec(converted.spec)`` and
+    ``block.import_weights(converted.weights)``.
     """
     return nlcore.checkpoints.convert_block(
         _state(source),
@@ -100,7 +102,7 @@ def convert_network(
     use_scale: bool | None = None,
     partial: bool = False,
 ) -> Converted[NetworkSpec]:
-    """`nlcore.checkpoints.convert_network` of a file, or of a state dict of tensors."""
+    """`nlcore.checkpoints.convert_network` for a file or a state dict of tensors."""
     return nlcore.checkpoints.convert_network(
         _state(source), network, origin, use_scale=use_scale, partial=partial
     )
@@ -114,7 +116,7 @@ def export_block(
     prefix: str = "",
     affine: bool = False,
 ) -> dict[str, Tensor]:
-    """`nlcore.checkpoints.export_block` as tensors, for the other module's `load_state_dict`."""
+    """`nlcore.checkpoints.export_block` as tensors, for `load_state_dict` of the other module."""
     state = nlcore.checkpoints.export_block(
         spec, _arrays(weights), origin, prefix=prefix, affine=affine
     )
@@ -141,15 +143,15 @@ def _state(source: Source) -> Mapping[str, Any]:
 
 
 def _arrays(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with arrays in the place of tensors."""
+    """The state with tensors converted to arrays."""
     return {name: array(v) if isinstance(v, Tensor) else v for name, v in state.items()}
 
 
 def _why(error: Exception) -> str:
-    """Why torch does not read a file, as far as it says."""
+    """The reason that torch's error gives for not reading a file."""
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named:
         return f"expected tensors in plain containers; it names {named[1]}"
     first = str(error).partition("\n")[0].partition("Weights only load failed")[0]
     damage = f"{type(error).__name__}: {first}" if first else type(error).__name__
-    return f"expected a file that torch.save has written, whole; {damage}"
+    return f"expected a complete file that torch.save has written; {damage}"

@@ -21,40 +21,51 @@ def non_local_block(
     ----------
     spec : NonLocalSpec
     weights : mapping of name to tensor
-        Exactly the names and shapes of `nlcore.weight_shapes(spec)`, of the dtype of x. Those of
-        batch normalization may be float32 beside a half-precision x.
+        Exactly the names and shapes of `nlcore.weight_shapes(spec)`, with the dtype of x. The
+        weights of batch normalization can also be float32.
     x : (B, C, *positions)
-        float16, bfloat16, float32 or float64, of any strides.
+        float16, bfloat16, float32 or float64, with any strides.
     training : bool
-        Normalize with the batch's mean and biased variance over B and all positions, rather
-        than with the running statistics. This function never changes the running statistics;
-        `NonLocalBlock` does.
+        Whether batch normalization uses the mean and the biased variance of this batch, over B and
+        all positions. If False, it uses the running statistics. This function never changes them,
+        but `NonLocalBlock` does.
 
     Returns
     -------
-    z : (B, C, *positions), of the dtype and memory format of x
+    z : (B, C, *positions), with the dtype and memory format of x
 
     Raises
     ------
     TypeError, ValueError
-        See `nlcore.check_input` and `nlcore.check_weights`; or dtypes that differ, except under
+        See `nlcore.check_input` and `nlcore.check_weights`. Also if dtypes differ, except under
         autocast.
 
     Notes
     -----
-    Half precisions multiply matrices in their dtype. Logits, softmax sums, normalizers, prefix
-    sums and batch statistics are float32. Concatenation computes w_f . (W x) as (w_f W) . x,
-    which can be infinite at an infinite x where the formula is infinity - infinity, NaN.
-    See `non_local_operation` for second derivatives.
+    In half precision, products of matrices are computed in the dtype of x. Logits, softmax sums,
+    normalizers, prefix sums and batch statistics are computed in float32.
+
+    The concatenation computes w_f . (W x) as (w_f W) . x. If x is infinite, this can be infinite
+    where the formula is infinity - infinity, which is NaN.
+
+    `non_local_operation` describes which second derivatives exist.
 
     Source: arXiv 1711.07971, Eq. 6 and Sec. 3.3, 4.1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> spec = NonLocalSpec(1, 1, ndim=1, pairwise="dot_product", batch_norm=False)
+    >>> weights = {f"{name}.weight": torch.ones(1, 1) for name in ("theta", "phi", "g", "out")}
+    >>> non_local_block(spec, weights, torch.tensor([[[1.0, -2.0]]]))  # y_i = x_i (1 + 4) / 2
+    tensor([[[ 3.5000, -7.0000]]])
     """
     check_tensor(spec, x)
     check_weights(spec, weights)
     check_dtypes(x, weights)
     if not spec.batch_norm:
         return x + response(spec, weights, x)
-    # state, which has no gradient
+    # the running statistics have no gradient
     mean = None if training else weights["bn.running_mean"].detach()
     variance = None if training else weights["bn.running_var"].detach()
     slope, bias = weights["bn.weight"], weights["bn.bias"]

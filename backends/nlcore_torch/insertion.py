@@ -1,8 +1,8 @@
-"""Non-local blocks in a model that exists already, after modules of it by name.
+"""Insertion of non-local blocks into an existing model, after modules given by name.
 
-A block becomes a submodule `non_local` of the module that it follows, called from a forward hook,
-or as the last of an nn.Sequential: every name in the model's state dict stays as it was, so its
-checkpoints still load.
+A block becomes the submodule `non_local` of the module that it follows. A forward hook calls it. If
+the module is an nn.Sequential, the block becomes its last module. The names in the state dict of
+the model do not change, so its checkpoints still load.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nlcore.insertion import BlockActivity, assert_zero, left_zero
+from nlcore.block_activity import BlockActivity, assert_zero, left_zero
 from nlcore.weights import identity_weights
 from nlcore_torch.arrays import array
 from nlcore_torch.block import NonLocalBlock
 
-#: The attribute under which a block is found in the module that it follows.
+#: Name of a block as a submodule of the module that it follows.
 NAME = "non_local"
 
 
 class InsertedBlock(NonLocalBlock):
-    """A non-local block whose host may hand it a batch of nothing, which passes as it is.
+    """A non-local block that returns an empty batch (B = 0) as it is.
 
-    A detector's heads see such a batch where nothing was found.
+    The heads of a detector receive an empty batch when nothing was detected.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """z (B, C, *positions) from x (B, C, *positions), B may be 0."""
+        """z (B, C, *positions) from x (B, C, *positions), where B can be 0."""
         return x if isinstance(x, Tensor) and x.shape[:1] == (0,) else super().forward(x)
 
 
@@ -42,30 +42,39 @@ def insert(
     example: Any = None,
     identity: bool = True,
 ) -> nn.Module:
-    """Put a `NonLocalBlock` after each named module, and return the model, which is changed.
+    """Insert a `NonLocalBlock` after each named module of the model, in place.
 
-    The block computes whenever the module is called: one that the model uses in several places, as
-    a ResNet's residual block does its ReLU, is no place for it.
+    The block is called whenever its module is called. So do not insert a block after a module that
+    the model uses in several places, such as the ReLU of a ResNet's residual block.
 
     Parameters
     ----------
-    where
-        Module name, as in ``model.named_modules()``, -> arguments of the block: fields of
-        `nlcore.NonLocalSpec`, and init or momentum. channels and ndim need not be given.
-    example
-        What the model is called with once, to see the shapes that the modules put out; a tuple is
-        its arguments. Without it they are those of the last convolution within the module.
-    identity
-        Start as the identity, so that the model computes the same, bit for bit.
+    model : nn.Module
+    where : mapping of str to mapping
+        Module name, as in ``model.named_modules()`` -> arguments of the block. These are fields of
+        `nlcore.NonLocalSpec`, init and momentum. channels and ndim are optional.
+    example : optional
+        An argument, or a tuple of arguments, with which the model is called once. channels and ndim
+        are then those of the modules' outputs. Without an example, they are those of the last
+        convolution inside the module.
+    identity : bool
+        Whether the new blocks are the identity, so that the output of the model does not change,
+        bit for bit.
+
+    Returns
+    -------
+    nn.Module
+        The same model.
 
     Raises
     ------
     ValueError
-        A name that the model does not have or that has a block already, two names of one module,
-        a list of modules, which nothing calls, or channels that cannot be told.
+        The model has no module of this name, or the module has a block already. Two names are those
+        of one module. The module is a list of modules, which is never called. The channels cannot
+        be determined.
     TypeError
-        A wrong field of the spec; with an example, or else when the model is called, a module that
-        does not put out a tensor.
+        A field of the spec is wrong, or the output of a module is not a tensor. Without an example,
+        the latter is found only when the model is called.
 
     Examples
     --------
@@ -76,7 +85,9 @@ def insert(
     modules = {name: _module(model, name) for name in where}
     for name, module in modules.items():
         if hasattr(module, NAME):
-            raise ValueError(f"{name!r} has an attribute {NAME!r} already; see remove(model)")
+            raise ValueError(
+                f"module {name!r} must have no attribute {NAME!r}; remove(model) removes blocks"
+            )
         if type(module).forward is nn.Module.forward:
             raise ValueError(
                 f"a block must follow a module that is called; received {name!r}, "
@@ -84,7 +95,7 @@ def insert(
             )
         same = [other for other in modules if modules[other] is module]
         if len(same) > 1:
-            raise ValueError(f"a module takes one block; received its names {same}")
+            raise ValueError(f"a module must have one block; received several names of it: {same}")
     seen = _shapes(model, modules, example) if example is not None else {}
     made = {}
     for name, module in modules.items():
@@ -93,7 +104,7 @@ def insert(
         like = next(module.parameters(), next(model.parameters(), None))
         if like is not None:
             made[name].to(like.device, like.dtype)
-    for name, module in modules.items():  # now that nothing can fail
+    for name, module in modules.items():  # the model is changed only after all checks
         module.add_module(NAME, made[name])
         if not _calls_its_children(module):
             module.register_forward_hook(_through_block)
@@ -101,7 +112,7 @@ def insert(
 
 
 def remove(model: nn.Module) -> nn.Module:
-    """Take every inserted block out, and return the model."""
+    """Remove all inserted blocks from the model, in place, and return the model."""
     for module in list(model.modules()):
         hooks = [key for key, hook in module._forward_hooks.items() if hook is _through_block]
         for key in hooks:
@@ -112,21 +123,22 @@ def remove(model: nn.Module) -> nn.Module:
 
 
 def non_local_blocks(model: nn.Module) -> dict[str, NonLocalBlock]:
-    """Every non-local block of a model by name: its own, inserted ones, and those of submodules."""
+    """All non-local blocks of a model by name, both inserted ones and the model's own."""
     return {name: m for name, m in model.named_modules() if isinstance(m, NonLocalBlock)}
 
 
 def assert_identity(model: nn.Module) -> None:
     """Raise AssertionError unless every non-local block is the identity.
 
-    A host's own initialization may undo it: call this after ``model.init_weights()``.
+    Call this after ``model.init_weights()``, because the model's own initialization can change the
+    weights of inserted blocks.
     """
     for name, block in non_local_blocks(model).items():
         assert_zero(name, _zeros(block))
 
 
 def block_activity(model: nn.Module) -> dict[str, BlockActivity]:
-    """Whether each non-local block has a gradient and is no longer the identity, by name."""
+    """For each non-local block by name, whether it has a gradient and has left the identity."""
     return {
         name: BlockActivity(
             gradient=any(
@@ -145,18 +157,19 @@ def _through_block(module: nn.Module, arguments: Any, output: Any) -> Tensor:
 def _tensor(name: str, output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise TypeError(
-            f"a block must follow a module that puts out a tensor; {name!r} put out a "
-            f"{type(output).__name__}"
+            f"a block must follow a module that returns a tensor; received {name!r}, which "
+            f"returned a {type(output).__name__}"
         )
     return output
 
 
 def _calls_its_children(module: nn.Module) -> bool:
+    """Whether the module calls its submodules in order, so that a new last one is called too."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def _zeros(block: NonLocalBlock) -> dict[str, np.ndarray]:
-    """The weights that are 0 in a block that is the identity."""
+    """The block's `nlcore.weights.identity_weights` as arrays."""
     weights = block.state_dict()
     return {name: array(weights[name]) for name in identity_weights(block.spec)}
 
@@ -167,24 +180,24 @@ def _module(model: nn.Module, name: str) -> nn.Module:
     except AttributeError:
         near = [n for n, _ in model.named_modules() if n.startswith(name.rpartition(".")[0])]
         raise ValueError(
-            f"a block must follow a module of the model; received {name!r}, beside {near[:12]}"
+            f"a block must follow a module of the model, such as {near[:12]}; received {name!r}"
         ) from None
 
 
 def _size(
     name: str, module: nn.Module, shape: torch.Size | None, given: Mapping[str, Any]
 ) -> dict[str, int]:
-    """channels and ndim of what the module puts out."""
+    """channels and ndim of the module's output."""
     if "channels" in given and "ndim" in given:
         return {}
     if shape is not None:
         return {"channels": shape[1], "ndim": len(shape) - 2}
-    # by class: hosts have their own kinds of these
+    # isinstance, because models have their own subclasses of convolutions
     convolutions = [m for m in module.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))]
     if not convolutions:
         raise ValueError(
-            f"{name!r} has no convolution to tell its channels from: give channels and ndim, or an "
-            f"example; received {dict(given)}"
+            f"channels and ndim, or an example, must be given for {name!r}, because it contains no "
+            f"convolution; received {dict(given)}"
         )
     last = convolutions[-1]
     return {"channels": last.out_channels, "ndim": len(last.kernel_size)}
@@ -194,7 +207,7 @@ def _size(
 def _shapes(
     model: nn.Module, modules: Mapping[str, nn.Module], example: Any
 ) -> dict[str, torch.Size]:
-    """What the modules put out when the model is called with the example."""
+    """The shapes of the modules' outputs when the model is called with the example."""
     found: dict[str, torch.Size] = {}
 
     def look(name: str, output: Any) -> None:
@@ -215,7 +228,7 @@ def _shapes(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The whole model in evaluation mode, each module in its own mode afterwards."""
+    """A context with the model in evaluation mode, after which each module has its old mode."""
     training = [module for module in model.modules() if module.training]
     try:
         model.eval()

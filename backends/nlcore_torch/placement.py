@@ -1,4 +1,4 @@
-"""Where the non-local blocks of any PyTorch model stand, and what each takes of the whole."""
+"""Placement report: the non-local blocks of any PyTorch model and their costs."""
 
 from __future__ import annotations
 
@@ -21,32 +21,33 @@ from nlcore_torch.operation.dot_product import dot_product_order
 
 
 def placement_report(model: nn.Module, *example: Any) -> PlacementReport:
-    """Where a model's non-local blocks stand, and what they take for one call with an example.
+    """The non-local blocks of a model and their costs for one call with an example.
 
     Parameters
     ----------
-    model
-        Any module with `NonLocalBlock`s in it, inserted or its own. It is called once, in
-        evaluation mode, without gradients and without its blocks, which pass x through: what they
-        take is counted by the definition, see `nlcore.video.placed_blocks.Placed`.
+    model : nn.Module
+        Any module that contains `NonLocalBlock`s. It is called once, in evaluation mode and without
+        gradients. The blocks return x during this call. Their costs are those of their definition,
+        see `nlcore.video.placed_blocks.Placed`.
     *example
-        The arguments. Costs are those of the whole call: of one clip, for a batch of one.
+        The arguments of the call. The costs are those of the whole batch. For the costs of one
+        clip, pass a batch of one.
 
     Returns
     -------
     PlacementReport
-        Its multiply-adds are the blocks' and, of the rest, half of the operations that PyTorch
-        counts (`torch.utils.flop_counter`: convolutions, matrix products, and attention where it
-        runs on a GPU).
+        Its multiply-adds are those of the blocks, plus half of the operations that PyTorch counts
+        in the rest of the model. `torch.utils.flop_counter` counts convolutions, matrix products,
+        and attention on a GPU.
 
     Raises
     ------
     TypeError, ValueError
-        An x that does not fit a block; and what the model raises.
+        The input of a block is not valid for it. Errors of the model are not caught.
 
     Notes
     -----
-    A model on the device "meta", called with an example there, is not computed at all.
+    If the model and the example are on the device "meta", nothing is computed.
 
     Examples
     --------
@@ -75,22 +76,28 @@ def placement_report(model: nn.Module, *example: Any) -> PlacementReport:
 
 
 def execution(spec: NonLocalSpec, positions: tuple[int, ...]) -> block_cost.Execution:
-    """What this package executes for a block at x (B, C, *positions) in float32 and float64.
+    """Cost of a block with input x (B, C, *positions) in this package, in float32 and float64.
 
-    The dot product's matrices are multiplied in the order of the fewest multiply-adds, the
-    concatenation is prefix sums over sorted keys, and the Gaussians are as written.
+    The dot product is computed in the order with the fewest multiply-adds, and the concatenation by
+    prefix sums over sorted keys. The Gaussians are computed as their definition is written.
 
     Raises
     ------
     ValueError
-        Positions that are not of the spec's ndim, or smaller than its pooling window.
+        The number of position axes is not `spec.ndim`, or an axis is smaller than its pooling
+        window.
+
+    Examples
+    --------
+    >>> execution(NonLocalSpec(8, ndim=1), (10,)).multiply_adds
+    2080
     """
     return block_cost.execution(spec, positions, dot_product_order)
 
 
 @contextmanager
 def _passing_through(found: Mapping[str, NonLocalBlock], calls: list[Placed]) -> Iterator[None]:
-    """Blocks do nothing but to note, in `calls`, what a call of them takes."""
+    """A context in which blocks return x and append the cost of each call to `calls`."""
 
     def forward(name: str, x: Tensor) -> Tensor:
         spec = found[name].spec
@@ -102,7 +109,7 @@ def _passing_through(found: Mapping[str, NonLocalBlock], calls: list[Placed]) ->
 
     own = {
         name: block.__dict__.get("forward") for name, block in found.items()
-    }  # if replaced before
+    }  # set if someone replaced forward before
     try:
         for name, block in found.items():
             block.__dict__["forward"] = partial(forward, name)

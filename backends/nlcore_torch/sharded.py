@@ -1,8 +1,8 @@
-"""The block on several devices, each of which holds some of the frames of x.
+"""The block on several devices, where each device has some of the frames of x.
 
-What a position i needs of all keys is a sum over j. The dot product's is one matrix, to which each
-device adds its share. The others take the keys of one device after the other: sums are added, and a
-softmax is merged as its maximum grows.
+The result at a position i is a sum over the keys of all devices. For the dot product, this sum is
+one matrix, to which each device adds its part. The other pairwise functions receive the keys of one
+device after the other and add up the sums. A softmax is rescaled when its maximum grows.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from nlcore_torch.operation.stages import attend, project
 
 Group: TypeAlias = "dist.ProcessGroup | None"
 
-#: sum_j f_ij g_j (B, N, V), sum_j f_ij (B, N, 1) and, of a softmax, the largest logit (B, N, 1),
-#: by whose exponential the sums are divided.
+#: sum_j f_ij g_j (B, N, V), sum_j f_ij (B, N, 1), and the largest logit (B, N, 1) of a softmax. The
+#: sums of a softmax are divided by the exponential of this logit.
 Sums = tuple[Tensor, Tensor, Tensor]
 
+#: Calls a function without storing its intermediate results. The backward direction computes them
+#: again.
 _remade = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
 
 
@@ -41,34 +43,36 @@ def sharded_block(
     training: bool = False,
     group: Group = None,
 ) -> Tensor:
-    """`non_local_block` of an x whose first position axis lies on the devices of a group, in order.
+    """`non_local_block` for an x whose first position axis is distributed over several devices.
 
     Parameters
     ----------
     spec, weights, training
-        As for `non_local_block`, the same on every device.
-    x : (B, C, positions of this device)
-        The sizes are the same on every device, but for the first axis of the positions.
+        See `non_local_block`. They must be the same on every device.
+    x : (B, C, *positions)
+        The part of x on this device. The parts follow each other along the first position axis, in
+        the order of ranks. All other sizes must be the same on every device.
     group : torch.distributed.ProcessGroup, optional
-        Default: all processes.
+        The devices. Default: all processes.
 
     Returns
     -------
-    z : of the shape of x
+    z : (B, C, *positions)
+        The part of z on this device.
 
     Raises
     ------
     TypeError, ValueError
-        As `non_local_block`; and where a device holds a part of a window, of pooling or of
-        `window`, but that of pooling at the end.
+        See `non_local_block`. Also if a device has an incomplete window, either of subsampling or
+        of `spec.window`. Only the last device can have an incomplete window of subsampling.
 
     Notes
     -----
-    As under data parallelism a weight's gradient is this device's share: add up the devices'. The
-    backward direction communicates too, so that all devices take part in it. Memory grows with the
-    positions of this device and the keys of one other.
+    As under data parallelism, the gradient of a weight is the part of this device, and the sum over
+    all devices is the whole gradient. The backward direction communicates too, so all devices must
+    run it. Memory grows with the positions of this device and the keys of one other device.
 
-    Source: arXiv 1711.07971, Eq. 6; the softmax is merged as in arXiv 1805.02867.
+    Source: arXiv 1711.07971, Eq. 6. The softmax is rescaled as in arXiv 1805.02867.
     """
     if isinstance(x, Tensor) and x.ndim > 2:
         _check_windows(spec, x, group)
@@ -76,7 +80,7 @@ def sharded_block(
     check_weights(spec, weights)
     check_dtypes(x, weights)
     theta, phi, g = embeddings(spec, weights, x)
-    if spec.extent == "space" or spec.window is not None:  # all that its positions see is here
+    if spec.extent == "space" or spec.window is not None:  # no position sees another device
         y = attend(spec, theta, phi, g)
     else:
         with without_autocast(x):
@@ -93,20 +97,23 @@ def sharded_block(
 
 
 def _check_windows(spec: NonLocalSpec, x: Tensor, group: Group) -> None:
-    """Raise on every device if one holds a part of a window: the others would wait for it."""
+    """Raise ValueError on every device if one of them has an incomplete window.
+
+    If only that device raised, the others would wait for it.
+    """
     window = spec.window or spec.pool[0]
     sizes = _sizes(x.shape[2], x.device, group)
     whole = sizes if spec.window is not None else sizes[:-1]
     for rank, frames in enumerate(whole):
         if frames % window:
             raise ValueError(
-                f"each device must hold whole windows, of {window} positions of the first axis; "
-                f"received {frames} positions on device {rank}"
+                f"each device must have complete windows of {window} positions along the first "
+                f"position axis; received {frames} positions on device {rank}"
             )
 
 
 def _attended(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor, group: Group) -> Tensor:
-    """y (B', N', D) of this device's theta, from the phi and g of all devices."""
+    """y (B', N', D) from the theta of this device and the phi and g of all devices."""
     dtype, by_sum = sum_dtype(g), spec.normalization == "sum"
     sizes = _sizes(phi.shape[1], phi.device, group)
     if spec.pairwise == "dot_product":
@@ -138,7 +145,7 @@ def _step(
     size: int,
     group: Group,
 ) -> Sums:
-    """The sums, once the keys of one device are among them."""
+    """`state` with the terms of the `size` keys of the device `rank` added."""
     packed = _From.apply(torch.cat([phi, g], 2), rank, size, group)  # (B', M', D + V)
     keys, values = packed.to(sum_dtype(g)).split((phi.shape[2], g.shape[2]), 2)
     if spec.pairwise == "concatenation":
@@ -162,12 +169,12 @@ def _merged(
     total: Tensor,
     largest: Tensor,
 ) -> Sums:
-    """A Gaussian's sums of some queries (B', R, D), with keys (B', M, D) more."""
+    """The sums of a Gaussian for queries (B', R, D), with the terms of keys (B', M, D) added."""
     logits = scaled_product(theta, phi.mT, spec.scale)  # (B', R, M)
     if spec.normalization == "count":
         f = logits.exp()
         return sums + f @ g, total, largest
-    # what the sums are divided by cancels in y, and so in its gradient
+    # The largest logit cancels in y, so it needs no gradient.
     higher = torch.maximum(largest, logits.amax(2, keepdim=True)).detach()  # (B', R, 1)
     f = (logits - higher).exp()
     kept = (largest - higher).exp()
@@ -175,7 +182,7 @@ def _merged(
 
 
 def _sizes(own: int, device: torch.device, group: Group) -> list[int]:
-    """How many each device has."""
+    """The value of `own` on each device, in the order of ranks."""
     every = [
         torch.empty(1, dtype=torch.int64, device=device) for _ in range(dist.get_world_size(group))
     ]
@@ -184,7 +191,7 @@ def _sizes(own: int, device: torch.device, group: Group) -> list[int]:
 
 
 class _Added(torch.autograd.Function):
-    """The sum of the devices' arrays."""
+    """The sum of an array over all devices."""
 
     @staticmethod
     def forward(ctx: Any, array: Tensor, group: Group) -> Tensor:
@@ -199,7 +206,7 @@ class _Added(torch.autograd.Function):
 
 
 class _From(torch.autograd.Function):
-    """The array (B, M, E) of the device `rank` of the group, which has M = `size`."""
+    """The array (B, M, E) of the device `rank` of the group, with M = `size`."""
 
     @staticmethod
     def forward(ctx: Any, own: Tensor, rank: int, size: int, group: Group) -> Tensor:

@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; without its packages say, in one line, what to install."""
+    """Run the command line. Without its packages, print one line with what to install."""
     try:
         from nlcore_conformance.cli import app
     except ImportError as error:

@@ -1,6 +1,7 @@
 """nlcore-conformance: does an implementation compute the non-local block?
 
-What a command needs is imported in it: `replay` does without hypothesis, `run` without matplotlib.
+Each command imports the packages that it needs: `replay` works without hypothesis, `run` without
+matplotlib.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import typer
 from rich.console import Console
 
 from nlcore.spec import FLOATS
-from nlcore_conformance.backend.device import load_on
+from nlcore_conformance.backend.protocol import CannotRun
+from nlcore_conformance.backend.resolve import installed, load, names
 from nlcore_conformance.run.progress import progress
-from nlcore_conformance.backend.resolve import CannotRun, installed, names
 
 app = typer.Typer(
     help="Does an implementation compute the non-local block? Exit status 0: it conforms; "
@@ -52,6 +53,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR")]
 
 
 def _file(help_: str) -> typer.models.OptionInfo:
+    """An option that is a file."""
     return typer.Option(help=help_, metavar="FILE")
 
 
@@ -101,8 +103,8 @@ def run(
 
 
 def _writers(files: dict[str, Path | None]) -> dict[Path, Callable[[Path, list], None]]:
-    """Of each file that is wanted, what writes it: imported now, lest a long run end without."""
-    modules = {"json": "processes", "junit": "junit", "report": "html"}
+    """File -> the function that writes it, imported now and not after a long run."""
+    modules = {"json": "run.verdict", "junit": "reports.junit", "report": "reports.html"}
     wanted = {option: file for option, file in files.items() if file is not None}
     for option, file in wanted.items():
         if file.is_dir() or not file.parent.is_dir():
@@ -126,15 +128,15 @@ def replay(
 ) -> None:
     """Judge one case again."""
     with _or_exit():
-        from nlcore_conformance.run import failures
         from nlcore_conformance.checks.stages import first_stage
+        from nlcore_conformance.run import failures
 
         try:
             recorded = failures.read(case)
         except (OSError, ValueError, KeyError, TypeError) as error:
             _cannot_run(f"CASE must be the JSON of a failure, or a file with it: {error!r}")
         name = backend or recorded.backend
-        loaded = load_on(device, name)
+        loaded = load(name, device)
         try:
             judgements, broken = failures.replay(recorded, loaded)
         except NotImplementedError as error:
@@ -149,6 +151,7 @@ def replay(
 
 
 def _detail(j: Any) -> str:
+    """The worst element of one output, or the form that is wrong."""
     place = f"worst at {list(j.index)}: expected {j.expected!r}, received {j.received!r}"
     return j.note or f"{place}, bound {j.bound:.3g}"
 
@@ -160,7 +163,7 @@ def identify(backend: BackendName, device: Device = None) -> None:
     with _or_exit():
         from nlcore_conformance import identify as identification
 
-        loaded = load_on(device, backend)
+        loaded = load(backend, device)
         with progress(console) as tell:
             found = identification.identify(loaded, tell)
     identification.show(found, console)
@@ -184,10 +187,10 @@ def self_test(profile: ProfileOption = ProfileName.quick, seed: Seed = 0) -> Non
 def export_vectors(folder: Folder) -> None:
     """Write the test vectors, bit for bit those of this version."""
     with _or_exit():
-        from nlcore_conformance.vectors import files as vectors
+        from nlcore_conformance.vectors.export import export
 
         with Console(stderr=True).status("making the test vectors"):
-            files = vectors.export(folder)
+            files = export(folder)
     print(f"{len(files)} files in {folder}")
 
 
@@ -201,16 +204,16 @@ def check_vectors(
 ) -> None:
     """Judge a folder of outputs that an implementation has computed from the vectors."""
     with _or_exit():
-        from nlcore_conformance.vectors import files as vectors
+        from nlcore_conformance.vectors import outputs
 
         with Console(stderr=True).status("judging the outputs"):
-            results = vectors.check(folder, against)
+            results = outputs.check(folder, against)
     console = Console()
-    console.print(vectors.table(results))
+    console.print(outputs.table(results))
     for result in results:
         if result.verdict == "FAIL":
-            console.print(vectors.failure(result), soft_wrap=True, markup=False)
-    conform = vectors.conforms(results)
+            console.print(outputs.failure(result), soft_wrap=True, markup=False)
+    conform = outputs.conforms(results)
     print(f"the outputs {'conform' if conform else 'do not conform'}")
     raise typer.Exit(int(not conform))
 
@@ -224,7 +227,7 @@ def list_() -> None:
 
 @contextmanager
 def _or_exit() -> Iterator[None]:
-    """What cannot be run ends the command with one line and status 2."""
+    """End the command with one line and status 2 where something cannot be run."""
     try:
         yield
     except CannotRun as error:
@@ -236,5 +239,6 @@ def _or_exit() -> Iterator[None]:
 
 
 def _cannot_run(message: str) -> NoReturn:
+    """Print the message and end with status 2."""
     print(f"nlcore-conformance: {message}", file=sys.stderr)
     raise typer.Exit(2)

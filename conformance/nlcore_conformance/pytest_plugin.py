@@ -8,11 +8,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-#: What `test_conformance` needs besides nlcore's own requirements.
+#: Packages that `test_conformance` needs beside nlcore's own requirements.
 NEEDED = ("hypothesis", "ml_dtypes", "rich")
 
 
 def pytest_addoption(parser: Any) -> None:
+    """Add the suite's options."""
     group = parser.getgroup("nlcore", "non-local block conformance")
     group.addoption(
         "--nl-backend",
@@ -32,7 +33,7 @@ def pytest_addoption(parser: Any) -> None:
 
 
 def pytest_configure(config: Any) -> None:
-    """Say what to install, where the suite is asked for and cannot run."""
+    """Raise an error with what to install, if --nl-backend is given and a package is missing."""
     backend = config.getoption("--nl-backend")
     if backend is None:
         return
@@ -45,32 +46,33 @@ def pytest_configure(config: Any) -> None:
     config.pluginmanager.register(Session(backend), SESSION)
 
 
-#: The plugin's name under which a session that has a backend finds its `Session`.
+#: The name under which the `Session` is registered as a plugin, if there is a backend.
 SESSION = "nlcore-session"
 
 
 class Session:
-    """What a session has tried; with pytest-xdist, what all of its processes have."""
+    """The outcome of a session; with pytest-xdist, of all its processes."""
 
     def __init__(self, backend: str) -> None:
         self.backend = backend
-        self.tried: list[int] = []  # problems, for each check
+        self.tried: list[int] = []  # how many cases each check judged
         self.lines: list[str] = []  # for the summary
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Hear what `test_conformance` has recorded."""
+        """Collect the properties that `test_conformance` records."""
         if report.when == "call":
             recorded = dict(report.user_properties)
             self.tried += [recorded["nl_tried"]] if "nl_tried" in recorded else []
             self.lines += [recorded["nl_known"]] if "nl_known" in recorded else []
 
     def pytest_sessionfinish(self, session: Any) -> None:
-        """Let a session fail whose checks were all skipped: it has shown nothing."""
+        """Let a session fail if all of its checks were skipped."""
         if self.tried and not any(self.tried):
             self.lines.append(f"{self.backend} does not conform: nothing was tried")
             session.exitstatus = session.exitstatus or 1
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print the collected lines."""
         if self.lines:
             terminalreporter.section("non-local block conformance")
             terminalreporter.write_line("\n".join(self.lines))

@@ -1,4 +1,4 @@
-"""The suite's own test: every mutant is rejected, every right implementation is accepted."""
+"""The suite's own test: it must reject every mutant and accept every right implementation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from nlcore.spec import FLOATS
-from nlcore_conformance.checks.catalogue import Check, checks
-from nlcore_conformance.checks.judging import Failed, attempt
-from nlcore_conformance.mutants import Mutant, Variant, honest, mutants
 from nlcore_conformance.backend.plain import Plain
-from nlcore_conformance.problems.case import Case
 from nlcore_conformance.backend.protocol import Backend, supports
-from nlcore_conformance.run.runner import PROFILES, drawn
+from nlcore_conformance.backend.variants import Variant, honest
+from nlcore_conformance.checks.catalogue import CHECKS
+from nlcore_conformance.checks.check import Check
+from nlcore_conformance.checks.judging import Failed, attempt
+from nlcore_conformance.mutants import Mutant, mutants
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.run.search import PROFILES, drawn
 
 #: Pairs of positions beyond which a case is tried after all others.
 MANY = 2**18
@@ -27,17 +29,17 @@ LATER = 8
 
 @dataclass
 class Row:
-    """What became of one implementation."""
+    """The outcome for one implementation."""
 
     name: str
-    rule: str
-    clause: str  # that it breaks, "" for a right one
+    about: str  # a mutant's mistake, or how a right implementation differs
+    clause: str  # that it breaks, "" for a right implementation
     backend: Backend
     check: str = ""  # that rejected it
-    ratio: float = 0.0  # of the rejection, else the worst of all
-    note: str = ""  # where its answer was of another form
-    case: Case | None = None  # that it was rejected for, else the worst
-    tried: int = 0
+    ratio: float = 0.0  # of the case that it was rejected for, or the largest of all
+    note: str = ""  # the error, or the form that is wrong
+    case: Case | None = None  # that it was rejected for, or that with the largest ratio
+    tried: int = 0  # cases that it passed
 
     @property
     def wrong(self) -> bool:
@@ -46,13 +48,13 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Rejected as it has to be, or accepted wherever it was tried."""
+        """Rejected if it is wrong. If it is right, accepted, and judged at least once."""
         return bool(self.check) if self.wrong else not self.check and self.tried > 0
 
 
 @dataclass
 class SelfTest:
-    """What became of all of them."""
+    """The outcome for all implementations."""
 
     profile: str
     seed: int
@@ -73,14 +75,14 @@ def self_test(
     right: tuple[Variant, ...] | None = None,
     only: Callable[[Check], bool] = lambda check: True,
 ) -> SelfTest:
-    """Judge mutants and right implementations by the cases that a run of each check tries.
+    """Judge mutants and right implementations by the cases that a run of each check judges.
 
     Parameters
     ----------
     profile, seed
         As for `nlcore_conformance.run.runner.run`.
     progress
-        Hears of each case: the check's name, how many are done, how many there are.
+        Called after each case with the check's name, how many are judged, and how many there are.
     zoo, right
         By default `mutants()` and `honest()`.
     only
@@ -89,13 +91,13 @@ def self_test(
     start = time.perf_counter()
     zoo = mutants() if zoo is None else zoo
     right = honest() if right is None else right
-    rows = [Row(m.name, m.rule, m.clause, m.make()) for m in zoo]
-    rows += [Row(v.name, v.rule, "", v.backend) for v in right]
+    rows = [Row(m.name, m.mistake, m.clause, m.make()) for m in zoo]
+    rows += [Row(v.name, v.difference, "", v.backend) for v in right]
     tried = [
-        # the checks in turn, so that most mutants fall early; those that cost each implementation
-        # much start later, and long rows are last, when few are left
+        # the checks take turns, so that most mutants are rejected early; the properties, which cost
+        # more, start later; cases of many pairs come last, when few mutants are left
         ((_pairs(case) > MANY, number if check.named else number + LATER), check, case)
-        for check in filter(only, checks())
+        for check in filter(only, CHECKS)
         for number, case in enumerate(drawn(check, Plain(FLOATS), PROFILES[profile], seed))
     ]
     tried.sort(key=lambda entry: entry[0])
@@ -113,7 +115,7 @@ def _pairs(case: Case) -> int:
 
 
 def _judge(row: Row, check: Check, case: Case) -> None:
-    """Judge one implementation by one case; what it does not support is left out."""
+    """Judge one implementation by one case, if it supports the case."""
     if supports(row.backend, case.spec, case.dtype) is not True:
         return
     try:
@@ -133,7 +135,7 @@ def _judge(row: Row, check: Check, case: Case) -> None:
 
 
 def table(result: SelfTest) -> Table:
-    """Mutant, clause, the check that rejected it, and by what ratio; the right ones below."""
+    """Each mutant, its clause, the check that rejected it and the ratio; then the right ones."""
     title = f"self-test: profile {result.profile}, seed {result.seed}"
     out = Table(title=f"{title}, {result.seconds:.0f} s")
     for column in ("implementation", "clause", "check"):

@@ -16,15 +16,18 @@ pytest.importorskip("rich", reason="the suite needs nlcore[conformance]")
 
 from rich.console import Console
 
-from nlcore_conformance.run import failures
-from nlcore_conformance.checks.catalogue import Check, checks
-from nlcore_conformance.run.coverage import not_covered
-from nlcore_conformance.backend.device import load_on
-from nlcore_conformance.run.known import FIXED, KNOWN, Known, KnownError, load, statuses
 from nlcore_conformance.backend.protocol import CannotRun, declared_sums
+from nlcore_conformance.backend.resolve import load
+from nlcore_conformance.checks.catalogue import CHECKS
+from nlcore_conformance.checks.check import Check
 from nlcore_conformance.pytest_plugin import SESSION
 from nlcore_conformance.reports.terminal import coverage, failure
-from nlcore_conformance.run.runner import PROFILES, Report, run_check
+from nlcore_conformance.run import failures
+from nlcore_conformance.run.coverage import not_covered
+from nlcore_conformance.run.known import FIXED, KNOWN, Known, KnownError, known_failures, statuses
+from nlcore_conformance.run.results import Report
+from nlcore_conformance.run.runner import run_check
+from nlcore_conformance.run.search import PROFILES
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +39,7 @@ def nl_backend(pytestconfig: pytest.Config) -> Any:
     try:
         if folder := pytestconfig.getoption("--nl-failures"):
             failures.possible(Path(folder))
-        return load_on(pytestconfig.getoption("--nl-device"), name)
+        return load(name, pytestconfig.getoption("--nl-device"))
     except CannotRun as error:
         pytest.exit(str(error), pytest.ExitCode.USAGE_ERROR)
 
@@ -46,27 +49,27 @@ def nl_known(pytestconfig: pytest.Config) -> list[Known]:
     """The known failures of --nl-known."""
     file = pytestconfig.getoption("--nl-known")
     try:
-        return load(Path(file), [check.name for check in checks()]) if file else []
+        return known_failures(Path(file), [check.name for check in CHECKS]) if file else []
     except KnownError as error:
         pytest.exit(f"--nl-known: {error}", pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")
 def nl_report(pytestconfig: pytest.Config, nl_backend: Any) -> Iterator[Report]:
-    """What all checks find, whose coverage the summary says."""
+    """The results of all checks; the summary prints their coverage."""
     name, profile, seed = (
         pytestconfig.getoption(f"--nl-{option}") for option in ("backend", "profile", "seed")
     )
     report = Report(name, profile, seed, sums=declared_sums(nl_backend))
     yield report
-    with contextlib.suppress(CannotRun):  # which has ended the session
+    with contextlib.suppress(CannotRun):  # the session has ended
         report.not_covered = not_covered(nl_backend, report.covered)
     session = pytestconfig.pluginmanager.get_plugin(SESSION)
-    assert session is not None  # there is a backend
+    assert session is not None  # since there is a backend
     session.lines.append(str(coverage(report)))
 
 
-@pytest.mark.parametrize("check", list(checks()), ids=lambda check: check.name)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 def test_conformance(
     check: Check,
     nl_backend: Any,

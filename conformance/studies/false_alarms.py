@@ -1,12 +1,12 @@
 """How often the suite rejects a right implementation, and how near the largest ratio comes to 1.
 
-python benchmarks/false_alarms.py --backend torch --backend nlcore_conformance.backend.plain:backend \
-    --examples 20000 --json torch.json
+    python conformance/studies/false_alarms.py --backend torch --examples 20000 --json torch.json
 
-Each example is one case of one check in one dtype, judged for each of the backends; no failure is
-expected. hypothesis draws rules and sizes, and each draw is judged with several sets of numbers:
-that is cheaper, above all where a backend compiles for every shape. One process can hold one Keras
-engine. `--page` writes docs/false_alarms.md from the files of several runs.
+`--backend` may be given several times. Each example is one case of one check in one dtype. Every
+backend is judged by it, and none should fail. hypothesis draws rules and sizes, and each draw is
+judged with several sets of numbers. That is cheaper, above all where a backend compiles for every
+shape. One process can run one Keras engine. `--page` writes docs/false_alarms.md from the files of
+several runs.
 """
 
 from __future__ import annotations
@@ -18,35 +18,46 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import hypothesis
 import numpy as np
 import typer
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import SearchStrategy
 from rich.progress import track
 
 from nlcore.spec import FLOATS
-from nlcore_conformance.checks.catalogue import Check, checks
-from nlcore_conformance.run.coverage import allowed_templates
-from nlcore_conformance.checks.judging import Failed, attempt, reproduction
-from nlcore_conformance.problems.named import problems
-from nlcore_conformance.problems.case import Case
-from nlcore_conformance.backend.protocol import Backend, supports
-from nlcore_conformance.backend.protocol import dtypes as dtypes_of
+from nlcore_conformance.backend.protocol import Backend, dtypes, supports
 from nlcore_conformance.backend.resolve import load
-from nlcore_conformance.run.runner import PROFILES
+from nlcore_conformance.checks.catalogue import CHECKS
+from nlcore_conformance.checks.check import Check
+from nlcore_conformance.checks.judging import Failed, attempt, reproduction
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.problems.named import problems
 from nlcore_conformance.problems.strategies import Sizes, cases
 from nlcore_conformance.problems.templates import by_place
+from nlcore_conformance.run.probing import allowed_templates
+from nlcore_conformance.run.search import PROFILES
 
 SIZES = Sizes(channels=12, wide=128, axis=(16, 6, 4))
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How many examples are drawn, and how large they are."""
+
+    examples: int  # of all checks, in each dtype
+    numbers: int  # sets of numbers for each draw
+    named: int  # how often the named problems' rules are drawn
+    seed: int
+    sizes: Sizes
+
+
 @dataclass
 class Tally:
-    """What came of one backend in one dtype."""
+    """The outcome for one backend in one dtype."""
 
     examples: int = 0
     elements: int = 0
@@ -57,10 +68,11 @@ class Tally:
 
     @property
     def largest(self) -> float:
+        """The largest ratio."""
         return max((r for outputs in self.worst.values() for r in outputs.values()), default=0.0)
 
     def add(self, other: Tally) -> None:
-        """Count what another run has counted."""
+        """Add the counts of another run."""
         for name in ("examples", "elements", "unpredictable", "vacuous"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.alarms += other.alarms
@@ -89,134 +101,136 @@ def judge(tally: Tally, name: str, backend: Backend, check: Check, case: Case) -
         worst[j.output] = max(j.ratio, worst.get(j.output, 0.0))
 
 
-def _keep(backend: Backend, found: list[Case], case: Case) -> None:
-    if supports(backend, case.spec, case.dtype) is True:
-        found.append(case)
-
-
 def examples(
-    check: Check,
-    backend: Backend,
-    dtype: str,
-    draws: int,
-    numbers: int,
-    seed: int,
-    sizes: Sizes,
-    named: int,
+    check: Check, backend: Backend, dtype: str, draws: int, effort: Effort
 ) -> Iterator[Case]:
-    """Cases of the check: named problems, then what hypothesis draws, each with several numbers."""
+    """Cases of the check: named problems, then `draws` of hypothesis, each with several numbers."""
     allowed, _ = allowed_templates(backend, check.applies)
-    for turn in range(named):
-        for case in problems(check, allowed, (dtype,), seed + turn):
+    for turn in range(effort.named):
+        for case in problems(check, allowed, (dtype,), effort.seed + turn):
             if supports(backend, case.spec, dtype) is True:
                 yield case
     groups = by_place(allowed)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(effort.seed)
     for place, group in enumerate(groups):
-        found: list[Case] = []
-        keep = partial(_keep, backend, found)
-
-        @hypothesis.seed(seed + place)
-        @settings(
-            max_examples=-(-draws // len(groups)),
-            phases=(Phase.generate,),
-            database=None,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(cases(group, (dtype,), sizes, check.training, check.data, check.layouts))
-        def draw(case: Case) -> None:
-            keep(case)  # noqa: B023, called below only
-
-        draw()
-        for case in found:
+        strategy = cases(check, group, (dtype,), effort.sizes)
+        for case in drawn(strategy, -(-draws // len(groups)), effort.seed + place):
+            if supports(backend, case.spec, dtype) is not True:
+                continue
             yield case
-            for _ in range(numbers - 1):
+            for _ in range(effort.numbers - 1):
                 data, layout = rng.choice(check.data), rng.choice(check.layouts)
                 number = int(rng.integers(2**31))
                 yield replace(case, data=str(data), layout=str(layout), seed=number)
 
 
+def drawn(strategy: SearchStrategy[Case], count: int, seed: int) -> list[Case]:
+    """`count` cases that hypothesis draws from the strategy."""
+    found: list[Case] = []
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=count,
+        phases=(Phase.generate,),
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(strategy)
+    def draw(case: Case) -> None:
+        found.append(case)
+
+    draw()
+    return found
+
+
+def judge_all(
+    loaded: dict[str, Backend], dtype: str, checks: list[Check], effort: Effort
+) -> Iterator[tuple[Check, int, dict[str, Tally]]]:
+    """Judge the backends in one dtype; yields each check, its examples, and the tallies so far."""
+    tallies = {name: Tally() for name in loaded}
+    whole = sum(check.weight for check in checks)
+    for check in checks:
+        able = {n: b for n, b in loaded.items() if not check.gradient or hasattr(b, "block_vjp")}
+        if not able:
+            continue
+        draws = -(-int(effort.examples * (check.weight / whole) * 1.02) // effort.numbers)
+        first = next(iter(able.values()))
+        every = list(examples(check, first, dtype, draws, effort))
+        for case in track(every, f"{dtype:9} {check.name}", disable=not sys.stderr.isatty()):
+            for name, backend in able.items():
+                judge(tallies[name], name, backend, check, case)
+        yield check, len(every), tallies
+
+
 def main(
-    backend: Annotated[list[str], typer.Option(help="As for nlcore-conformance run.")] = [],  # noqa: B006
+    backend: Annotated[
+        list[str] | None, typer.Option(help="As for nlcore-conformance run.")
+    ] = None,
     examples_: Annotated[int, typer.Option("--examples", help="For each dtype.")] = 20000,
     numbers: Annotated[int, typer.Option(help="Sets of numbers for each draw.")] = 5,
-    dtype: Annotated[list[str], typer.Option(help="Only these.")] = list(FLOATS),  # noqa: B006
+    dtype: Annotated[list[str] | None, typer.Option(help="Only these; by default all.")] = None,
     only: Annotated[str, typer.Option(help="Checks whose name contains this.")] = "",
     full: Annotated[bool, typer.Option(help="Sizes as in profile full.")] = False,
     named: Annotated[int, typer.Option(help="How often to draw the named problems' rules.")] = 3,
-    seed: int = 0,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
+    seed: Annotated[int, typer.Option(help="Where the search starts.")] = 0,
+    json_: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the results here.")
+    ] = None,
     page: Annotated[
-        list[Path], typer.Option(help="Write docs/false_alarms.md from these files instead.")
-    ] = [],  # noqa: B006
+        list[Path] | None,
+        typer.Option(help="Write docs/false_alarms.md from these files instead."),
+    ] = None,
 ) -> None:
     """Judge right implementations, which should pass."""
     if page:
         write_page(page)
         return
-    loaded = {name: load(name) for name in backend}
-    known = [c for c in checks() if only in c.name]
-    share = {c.name: c.weight / sum(c.weight for c in known) for c in known}
-    tallies: dict[str, dict[str, Tally]] = {name: {} for name in backend}
+    sizes = PROFILES["full"].sizes if full else SIZES
+    effort = Effort(examples_, numbers, named, seed, sizes)
+    loaded = {name: load(name) for name in backend or ()}
+    chosen = [check for check in CHECKS if only in check.name]
+    tallies: dict[str, dict[str, Tally]] = {name: {} for name in loaded}
     start = time.perf_counter()
-    for current in dtype:
-        taking = {n: b for n, b in loaded.items() if current in dtypes_of(b)}
-        if not taking:
-            continue
-        for name in taking:
-            tallies[name][current] = Tally()
-        for check in known:
-            able = {
-                n: b for n, b in taking.items() if not check.needs_vjp or hasattr(b, "block_vjp")
-            }
-            draws = -(-int(examples_ * share[check.name] * 1.02) // numbers)
-            first = next(iter(able.values()))
-            sizes = PROFILES["full"].sizes if full else SIZES
-            every = list(examples(check, first, current, draws, numbers, seed, sizes, named))
-            for case in track(every, f"{current:9} {check.name}", disable=not sys.stderr.isatty()):
-                for name, one in able.items():
-                    judge(tallies[name][current], name, one, check, case)
-            print(
-                current, check.name, len(every), f"{time.perf_counter() - start:.0f} s", flush=True
-            )
-            write(json_, backend, tallies, seed, numbers)
+    for current in dtype or FLOATS:
+        able = {name: b for name, b in loaded.items() if current in dtypes(b)}
+        for check, count, found in judge_all(able, current, chosen, effort) if able else ():
+            for name, tally in found.items():
+                tallies[name][current] = tally
+            print(current, check.name, count, f"{time.perf_counter() - start:.0f} s", flush=True)
+            write(json_, tallies, effort)
     for name, by_dtype in tallies.items():
         for current, tally in by_dtype.items():
-            print(f"{name} {current}: {tally.examples} examples, {len(tally.alarms)} alarms, "
-                  f"largest ratio {tally.largest:.3g}")  # fmt: skip
+            print(
+                f"{name} {current}: {tally.examples} examples, {len(tally.alarms)} alarms, "
+                f"largest ratio {tally.largest:.3g}"
+            )
             print("\n".join(tally.alarms))
     sys.exit(any(t.alarms for by_dtype in tallies.values() for t in by_dtype.values()))
 
 
-def write(
-    file: Path | None,
-    backends: list[str],
-    tallies: dict[str, dict[str, Tally]],
-    seed: int,
-    numbers: int,
-) -> None:
-    """What is known so far."""
+def write(file: Path | None, tallies: dict[str, dict[str, Tally]], effort: Effort) -> None:
+    """Write the tallies so far as JSON, if there is a file."""
     if file is None:
         return
     runs = {
-        name: {d: {**vars(t), "largest": t.largest} for d, t in by_dtype.items()}
+        name: {dtype: {**vars(t), "largest": t.largest} for dtype, t in by_dtype.items()}
         for name, by_dtype in tallies.items()
     }
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    text = {"seed": seed, "numbers": numbers, "machine": machine, "runs": runs}
+    text = {"seed": effort.seed, "numbers": effort.numbers, "machine": machine, "runs": runs}
     file.write_text(json.dumps(text, indent=1))
 
 
-PAGE = Path(__file__).parents[1] / "docs" / "false_alarms.md"
+PAGE = Path(__file__).parents[2] / "docs" / "false_alarms.md"
 HEAD = """# False alarms
 
-A right implementation must not fail. `benchmarks/false_alarms.py` judges implementations that are
-taken to be right by the suite's checks, in each dtype; what counts as an example is one case of one
+A right implementation must not fail. `conformance/studies/false_alarms.py` judges implementations
+that are taken to be right by the suite's checks, in each dtype. An example is one case of one
 check. An alarm would be a ratio above 1. This page was written by
 
 ```
-python benchmarks/false_alarms.py {arguments}
+python conformance/studies/false_alarms.py {arguments}
 ```
 
 from runs on {machines} (seeds {seeds}).
@@ -237,19 +251,14 @@ bounds are above what an honest implementation needs. Where exact equality is as
 
 
 def write_page(files: list[Path]) -> None:
-    """docs/false_alarms.md, from the JSON of several runs."""
+    """Write docs/false_alarms.md from the JSON files of several runs."""
     runs = [json.loads(file.read_text()) for file in files]
     text = HEAD.format(
         arguments=" ".join(f"--page {file.name}" for file in files),
         machines="; ".join(sorted({run["machine"] for run in runs})),
         seeds=", ".join(sorted({str(run["seed"]) for run in runs})),
     )
-    by_name: dict[str, dict[str, Tally]] = {}
-    for run in runs:
-        for name, dtypes in run["runs"].items():
-            for dtype, counted in dtypes.items():
-                counted.pop("largest")
-                by_name.setdefault(name, {}).setdefault(dtype, Tally()).add(Tally(**counted))
+    by_name = merged(runs)
     for name, tallies in by_name.items():
         for dtype in (d for d in FLOATS if d in tallies):
             t = tallies[dtype]
@@ -265,6 +274,17 @@ def write_page(files: list[Path]) -> None:
         cells = [f"{output} {ratio:.2g}" for output, ratio in seen.items()]
         text += f"| {check} | {', '.join(cells)} |\n"
     PAGE.write_text(text, encoding="utf-8")
+
+
+def merged(runs: list[dict[str, Any]]) -> dict[str, dict[str, Tally]]:
+    """backend -> dtype -> the tally of all runs, which `write` wrote."""
+    by_name: dict[str, dict[str, Tally]] = {}
+    for run in runs:
+        for name, by_dtype in run["runs"].items():
+            for dtype, counts in by_dtype.items():
+                tally = Tally(**{key: value for key, value in counts.items() if key != "largest"})
+                by_name.setdefault(name, {}).setdefault(dtype, Tally()).add(tally)
+    return by_name
 
 
 if __name__ == "__main__":

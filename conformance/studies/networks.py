@@ -1,12 +1,12 @@
 """Do PyTorch's network and Keras' compute the same, given one file?
 
-    python conformance/networks.py reduced               # every architecture and placement
-    python conformance/networks.py clip VIDEO            # ResNet-50 with 5 blocks, full width
+    python conformance/studies/networks.py reduced       # every architecture and placement
+    python conformance/studies/networks.py clip VIDEO    # ResNet-50 with 5 blocks, full width
 
-Both give logits in float64, and each may be so far from the exact ones as a first-order bound
-allows: sum over every layer and every element of |d logit / d element| times the rounding error
-that the layer may make there. Nothing is assumed of how the errors of elements go together.
-Keras is asked on TensorFlow: on its other engines Keras itself rounds float64 to float32.
+Both compute logits in float64. Each may be as far from the exact logits as a first-order bound: the
+sum over every layer and every element of |d logit / d element| times the rounding error that the
+layer may make there. The bound assumes nothing about how the errors of elements combine. Keras runs
+on TensorFlow: on its other engines Keras itself rounds float64 to float32.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ from torch import Tensor
 
 from nlcore.video import NetworkSpec, placement
 from nlcore.video.network import DEPTHS, INFLATIONS
+from nlcore.video.reading import cropped, normalized, read_clip
 from nlcore_conformance.bounds.arithmetic import arithmetic
 from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_keras.video.network import Network as KerasNetwork
-from nlcore_torch.block import BatchNorm, NonLocalBlock
-from nlcore.video.reading import cropped, normalized, read_clip
+from nlcore_torch.batch_norm import BatchNorm
+from nlcore_torch.block import NonLocalBlock
 from nlcore_torch.video.network import Network, ResidualBlock
 
 FLOAT64 = arithmetic("float64")
 #: Roundings of batch normalization with constant statistics: its factor w / sqrt(var + eps) and
 #: its shift have four each, then there are a product and two sums.
 BN_ROUNDINGS = 8
-#: More pairs than res3 of a whole clip has: its blocks are bounded at every position.
+#: More pairs than res3 of a whole clip has, so that its blocks are bounded at every position.
 PAIRS = 2**23
 
 app = typer.Typer(add_completion=False)
@@ -91,7 +92,7 @@ def agreement(spec: NetworkSpec, clips: np.ndarray, judged: Sequence[int] = ()) 
 
 def calibrate(network: Network, clips: Tensor) -> None:
     """Make these clips' statistics the running ones, so that activations neither grow nor fade."""
-    norms = [module for module in network.modules() if hasattr(module, "momentum")]
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
@@ -102,18 +103,39 @@ def calibrate(network: Network, clips: Tensor) -> None:
     network.eval()
 
 
-def logit_bounds(
-    network: Network, clips: Tensor, classes: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (B, classes), and bounds of the chosen ones (B, len(classes)).
+class Roundings:
+    """Hooks that record each stage's values, and the errors that the stage itself may make in them.
 
-    A first-order bound of what rounding can do to a network in float64, in evaluation.
+    Attributes
+    ----------
+    stages
+        (values, errors) of each stage, shaped alike, in the order in which they are computed.
     """
-    rounded: list[tuple[Tensor, Tensor]] = []  # a stage's values, and their own errors
-    convolved: list[Tensor] = []  # errors of the convolution that a normalization follows
-    last: list[Tensor] = []  # res5's values
 
-    def convolution(module: Any, inputs: tuple[Tensor], _: Tensor) -> None:
+    def __init__(self, network: Network) -> None:
+        self.stages: list[tuple[Tensor, Tensor]] = []
+        self._convolved: list[Tensor] = []  # errors of the convolution before a normalization
+        self._last: list[Tensor] = []  # res5's values
+        self._hooks = [
+            network.res5.register_forward_hook(lambda m, i, output: self._last.append(output)),
+            network.fc.register_forward_hook(self._features),
+        ]
+        for name, module in network.named_modules():
+            if isinstance(module, torch.nn.Conv3d):
+                self._hooks.append(module.register_forward_hook(self._convolution))
+            elif isinstance(module, BatchNorm) and ".non_local." not in name:
+                self._hooks.append(module.register_forward_hook(self._norm))
+            elif isinstance(module, NonLocalBlock):
+                self._hooks.append(module.register_forward_hook(self._non_local))
+            elif isinstance(module, ResidualBlock):
+                self._hooks.append(module.register_forward_hook(self._residual))
+
+    def remove(self) -> None:
+        """Remove the hooks from the network."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def _convolution(self, module: Any, inputs: tuple[Tensor], _: Tensor) -> None:
         size = torch.nn.functional.conv3d(
             inputs[0].detach().abs(),
             module.weight.detach().abs(),
@@ -121,62 +143,57 @@ def logit_bounds(
             module.stride,
             module.padding,
         )  # sum of the terms' absolute values, like the output
-        convolved.append(FLOAT64.gamma(module.weight[0].numel()) * size)
+        self._convolved.append(FLOAT64.gamma(module.weight[0].numel()) * size)
 
-    def norm(module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    def _norm(self, module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         over = (-1, 1, 1, 1)  # channels of (B, C, T, H, W)
         factor = (module.weight / (module.running_var + module.eps).sqrt()).detach().abs()
         shift = factor * module.running_mean.abs() + module.bias.detach().abs()
         size = factor.view(over) * inputs[0].detach().abs() + shift.view(over)
-        error = factor.view(over) * convolved.pop() + BN_ROUNDINGS * FLOAT64.unit * size
-        rounded.append((output, error))
+        error = factor.view(over) * self._convolved.pop() + BN_ROUNDINGS * FLOAT64.unit * size
+        self.stages.append((output, error))
 
-    def added(values: Tensor) -> None:
-        rounded.append((values, FLOAT64.unit * values.detach().abs()))
+    def _sum(self, values: Tensor) -> None:
+        self.stages.append((values, FLOAT64.unit * values.detach().abs()))
 
-    def non_local(module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        added(inputs[0])  # the residual block's own sum
+    def _non_local(self, module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        self._sum(inputs[0])  # the residual block's own
         weights = {name: value.numpy() for name, value in module.state_dict().items()}
         x = inputs[0].detach().numpy()  # (B, C, T, H, W)
         error = block_bounds(module.spec, weights, x, dtype="float64", pairs=PAIRS)["z"]
-        rounded.append((output, torch.from_numpy(error)))
+        self.stages.append((output, torch.from_numpy(error)))
 
-    def residual(module: Any, _: Any, output: Tensor) -> None:
+    def _residual(self, module: Any, _: Any, output: Tensor) -> None:
         if module.non_local is None:
-            added(output)
+            self._sum(output)
 
-    def features(_: Any, inputs: tuple[Tensor], __: Tensor) -> None:
-        mean, values = inputs[0], last[-1]
+    def _features(self, _: Any, inputs: tuple[Tensor], __: Tensor) -> None:
+        mean, values = inputs[0], self._last[-1]
         size = values.detach().abs().mean((2, 3, 4))
-        rounded.append((mean, FLOAT64.gamma(values[0, 0].numel()) * size))
+        self.stages.append((mean, FLOAT64.gamma(values[0, 0].numel()) * size))
 
-    hooks = [
-        network.res5.register_forward_hook(lambda m, i, output: last.append(output)),
-        network.fc.register_forward_hook(features),
-    ]
-    for name, module in network.named_modules():
-        if isinstance(module, torch.nn.Conv3d):
-            hooks.append(module.register_forward_hook(convolution))
-        elif isinstance(module, BatchNorm) and ".non_local." not in name:
-            hooks.append(module.register_forward_hook(norm))
-        elif isinstance(module, NonLocalBlock):
-            hooks.append(module.register_forward_hook(non_local))
-        elif isinstance(module, ResidualBlock):
-            hooks.append(module.register_forward_hook(residual))
+
+def logit_bounds(
+    network: Network, clips: Tensor, classes: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (B, all classes), and bounds of those of `classes`, (B, len(classes)).
+
+    A first-order bound of the rounding errors of a network in float64, in evaluation.
+    """
+    roundings = Roundings(network)
     try:
-        logits = network(clips)  # (B, classes)
+        logits = network(clips)  # (B, all classes)
     finally:
-        for hook in hooks:
-            hook.remove()
-    values = [value for value, _ in rounded]
-    weight = network.fc.weight.detach().abs()  # (classes, features)
-    size = rounded[-1][0].detach().abs() @ weight.T + network.fc.bias.detach().abs()
-    own = FLOAT64.gamma(weight.shape[1]) * size  # (B, classes): fc's
+        roundings.remove()
+    values = [value for value, _ in roundings.stages]
+    weight = network.fc.weight.detach().abs()  # (all classes, features)
+    size = values[-1].detach().abs() @ weight.T + network.fc.bias.detach().abs()
+    own = FLOAT64.gamma(weight.shape[1]) * size  # (B, all classes): fc's
     bounds = []
     for chosen in track(classes, "bounds", transient=True, disable=len(classes) < 9):
         slopes = torch.autograd.grad(logits[:, chosen].sum(), values, retain_graph=True)
         error = own[:, chosen].clone()  # (B,)
-        for slope, (_, of_stage) in zip(slopes, rounded, strict=True):
+        for slope, (_, of_stage) in zip(slopes, roundings.stages, strict=True):
             error += (slope.abs() * of_stage).flatten(1).sum(1)
         bounds.append(error.numpy())
     return logits.detach().numpy(), np.stack(bounds, 1)
@@ -212,7 +229,7 @@ def clip(
     classes: Annotated[int, typer.Option(help="How many of the 400 logits are judged.")] = 8,
 ) -> None:
     """C2D ResNet-50 with 5 blocks at full width, 400 classes, on a clip of a video."""
-    values = normalized(cropped(read_clip(video, frames).frames, crop)).numpy().astype(np.float64)
+    values = normalized(cropped(read_clip(video, frames).frames, crop)).astype(np.float64)
     torch.manual_seed(0)
     spec = NetworkSpec(non_local=placement(50, 5))
     chosen = tuple(range(0, spec.classes, spec.classes // classes))[:classes]
@@ -228,7 +245,7 @@ def show(found: Sequence[tuple[str, Agreement]]) -> None:
         sizes = (np.abs(a.torch).max(), apart[worst], a.bounds[worst], a.ratio)
         table.add_row(name, *(f"{size:.3g}" for size in sizes))
     Console().print(table)
-    if not all(a.ratio <= 1 for _, a in found):  # a NaN is no agreement either
+    if not all(a.ratio <= 1 for _, a in found):  # a NaN does not agree either
         raise typer.Exit(1)
 
 

@@ -1,17 +1,16 @@
 """Judge other packages' blocks, as installed, and write docs/verdicts.md.
 
-    python conformance/verdicts.py run verdicts.json
-    python conformance/verdicts.py page verdicts.json [MORE.json ...] --output docs/verdicts.md
+    python conformance/studies/verdicts.py run verdicts.json
+    python conformance/studies/verdicts.py page verdicts.json [MORE.json ...]
 
-`run` judges the adapters whose packages this Python has; those that need other environments are
-run there, and `page` puts the files together. The page has no date, so that it comes out the same.
+`run` judges the adapters whose packages are installed. Those that need other environments are run
+there, and `page` merges the files. The page has no date: the same verdicts make the same page.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,17 +22,20 @@ from rich.console import Console
 
 import nlcore
 from nlcore import NonLocalSpec
-from nlcore_conformance.checks.catalogue import Check, checks
-from nlcore_conformance.run.coverage import VALUES
-from nlcore_conformance.identify import identify
-from nlcore_conformance.checks.judging import reproduction
-from nlcore_conformance.run.progress import progress
 from nlcore_conformance.backend.protocol import Backend, supports
-from nlcore_conformance.run.runner import PROFILES, CheckResult, Report, run_check
+from nlcore_conformance.checks.catalogue import CHECKS
+from nlcore_conformance.checks.check import Check
+from nlcore_conformance.checks.judging import reproduction
+from nlcore_conformance.identify import identify
+from nlcore_conformance.run.coverage import VALUES
+from nlcore_conformance.run.progress import progress
+from nlcore_conformance.run.results import CheckResult, Report
 from nlcore_conformance.run.runner import run as run_checks
+from nlcore_conformance.run.runner import run_check
+from nlcore_conformance.run.search import PROFILES
 from nlcore_conformance.run.verdict import described
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROFILE, SEED = "quick", 0
 #: Adapters, in the order of the page, and the distribution that each needs.
 ADAPTERS = {
@@ -44,7 +46,7 @@ ADAPTERS = {
     "slowfast:nonlocal3d": "slowfast",
     "timm:nonlocal2d": "timm",
 }
-#: The columns of the page: what is judged together.
+#: The columns of the page: dtypes that are judged together.
 DTYPES = (("float32", "float64"), ("float16",), ("bfloat16",))
 
 app = typer.Typer(add_completion=False)
@@ -56,13 +58,12 @@ def run(
     adapter: Annotated[list[str] | None, typer.Option(help="Only these.")] = None,
 ) -> None:
     """Judge every adapter whose package is installed."""
-    sys.path.append(str(ROOT))
     console = Console(stderr=True)
     found = []
     for name in adapter or ADAPTERS:
         module, _, attribute = name.partition(":")
         try:
-            backends = importlib.import_module(f"conformance.adapters.{module}")
+            backends = importlib.import_module(f"nlcore_torch.adapters.{module}")
         except ImportError as error:
             console.print(f"{name} is left out: {error}", markup=False)
             continue
@@ -73,13 +74,13 @@ def run(
 
 
 def _judged(name: str, backend: Any, default: Any, console: Console) -> dict[str, Any]:
-    """All that the page says of one implementation."""
+    """The page's data on one implementation."""
     with progress(console) as tell:
         identified = identify(default, tell)
         reports = [
             run_checks(backend, PROFILE, SEED, progress=tell, dtypes=dtypes) for dtypes in DTYPES
         ]
-    path = f"conformance.adapters.{name}"
+    path = f"nlcore_torch.adapters.{name}"
     return {
         "adapter": name,
         "path": path,
@@ -94,7 +95,7 @@ def _judged(name: str, backend: Any, default: Any, console: Console) -> dict[str
         "rows": identified.rows,
         "checks": [
             {"name": c.name, "clause": c.clause, "cells": cells}
-            for c in checks()
+            for c in CHECKS
             if any(cells := [_cell(backend, c, r, d) for r, d in zip(reports, DTYPES, strict=True)])
         ],
         "failures": _failures(path, reports),
@@ -104,7 +105,7 @@ def _judged(name: str, backend: Any, default: Any, console: Console) -> dict[str
 
 
 def _version(distribution: str) -> str:
-    """The version, without what says how it was built."""
+    """The distribution's version without a local part, like "+cpu"."""
     return version(distribution).partition("+")[0]
 
 
@@ -128,7 +129,7 @@ def _ratio(result: CheckResult) -> str:
 
 
 class _Without:
-    """A backend but for some pairwise functions."""
+    """A backend without some of its pairwise functions."""
 
     def __init__(self, backend: Any, pairwise: tuple[str, ...]) -> None:
         self.backend, self.pairwise = backend, pairwise
@@ -149,7 +150,7 @@ def _failures(path: str, reports: list[Report]) -> list[dict[str, Any]]:
             failure = result.failure
             if failure is None:
                 continue
-            # an error's first words; numbers that are wrong are wrong in one way
+            # errors are told apart by their first words; all wrong numbers are of one kind
             kind = " ".join(failure.error.split()[:8])
             entry = {
                 "check": result.name,
@@ -163,7 +164,7 @@ def _failures(path: str, reports: list[Report]) -> list[dict[str, Any]]:
 
 
 def _not_run(report: Report) -> dict[str, list[str]]:
-    """Why checks were not run -> which."""
+    """Why checks were not run -> their names."""
     found: dict[str, list[str]] = {}
     for result in report.results:
         if result.not_run:
@@ -191,10 +192,10 @@ def _coverage(reports: list[Report]) -> dict[str, Any]:
 
 @app.command()
 def page(
-    files: Annotated[list[Path], typer.Argument(help="What `run` has written.")],
+    files: Annotated[list[Path], typer.Argument(help="Files that `run` has written.")],
     output: Annotated[Path, typer.Option(help="The page.")] = ROOT / "docs" / "verdicts.md",
 ) -> None:
-    """Put the results together as a page."""
+    """Write the results as a page."""
     results = [result for file in files for result in json.loads(file.read_text())]
     results.sort(key=lambda result: list(ADAPTERS).index(result["adapter"]))
     names = [result["adapter"] for result in results]

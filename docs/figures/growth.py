@@ -5,7 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-CSV = Path(__file__).parents[1] / "speed.csv"
+CSV = Path("../speed.csv")  # Sphinx runs this file in its own folder
 
 
 def pytorch():

@@ -1,6 +1,6 @@
-"""Weights of other projects: read from files, renamed and reshaped, and written back.
+"""Weights of other projects: read from files, converted to nlcore's names and shapes, and back.
 
-No framework is imported. `nlcore_torch.convert` adds tensors and PyTorch's files.
+This package imports no framework. `nlcore_torch.convert` adds tensors and PyTorch's files.
 """
 
 from nlcore.checkpoints.block_conversion import convert_block, export_block

@@ -1,7 +1,7 @@
-"""Weights of other projects' blocks as nlcore's, and back, by name and shape.
+"""Conversion of other projects' block weights to nlcore's names and shapes, and back.
 
-Every weight is converted or reported. Values are NumPy arrays, or what NumPy makes arrays of;
-`nlcore_torch.convert` takes tensors and files.
+Every weight is either converted or reported. Values are NumPy arrays, or values that NumPy
+converts to arrays. `nlcore_torch.convert` takes tensors and files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nlcore.checkpoints.block_origins import Origin, block_places, check_holds, named_origin
 from nlcore.checkpoints.converted import (
     Converted,
     Place,
@@ -26,7 +27,6 @@ from nlcore.checkpoints.converted import (
     take,
     without_statistics,
 )
-from nlcore.checkpoints.origins import Origin, block_places, check_holds, named_origin
 from nlcore.dialects import DIALECTS, POOLS, dialect
 from nlcore.spec import NonLocalSpec
 from nlcore.weights import check_weights, weight_shapes
@@ -42,46 +42,59 @@ def convert_block(
     partial: bool = False,
     **fields: Any,
 ) -> Converted[NonLocalSpec]:
-    """A spec and weights that compute what another project's block computes with these weights.
+    """The spec and the weights that compute the same as another project's block.
 
-    Sizes, biases, batch normalization and the number of axes are read from names and shapes. mmcv's
-    and AlexHex7's names show pooling too. The spec is the origin's dialect (`nlcore.dialect`).
+    The sizes, the number of axes, biases and batch normalization are read from names and shapes.
+    For mmcv and AlexHex7, names also determine subsampling. The spec is the dialect of the origin
+    (`nlcore.dialect`).
 
     Parameters
     ----------
     state : mapping of str to array
-        The block's state dict, or one that has it under a prefix.
+        The state dict of the block, or a state dict that contains the block under a prefix.
     origin : str
-        One of `nlcore.checkpoints.origins.ORIGINS`: "mmcv", "alexhex7", "slowfast",
-        "pytorchvideo", "caffe2", "timm".
+        The project, one of `nlcore.checkpoints.block_origins.ORIGINS`: "mmcv", "alexhex7",
+        "slowfast", "pytorchvideo", "caffe2", "timm".
     pairwise : str, optional
-        Required where names allow both "embedded_gaussian" and "dot_product".
+        Required if the names allow both "embedded_gaussian" and "dot_product".
     use_scale : bool, optional
-        Whether the embedded Gaussian has the origin's scale. Required for mmcv.
+        Whether the embedded Gaussian has the scale of the origin. Required for mmcv.
     prefix : str
-        Prefix of the block's names, ``"nonlocal_conv3_1_"``; other names are skipped.
+        Prefix of the names of the block, such as ``"nonlocal_conv3_1_"``. Other names are skipped.
     partial : bool
-        Return what there is, where something is missing or left over.
+        Whether to return an incomplete result if weights are missing or left over. If False, this
+        is an error.
     **fields
-        Fields of NonLocalSpec that names and shapes do not determine: subsample, required for
-        SlowFast and pytorchvideo; eps, where it is not the origin's default; window.
+        Fields of `NonLocalSpec` that names and shapes do not determine: subsample (required for
+        SlowFast and pytorchvideo), eps (if it is not the default of the origin), window.
 
     Returns
     -------
     converted : Converted
-        The spec, its weights, and the names that were missing, left over or ignored.
+        The spec, the weights, and the names that were missing, left over or ignored.
 
     Raises
     ------
     ValueError
-        A required argument is missing; a weight of another shape; a field that the origin's block
-        cannot have; or, unless `partial`, weights that are missing or left over, all by name.
+        A required argument is missing, a weight has the wrong shape, or the origin's block cannot
+        have a field. Unless `partial`: weights are missing or left over. The message gives names.
 
     Notes
     -----
-    Where the origin's block has no bias of W_z (mmcv's beside batch normalization), out.bias is 0.
-    C2's affine layers, a scale and a shift, become batch normalization of mean 0 and variance
-    1 - eps. Variance + eps is 1 in float32 and in float64, so constant statistics change nothing.
+    If the origin's block has no bias of W_z, out.bias is 0. This is mmcv's block with batch
+    normalization. C2 can have affine layers, a scale and a shift, in the place of batch
+    normalization. They become batch normalization with mean 0 and variance 1 - eps. Then
+    variance + eps is 1 in float32 and in float64, so that only the scale and the shift have effect.
+
+    Examples
+    --------
+    >>> from nlcore import init_weights
+    >>> spec = dialect("timm", 16)
+    >>> state = export_block(spec, init_weights(spec, np.random.default_rng(0)), "timm")
+    >>> state["t.weight"].shape
+    (8, 16, 1, 1)
+    >>> convert_block(state, "timm").spec == spec
+    True
     """
     known = named_origin(origin)
     under = {name: value for name, value in state.items() if name.startswith(prefix)}
@@ -104,23 +117,32 @@ def export_block(
     prefix: str = "",
     affine: bool = False,
 ) -> Weights:
-    """All weights of a block under the names and in the shapes of another project.
+    """All weights of a block with the names and shapes of another project.
 
-    Pass the scale, eps, the pairwise function and SlowFast's pooling to the other block's
-    constructor: they are no weights. Biases that the spec does not have are 0 there, but C2's
-    blocks may have none.
+    Weights do not contain the scale, eps, the pairwise function and SlowFast's subsampling. Pass
+    them to the constructor of the other block. Biases that the spec does not have are written as 0,
+    except for C2, whose blocks can be without biases.
 
     Parameters
     ----------
+    spec : NonLocalSpec
+    weights : mapping of str to array
+        Exactly the names and shapes of `nlcore.weight_shapes(spec)`.
+    origin : str
+        The project, see `convert_block`.
     prefix : str
         Prefix of every name.
     affine : bool
-        C2 only: batch normalization with its running statistics as a scale and a shift.
+        C2 only: write batch normalization and its running statistics as a scale and a shift.
+
+    Returns
+    -------
+    dict of str to array
 
     Raises
     ------
     ValueError, TypeError
-        A field that the origin's block cannot have, or weights that are not the spec's.
+        The origin's block cannot have a field of the spec, or a weight is missing, extra or wrong.
     """
     check_weights(spec, weights)
     check_holds(origin, spec)
@@ -136,7 +158,9 @@ def export_block(
 def check_affine(origin: str, known: Origin) -> None:
     """Raise ValueError unless the origin has affine layers."""
     if not known.affine:
-        raise ValueError(f"affine must be False for {origin}, whose statistics are kept")
+        raise ValueError(
+            f"affine must be False for {origin}, which has no affine layers; received True"
+        )
 
 
 def _prefixed(places: Mapping[str, Place], prefix: str) -> dict[str, Place]:
@@ -144,7 +168,7 @@ def _prefixed(places: Mapping[str, Place], prefix: str) -> dict[str, Place]:
 
 
 def _norms(spec: NonLocalSpec) -> dict[str, float]:
-    """The block's batch normalization, if it has one, and its eps."""
+    """The name and the eps of the block's batch normalization, if it has one."""
     return {"bn": spec.eps} if spec.batch_norm else {}
 
 
@@ -174,14 +198,14 @@ def _spec(
         f"pairwise, one of {possible}": pairwise is None and len(possible) > 1,
         "subsample, None or the pooling window": "subsample" in known.must_say
         and "subsample" not in given,
-        "use_scale, True or False, if it is the embedded Gaussian": "use_scale" in known.must_say
+        "use_scale, True or False for the embedded Gaussian": "use_scale" in known.must_say
         and chosen == "embedded_gaussian"
         and use_scale is None
         and "scale" not in given,
     }
     if any(required.values()):
         missing = "; ".join(name for name, is_missing in required.items() if is_missing)
-        raise ValueError(f"names and shapes do not determine a block of {origin}: pass {missing}")
+        raise ValueError(f"names and shapes do not determine the block of {origin}: pass {missing}")
     spec = dialect(
         known.dialect,
         channels,
@@ -197,7 +221,7 @@ def _spec(
 
 
 def _sizes(name: str, own: Mapping[str, Any]) -> tuple[int, int, int]:
-    """D, C and ndim, from the weight of g."""
+    """D, C and ndim, from the shape of the weight of g."""
     shape = np.shape(own[name])
     if len(shape) - 2 not in POOLS or any(size != 1 for size in shape[2:]):
         raise ValueError(
@@ -209,11 +233,14 @@ def _sizes(name: str, own: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def _check_use_scale(origin: str, known: Origin, use_scale: bool) -> None:
     if use_scale and DIALECTS[known.dialect].scale(4, 4) == 1.0:
-        raise ValueError(f"use_scale must not be True: the block of {origin} has no scale")
+        raise ValueError(
+            f"use_scale must be None or False, because the block of {origin} has no scale; "
+            "received True"
+        )
 
 
 def _form(origin: str, known: Origin, own: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Whether it pools, as far as names tell, and whether it has batch normalization."""
+    """Whether the block subsamples, if names show it, and whether it has batch normalization."""
     wanted = set()
     for pools, batch_norm in product((False, True), repeat=2):
         layers = known.layers(pools, batch_norm)
@@ -222,8 +249,7 @@ def _form(origin: str, known: Origin, own: Mapping[str, Any]) -> tuple[bool, boo
             return pools, batch_norm
         wanted |= {g, out}
     raise ValueError(
-        f"expected a block of {origin}, among its names some of {sorted(wanted)}; "
-        f"received {sorted(own)}"
+        f"expected a block of {origin}, with names from {sorted(wanted)}; received {sorted(own)}"
     )
 
 
@@ -234,12 +260,12 @@ def _pairwise(
     own: Mapping[str, Any],
     pairwise: str | None,
 ) -> tuple[str, ...]:
-    """The pairwise functions that the origin has and that names allow; the one given is among them.
+    """The pairwise functions that the names allow and that the origin supports.
 
     Raises
     ------
     ValueError
-        There is none, or not the given one.
+        There is none, or `pairwise` is given and is not one of them.
     """
     fitting: tuple[str, ...] = ("gaussian",)
     if known.join(layers["theta"], "weight") in own:
@@ -250,7 +276,7 @@ def _pairwise(
     possible = tuple(name for name in fitting if name in there)
     if not possible or (pairwise is not None and pairwise not in possible):
         raise ValueError(
-            f"pairwise must be one of {fitting} by the names that there are, and {origin} has "
-            f"{there}; received pairwise={pairwise!r}"
+            f"pairwise must be one of {fitting}, which the names of the weights allow, and of "
+            f"{there}, which {origin} supports; received {pairwise!r}"
         )
     return possible

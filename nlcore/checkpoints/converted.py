@@ -1,4 +1,7 @@
-"""Weights under other names: what was found, what is missing, and what is left over."""
+"""Renaming and reshaping weights, with a record of the names found, missing and left over.
+
+An origin is another project, whose checkpoints have its own names and shapes.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ Spec = TypeVar("Spec")
 
 
 class Place(NamedTuple):
-    """Where another project keeps a weight: its name, and its shape there."""
+    """The name and the shape of a weight in the origin's checkpoint."""
 
     name: str
     shape: tuple[int, ...]
@@ -25,24 +28,24 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Converted(Generic[Spec]):
-    """Weights under nlcore's names, and an account of every name on both sides.
+    """Converted weights, and a record of every name in nlcore and in the origin's checkpoint.
 
     Attributes
     ----------
-    spec
-        The `NonLocalSpec` or `NetworkSpec` that the weights belong to.
+    spec : NonLocalSpec or NetworkSpec
+        The block or network that the weights belong to.
     weights : dict of str to array
-        By nlcore's names.
+        The weights by nlcore's names.
     names : dict of str to str
-        nlcore's name -> the origin's name that the weight was read from.
+        nlcore's name -> the origin's name of each weight that was read.
     missing : tuple of str
-        nlcore's names without a weight.
+        nlcore's names for which the checkpoint has no weight.
     left_over : tuple of str
-        The origin's names that nlcore has no place for.
+        Names in the checkpoint that have no counterpart in nlcore.
     ignored : tuple of str
-        The origin's names of things that are no weights, like counts of batches.
+        Names in the checkpoint that are not weights, such as counts of batches.
     notes : tuple of str
-        Weights that were computed, and what the origin computes differently.
+        Weights that were computed rather than read, and differences in what the origin computes.
     """
 
     spec: Spec
@@ -54,7 +57,7 @@ class Converted(Generic[Spec]):
     notes: tuple[str, ...] = ()
 
     def report(self) -> str:
-        """The account as text, one line for each kind of name."""
+        """The record as text, with one line for each kind of name."""
         lines = [f"{len(self.names)} weights read, {len(self.weights)} weights of {self.spec}"]
         lines += [f"note: {note}" for note in self.notes]
         for kind in ("missing", "left_over", "ignored"):
@@ -63,11 +66,11 @@ class Converted(Generic[Spec]):
         return "\n".join(lines)
 
     def whole(self) -> Converted[Spec]:
-        """This, or a ValueError that lists what is missing and left over."""
+        """Return self, or raise a ValueError that lists the names missing and left over."""
         if self.missing or self.left_over:
             raise ValueError(
                 f"expected exactly the weights of {self.spec}; missing: {list(self.missing)}; "
-                f"left over: {list(self.left_over)} (partial=True returns what there is)"
+                f"left over: {list(self.left_over)} (partial=True returns the weights found)"
             )
         return self
 
@@ -78,16 +81,17 @@ def take(
     shapes: Shapes,
     replaceable: tuple[str, ...] = (),
 ) -> tuple[Weights, dict[str, str]]:
-    """Read each weight from its place, in nlcore's shape; returns weights and `Converted.names`.
+    """Read the weights from their places. Returns `Converted.weights` and `Converted.names`.
 
-    A name in `replaceable` is skipped if its shape is another.
+    `shapes` are nlcore's shapes, to which the weights are reshaped. A weight in `replaceable` is
+    skipped if its shape differs from the expected one.
 
     Raises
     ------
     ValueError
-        A weight of another shape, by name.
+        A weight has the wrong shape. The message names it.
     TypeError
-        A weight that is not floating point.
+        A weight is not floating point.
     """
     weights: Weights = {}
     names: dict[str, str] = {}
@@ -100,17 +104,17 @@ def take(
             weights[name], names[name] = value.reshape(shapes[name]), place.name
         elif name not in replaceable:
             raise ValueError(
-                f"{place.name!r} must have shape {place.shape}, being {name!r}; "
+                f"{place.name!r} must have shape {place.shape} to become {name!r}; "
                 f"received shape {value.shape}"
             )
     return weights, names
 
 
 def fill_statistics(weights: Weights, norms: Mapping[str, float]) -> list[str]:
-    """Give statistics to batch normalizations that have a scale and a shift alone; notes of it.
+    """Add running statistics to affine layers, which have only a scale and a shift. Returns notes.
 
-    `norms` are the names of batch normalizations, with eps. Mean 0 and variance 1 - eps leave the
-    scale and the shift as they are.
+    `norms` maps the names of batch normalizations to their eps. With mean 0 and variance 1 - eps,
+    batch normalization computes exactly the scale and the shift.
     """
     filled = []
     for norm, eps in norms.items():
@@ -118,21 +122,21 @@ def fill_statistics(weights: Weights, norms: Mapping[str, float]) -> list[str]:
         if f"{norm}.weight" not in weights or mean in weights or variance in weights:
             continue
         scale = weights[f"{norm}.weight"]
-        dtype = np.promote_types(scale.dtype, np.float32)  # in which 1 - eps is not 1
+        dtype = np.promote_types(scale.dtype, np.float32)  # in float16, 1 - eps would be 1
         weights[mean] = np.zeros(scale.shape, dtype)
         weights[variance] = np.full(scale.shape, 1 - eps, dtype)
         filled.append(norm)
     if not filled:
         return []
-    return [f"mean 0 and variance 1 - eps, where the origin has a scale and a shift: {filled}"]
+    return [f"mean 0 and variance 1 - eps, because the origin has only scale and shift: {filled}"]
 
 
 def fill_zeros(weights: Weights, shapes: Shapes, places: Mapping[str, Place]) -> list[str]:
-    """Set weights to 0 that the origin has no place for; notes of it."""
+    """Set the weights that the origin does not have to 0, in place. Returns notes."""
     zeros = [name for name in shapes if name not in places]
     dtype = next(iter(weights.values())).dtype if weights else np.float32
     weights |= {name: np.zeros(shapes[name], dtype) for name in zeros}
-    return [f"0, since the origin has none: {zeros}"] if zeros else []
+    return [f"0, because the origin does not have them: {zeros}"] if zeros else []
 
 
 def account(
@@ -144,9 +148,9 @@ def account(
     ignored: str,
     notes: list[str],
 ) -> Converted[Spec]:
-    """The weights in the order of `shapes`, and what became of every name.
+    """The `Converted` with the weights in the order of `shapes`, and the record of every name.
 
-    `ignored` is a regular expression of the origin's names of things that are no weights.
+    `state` is the checkpoint. `ignored` is a regular expression for names that are not weights.
     """
     rest = sorted(set(state) - set(names.values()))
     return Converted(
@@ -161,12 +165,14 @@ def account(
 
 
 def distribute(weights: Mapping[str, Any], places: Mapping[str, Place], to: str) -> Weights:
-    """Put every weight in its place, and zeros in the places that no weight is for.
+    """The origin's weights: each weight in its place, and zeros in places without a weight.
+
+    `to` names the origin in the error.
 
     Raises
     ------
     ValueError
-        A weight without a place is not 0.
+        A weight that has no place contains a value other than 0.
     """
     arrays = {name: np.asarray(value) for name, value in weights.items()}
     for name in sorted(arrays.keys() - places.keys()):
@@ -182,7 +188,10 @@ def distribute(weights: Mapping[str, Any], places: Mapping[str, Place], to: str)
 
 
 def as_affine(weights: Mapping[str, Any], norms: Mapping[str, float]) -> Weights:
-    """The weights, with these batch normalizations, by eps, as a scale and a shift."""
+    """The weights with these batch normalizations (name -> eps) as affine layers.
+
+    The scale and the shift include the running statistics, which are removed.
+    """
     arrays = {name: np.asarray(value) for name, value in weights.items()}
     for norm, eps in norms.items():
         names = [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
@@ -195,6 +204,6 @@ def as_affine(weights: Mapping[str, Any], norms: Mapping[str, float]) -> Weights
 
 
 def without_statistics(places: Mapping[str, Place]) -> dict[str, Place]:
-    """The places that are left where batch normalizations are a scale and a shift."""
+    """The places without running statistics, for affine layers."""
     statistics = (".running_mean", ".running_var")
     return {name: place for name, place in places.items() if not name.endswith(statistics)}

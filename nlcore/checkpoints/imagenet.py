@@ -1,8 +1,8 @@
-"""Weights of a 2-D ResNet, as ImageNet trains it, inflated into a network for clips.
+"""Inflation: weights of a 2-D ResNet trained on ImageNet, converted for a video network.
 
-A kernel over t frames is the 2-D kernel t times, divided by t. A still video then gives what its
-frame gives (arXiv 1711.07971, Sec. 4.1), except where padding in time takes part: at the ends of a
-clip I3D's kernels over time meet zeros. C2D has no kernels over time.
+A kernel over t frames consists of t copies of the 2-D kernel, divided by t. A video of one repeated
+frame then gives the result of the frame (arXiv 1711.07971, Sec. 4.1). The exception is I3D at both
+ends of a clip, where temporal kernels also cover the zero padding. C2D has no temporal kernels.
 """
 
 from __future__ import annotations
@@ -17,37 +17,40 @@ from nlcore.checkpoints.converted import Converted, Place, Weights, account, tak
 from nlcore.video.network import BN_EPS, NetworkSpec
 from nlcore.video.network_weights import FC, network_weight_shapes
 
-#: eps of batch normalization in keras.applications' ResNets.
+#: eps of batch normalization in the ResNets of keras.applications.
 KERAS_EPS = 1.001e-5
 
 
 def inflate(
     network: NetworkSpec, source: Mapping[str, Any], names: str = "torchvision"
 ) -> Converted[NetworkSpec]:
-    """Weights of a 2-D ResNet of the network's depth, as weights of the network.
+    """Convert the weights of a 2-D ResNet of the same depth to weights of the network.
 
     Parameters
     ----------
-    source
-        Arrays by name: a state dict of torchvision's or timm's resnet50 or resnet101, or what
-        `keras_arrays` gives of keras.applications' ResNet50 or ResNet101.
+    network : NetworkSpec
+    source : mapping of str to array
+        State dict of resnet50 or resnet101 from torchvision or timm, or the result of
+        `keras_arrays` for ResNet50 or ResNet101 from keras.applications.
     names : {"torchvision", "keras"}
-        Whose names they are; timm has torchvision's.
+        Whose names `source` has. The names of timm are those of torchvision.
 
     Returns
     -------
     converted : Converted
-        The non-local blocks are always missing; so is fc, if it has other classes.
+        The weights of non-local blocks are always missing. fc is missing too if the number of
+        classes differs.
 
     Raises
     ------
     ValueError
-        Unknown names, or a weight of another shape, by name.
+        `names` is unknown, or a weight has the wrong shape. The message names the weight.
 
     Notes
     -----
-    keras.applications' convolutions have biases, and its batch normalization another eps: both
-    become part of the running statistics. Its spatial strides are those of ``stride_at="1x1"``.
+    In keras.applications, convolutions have biases, and batch normalization has another eps. Both
+    are converted by changing the running statistics. Its spatial strides are those of
+    ``stride_at="1x1"``.
     """
     if names not in NAMES:
         raise ValueError(f"names must be one of {tuple(NAMES)}; received {names!r}")
@@ -56,7 +59,7 @@ def inflate(
         arrays = {name: _channels_first(value) for name, value in arrays.items()}
     shapes = network_weight_shapes(network)
     places = {
-        name: Place(NAMES[names](name), shape[:2] + shape[3:])  # over one frame
+        name: Place(NAMES[names](name), shape[:2] + shape[3:])  # without the time axis
         for name, shape in shapes.items()
         if ".non_local." not in name
     }
@@ -69,18 +72,18 @@ def inflate(
     if names == "keras":
         folded = _fold_biases(weights, arrays)
         arrays = {name: value for name, value in arrays.items() if name not in folded}
-        notes.append(f"{len(folded)} biases of convolutions and eps are in the running statistics")
+        notes.append(f"the running statistics include {len(folded)} biases of convolutions and eps")
     ignored = r"(.*\.)?num_batches_tracked"
     return account(network, shapes, weights, read, arrays, ignored, notes)
 
 
 def _over_time(kernel: np.ndarray, frames: int) -> np.ndarray:
-    """(outputs, inputs, H, W) -> (outputs, inputs, T, H, W), a T-th in each frame."""
+    """(outputs, inputs, H, W) -> (outputs, inputs, T, H, W), each frame being kernel / T."""
     return np.repeat(kernel[:, :, None], frames, axis=2) / frames
 
 
 def keras_arrays(model: Any) -> Weights:
-    """A Keras model's weights as arrays, by layer and variable: "conv1_conv/kernel"."""
+    """The weights of a Keras model as arrays, by layer and variable, as "conv1_conv/kernel"."""
     return {
         f"{layer.name}/{variable.path.rpartition('/')[2]}": np.asarray(value)
         for layer in model.layers
@@ -89,13 +92,13 @@ def keras_arrays(model: Any) -> Weights:
 
 
 def _torchvision(name: str) -> str:
-    """nlcore's name -> torchvision's and timm's."""
+    """nlcore's name -> the name in torchvision and timm."""
     name = re.sub(r"^res(\d)", lambda m: f"layer{int(m[1]) - 1}", name)
     return name.replace("shortcut_bn", "downsample.1").replace("shortcut", "downsample.0")
 
 
 def _keras(name: str) -> str:
-    """nlcore's name -> keras.applications', layer and variable."""
+    """nlcore's name -> the name in keras.applications, "layer/variable"."""
     layer, _, part = name.rpartition(".")
     if layer == "fc":
         return f"predictions/{'kernel' if part == 'weight' else 'bias'}"
@@ -115,12 +118,15 @@ NAMES: dict[str, Callable[[str], str]] = {"torchvision": _torchvision, "keras": 
 
 
 def _channels_first(value: np.ndarray) -> np.ndarray:
-    """(H, W, inputs, outputs) -> (outputs, inputs, H, W), (inputs, outputs) transposed."""
+    """(H, W, inputs, outputs) -> (outputs, inputs, H, W), (inputs, outputs) -> its transpose."""
     return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
 
 
 def _fold_biases(weights: Weights, arrays: Weights) -> set[str]:
-    """Move convolutions' biases and Keras' eps into the running statistics; the biases' names."""
+    """Fold Keras' convolution biases and eps into the running statistics, in place.
+
+    Returns the names of the biases.
+    """
     folded = set()
     for name in [n for n in weights if n.endswith("running_mean")]:
         norm = name.removesuffix(".running_mean")

@@ -1,6 +1,6 @@
-"""Weights of other projects' video networks as a `NetworkSpec`'s, and back, by name and shape.
+"""Conversion of other projects' video network weights to a `NetworkSpec`'s, and back.
 
-`nlcore_torch.convert` reads their files and takes tensors.
+`nlcore_torch.convert` takes tensors and files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nlcore.checkpoints.block_conversion import check_affine
+from nlcore.checkpoints.block_origins import block_places, check_holds, named_origin
 from nlcore.checkpoints.converted import (
     Converted,
     Place,
@@ -25,7 +26,6 @@ from nlcore.checkpoints.converted import (
     without_statistics,
 )
 from nlcore.checkpoints.network_origins import NetworkOrigin, named_network_origin
-from nlcore.checkpoints.origins import block_places, check_holds, named_origin
 from nlcore.spec import NonLocalSpec
 from nlcore.video.network import BN_EPS, NetworkSpec, Pool
 from nlcore.video.network_weights import FC, check_network_weights, network_weight_shapes
@@ -39,49 +39,52 @@ def convert_network(
     use_scale: bool | None = None,
     partial: bool = False,
 ) -> Converted[NetworkSpec]:
-    """Weights of another project's video network as the network's.
+    """Convert the weights of another project's video network to weights of the network.
 
     Parameters
     ----------
     state : mapping of str to array
-        The whole recognizer's state dict, or C2's blobs. With origin "slowfast" they may have C2's
-        names, as those in SlowFast's model zoo have.
+        The state dict of the whole recognizer, or C2's blobs. With origin "slowfast" the names can
+        also be C2's, as in the model zoo of SlowFast.
     network : NetworkSpec
-        Its depth, inflation and blocks are the file's; `PUBLISHED` has those of published models.
+        The depth, the inflation and the blocks must be those of the file. `PUBLISHED` contains the
+        specs of published models.
     origin : str
-        One of `NETWORKS`: "mmaction2", "slowfast", "caffe2".
+        The project: "mmaction2", "slowfast" or "caffe2".
     use_scale : bool, optional
-        Whether the file's embedded Gaussian has the scale D^-1/2. As in the origin's published
-        models by default: in mmaction2's it has not, in the others' it has.
+        Whether the embedded Gaussian of the file has the scale D^-1/2. The default is that of the
+        origin's published models: False for mmaction2, True for the others.
     partial : bool
-        Return what there is, where something is missing or left over; an fc of other classes is
-        both.
+        Whether to return an incomplete result if weights are missing or left over. If False, this
+        is an error. An fc with another number of classes is both missing and left over.
 
     Returns
     -------
     converted : Converted
-        Its `notes` say what else the origin's network computes, see `differences`.
+        Its `notes` include the `differences` of the origin's network.
 
     Raises
     ------
     ValueError
-        A weight of another shape; a field of `network.block` that the origin's block cannot have;
-        or, unless `partial`, weights that are missing or left over, all by name.
+        A weight has the wrong shape, or the origin's block cannot have a field of `network.block`.
+        Unless `partial`: weights are missing or left over. The message gives names.
 
     Notes
     -----
-    A network has one `scale` for all of its blocks, while D^-1/2 differs from stage to stage. Theta
-    carries the quotient, f = exp((s theta)^T phi), and is rounded once.
+    A network has one `scale` for all of its blocks, but D^-1/2 differs between stages. So theta is
+    multiplied by the quotient of the two scales, f = exp((s theta)^T phi), and rounded once.
 
-    Biases that the origin does not have, and affine layers, are as in `convert_block`.
+    Biases that the origin does not have, and affine layers, are converted as in `convert_block`.
 
-    `PUBLISHED` has the published networks. In all of them blocks stand after res3.1, res3.3,
-    res4.1, res4.3 and res4.5, pool by (1, 2, 2) and have biases. This includes SlowFast's
-    ResNet-101, where C2 has res4.6, res4.13 and res4.20. SlowFast's NLN 8x8 have
-    ``temporal_strides=(1, 1, 2)`` and pool before phi and g. mmaction2's I3D have (2, 2, 2) and
-    pool after phi and g. C2's have ``stem_padding=0`` and pool before phi and g; its 8x8 and 32x4
-    models have (1, 1, 2), its 32x2 and 128x1 models (2, 2, 2). Those of 32x4 and 128x1 have affine
-    layers, and blocks without batch normalization.
+    All networks in `PUBLISHED` have blocks after res3.1, res3.3, res4.1, res4.3 and res4.5, with
+    subsample (1, 2, 2) and biases. This includes the ResNet-101 of SlowFast, where C2 has blocks
+    after res4.6, res4.13 and res4.20. The other fields differ:
+
+    - SlowFast, NLN 8x8: ``temporal_strides=(1, 1, 2)``, subsampling before phi and g.
+    - mmaction2, I3D: (2, 2, 2), subsampling after phi and g.
+    - C2: ``stem_padding=0``, subsampling before phi and g. The 8x8 and 32x4 models have (1, 1, 2),
+      and the 32x2 and 128x1 models have (2, 2, 2). The 32x4 and 128x1 models have affine layers,
+      and blocks without batch normalization.
     """
     known = named_network_origin(origin)
     theirs = _blocks(network, known, use_scale)
@@ -94,7 +97,8 @@ def convert_network(
         notes = fill_statistics(weights, _norms(network))
         if notes and any(block.startswith("res3.") for block in theirs):
             notes.append(
-                "with affine layers, C2 computes res3's blocks in windows of 4 frames, res4's not"
+                "with affine layers, C2 computes the blocks of res3, but not of res4, in windows "
+                "of 4 frames"
             )
     notes += fill_zeros(weights, shapes, places)
     for block, spec in theirs.items():
@@ -112,36 +116,45 @@ def export_network(
     use_scale: bool | None = None,
     affine: bool = False,
 ) -> Weights:
-    """All weights of a network under the names and in the shapes of another project.
+    """All weights of a network with the names and shapes of another project.
 
-    The other network's configuration sets everything that is no weight. `differences` lists what
-    it cannot set.
+    Set everything that is not a weight in the configuration of the other network. `differences`
+    lists what its configuration cannot change.
 
     Parameters
     ----------
+    network : NetworkSpec
+    weights : mapping of str to array
+        Exactly the names and shapes of `nlcore.video.network_weight_shapes(network)`.
+    origin : str
+        The project, see `convert_network`.
     use_scale : bool, optional
-        Whether the other network's embedded Gaussian has its scale; see `convert_network`.
+        Whether the embedded Gaussian of the other network has a scale, see `convert_network`.
     affine : bool
-        C2 only: every batch normalization with its running statistics as a scale and a shift.
+        C2 only: write batch normalizations and their running statistics as a scale and a shift.
+
+    Returns
+    -------
+    dict of str to array
 
     Raises
     ------
     ValueError, TypeError
-        The origin has no weights of such an inflation; a field of `network.block` that its block
-        cannot have; or weights that are not the network's.
+        The origin does not support the inflation or a field of `network.block`, or a weight is
+        missing, extra or wrong.
     """
     known = named_network_origin(origin)
     check_network_weights(network, weights)
     if network.inflation not in known.inflations:
         raise ValueError(
-            f"{origin} cannot hold inflation={network.inflation!r}: expected one of "
+            f"{origin} cannot hold inflation={network.inflation!r}: it must be one of "
             f"{known.inflations}"
         )
     own = {name: np.asarray(value) for name, value in weights.items()}
     theirs = _blocks(network, known, use_scale)
     for block, spec in theirs.items():
         _scale_theta(own, block, _scale(network) / spec.scale)
-    if not named_origin(known.block).bias_optional:  # its biases are 0 where ours do not exist
+    if not named_origin(known.block).bias_optional:  # biases that we do not have are written as 0
         theirs = {block: replace(spec, bias=True) for block, spec in theirs.items()}
     places = _places(network, known, theirs)
     if affine:
@@ -151,38 +164,45 @@ def export_network(
 
 
 def differences(network: NetworkSpec, origin: str) -> tuple[str, ...]:
-    """How the origin's network differs from this one with the same weights, in words.
+    """Differences between this network and the origin's with the same weights, in words.
 
-    SlowFast, mmaction2 and C2 pool over as many frames as their stride, or take every second frame.
-    The paper's Table 1, and so NetworkSpec, pools over 3.
+    The temporal pooling of SlowFast, mmaction2 and C2 has a window equal to its stride, or takes
+    every second frame. In the paper's Table 1, and so in `NetworkSpec`, the window is 3 frames.
 
     Raises
     ------
     ValueError
-        Unknown origin.
+        The origin is unknown.
     """
     known = named_network_origin(origin)
     found = []
     conv1, pool1 = network.stem
     if known.stride not in (None, conv1.stride[0]):
-        found.append(f"conv1 has stride {known.stride} over time, in the network {conv1.stride[0]}")
+        found.append(
+            f"conv1 has temporal stride {known.stride}; in this network it is {conv1.stride[0]}"
+        )
     pools = known.pools(network.temporal_strides)
     for theirs, own in zip(pools, (pool1, network.pool2), strict=True):
         if theirs != own:
-            found.append(f"{own.name} is {_shown(theirs)}, in the network {_shown(own)}")
+            found.append(f"{own.name} has {_shown(theirs)}; in this network it has {_shown(own)}")
     if network.stride_at not in known.stride_at:
-        found.append(f"stride_at is {known.stride_at[0]!r}, in the network {network.stride_at!r}")
+        found.append(
+            f"stride_at is {known.stride_at[0]!r}; in this network it is {network.stride_at!r}"
+        )
     return tuple(f"in {origin}, {difference}" for difference in found)
 
 
 def _shown(pool: Pool) -> str:
-    return f"of kernel {pool.kernel}, stride {pool.stride} and padding {pool.padding}"
+    return f"kernel {pool.kernel}, stride {pool.stride} and padding {pool.padding}"
 
 
 def _blocks(
     network: NetworkSpec, known: NetworkOrigin, use_scale: bool | None
 ) -> dict[str, NonLocalSpec]:
-    """The non-local blocks by name, with the origin's scale, that its block can have."""
+    """The specs of the non-local blocks by name, with the scale of the origin.
+
+    Raises ValueError if the origin's block cannot compute one of them.
+    """
     scaled = known.use_scale if use_scale is None else use_scale
     found = {}
     for name, spec in network.blocks.items():
@@ -193,28 +213,28 @@ def _blocks(
         check_holds(known.block, spec)
         found[name] = spec
     if found and not _scale(network):
-        raise ValueError("the network's block must have a scale other than 0; received scale=0.0")
+        raise ValueError("network.block must have a scale other than 0; received scale=0.0")
     return found
 
 
 def _scale(network: NetworkSpec) -> float:
-    """Of the network's non-local blocks."""
+    """The scale of the network's non-local blocks."""
     return float(network.block.get("scale", 1.0))
 
 
 def _scale_theta(weights: Weights, block: str, factor: float) -> list[str]:
-    """Multiply a block's theta by the factor, in place; notes of it."""
+    """Multiply theta of a block by the factor, in place. Returns notes."""
     if factor == 1.0:
         return []
     for name in (f"{block}.theta.weight", f"{block}.theta.bias"):
         if name in weights:
             value = weights[name]
             weights[name] = (value.astype(np.float64) * factor).astype(value.dtype)
-    return [f"{block}.theta is multiplied by {factor:.6g}, the quotient of scales"]
+    return [f"{block}.theta is multiplied by {factor:.6g}, the quotient of the two scales"]
 
 
 def _norms(network: NetworkSpec) -> dict[str, float]:
-    """Every batch normalization, and its eps."""
+    """The names of all batch normalizations -> eps."""
     ending = ".running_var"
     names = [n.removesuffix(ending) for n in network_weight_shapes(network) if n.endswith(ending)]
     own = network.block.get("eps", BN_EPS)
@@ -224,7 +244,10 @@ def _norms(network: NetworkSpec) -> dict[str, float]:
 def _places(
     network: NetworkSpec, known: NetworkOrigin, blocks: Mapping[str, NonLocalSpec]
 ) -> dict[str, Place]:
-    """nlcore's names of the network's weights -> where they are kept; `blocks` are as there."""
+    """nlcore's names of the network's weights -> their names and shapes in the origin.
+
+    `blocks` are the specs of the non-local blocks in the origin.
+    """
     join = named_origin(known.block).join
     places = {}
     for name, shape in network_weight_shapes(network).items():

@@ -1,4 +1,4 @@
-"""Where video networks' weights come from: other projects' names for layers, and their networks."""
+"""Origins of networks: projects whose video networks can be converted, and their layer names."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nlcore.checkpoints.origins import named_origin
+from nlcore.checkpoints.block_origins import named_origin
 from nlcore.video.network import NetworkSpec, Pool, placement
 
 
 @dataclass(frozen=True)
 class NetworkOrigin:
-    """How one project calls a video network's layers, and what it computes that is no weight."""
+    """The video networks of one project: names of layers, and properties that are not weights."""
 
-    block: str  # whose blocks they are
+    block: str  # origin of the blocks, a key of `nlcore.checkpoints.block_origins.ORIGINS`
     source: str
-    #: nlcore's name of a layer, or of a block, "res3.1.non_local" -> theirs.
+    #: nlcore's name of a layer or a block ("res3.1.non_local") -> the project's name or prefix.
     layer: Callable[[str], str]
-    #: Whether the published models' embedded Gaussian has a scale.
+    #: Whether the embedded Gaussian has the scale D^-1/2 in the published models.
     use_scale: bool
+    #: Values of `NetworkSpec.inflation` that the project supports.
     inflations: tuple[str, ...]
-    #: Temporal strides -> pool1 and pool2.
+    #: The temporal strides of a NetworkSpec -> the pool1 and pool2 of the project.
     pools: Callable[[tuple[int, int, int]], tuple[Pool, Pool]]
-    #: Names, as a regular expression, of what is no weight.
+    #: Regular expression of the names that are not weights.
     ignored: str
-    #: Of conv1 over time; None if it can be told.
+    #: The temporal stride of conv1, or None if it can be configured.
     stride: int | None = None
-    #: Values of NetworkSpec.stride_at.
+    #: Values of `NetworkSpec.stride_at` that the project supports.
     stride_at: tuple[str, ...] = ("3x3", "1x1")
 
 
 def named_network_origin(origin: str) -> NetworkOrigin:
-    """The origin of this name, or a ValueError."""
+    """Return the origin of this name, or raise a ValueError."""
     if not isinstance(origin, str) or origin not in NETWORKS:
         raise ValueError(f"origin must be one of {tuple(NETWORKS)}; received {origin!r}")
     return NETWORKS[origin]
@@ -77,7 +78,7 @@ def _caffe2(layer: str) -> str:
 
 
 def _branch(part: str, between: str) -> str:
-    """conv1, bn1, ... and the shortcut's, as branches 2a, 2b, 2c and 1."""
+    """The name of a convolution or its normalization: "conv1" -> "branch2a", the shortcut is 1."""
     norm = "_bn" if "bn" in part else ""
     if part.startswith("shortcut"):
         return f"branch1{norm}"
@@ -129,7 +130,7 @@ NETWORKS: dict[str, NetworkOrigin] = {
 def _network(
     inflation: str, strides: tuple[int, int, int], space: int, **block: Any
 ) -> NetworkSpec:
-    """ResNet-50 with 5 blocks."""
+    """A ResNet-50 with 5 non-local blocks, where `space` is the spatial padding of pool1."""
     return NetworkSpec(
         50,
         inflation,
@@ -143,8 +144,9 @@ def _network(
 _BEFORE = {"subsample_at": "input"}
 _SHORT, _LONG = (1, 1, 2), (2, 2, 2)
 _MMACTION2 = "i3d_imagenet-pretrained-r50-nl-{}_8xb8-32x2x1-100e_kinetics400-rgb"
-#: A published file's or configuration's name, without what follows the last dot or "_IN_pretrain",
-#: "_I3D_pretrain" -> its network, as far as a NetworkSpec can be it (`differences`).
+#: Name of a published file or configuration -> its network. The name is without the suffix, and
+#: without "_IN_pretrain" or "_I3D_pretrain" and what follows. `differences` lists what a
+#: `NetworkSpec` does not describe.
 PUBLISHED: dict[str, NetworkSpec] = {
     # SlowFast, configs/Kinetics
     "C2D_NLN_8x8_R50": _network("none", _SHORT, 1, **_BEFORE),
@@ -154,7 +156,7 @@ PUBLISHED: dict[str, NetworkSpec] = {
     _MMACTION2.format("dot-product"): _network("3x1x1", _LONG, 1, pairwise="dot_product"),
     _MMACTION2.format("embedded-gaussian"): _network("3x1x1", _LONG, 1),
     _MMACTION2.format("gaussian"): _network("3x1x1", _LONG, 1, pairwise="gaussian"),
-    # C2, README.md; from 32x4 on with affine layers
+    # C2, README.md; 32x4 and 128x1 have affine layers
     "c2d_nonlocal_8x8": _network("none", _SHORT, 0, **_BEFORE),
     "i3d_nonlocal_8x8": _network("3x1x1", _SHORT, 0, **_BEFORE),
     "c2d_nonlocal_32x2": _network("none", _LONG, 0, **_BEFORE),

@@ -1,8 +1,8 @@
-"""Reading pickles of arrays without running what they ask for.
+"""Reading pickles of arrays without executing any code that a pickle names.
 
-A pickle is a program that calls whatever it names. Here the few names that NumPy writes mean
-stand-ins, which keep their arguments and do nothing; every other name is an error. Arrays are made
-from what the stand-ins kept when the program has ended.
+A pickle is a program that calls the functions it names. Here the few names that NumPy writes are
+replaced by stand-ins, which store their arguments and do nothing else. Every other name is an
+error. After the program has ended, arrays are made from the arguments that the stand-ins stored.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ _NUMBER = re.compile("b1|[iu][1248]|f[248]")
 
 
 def read_pickle(path: str | PathLike[str]) -> Any:
-    """What a pickle of NumPy arrays and numbers in plain containers holds.
+    """Read a pickle of numeric NumPy arrays in plain containers.
 
-    Plain containers are dict, list and tuple, of str, bytes, int, float, bool and None. Pickles of
-    Python 2 are read too, their str as Latin-1.
+    Plain containers are dicts, lists and tuples. They can also contain str, bytes, int, float, bool
+    and None. Pickles of Python 2 are supported, with str decoded as Latin-1.
 
     Raises
     ------
     OSError
         The file cannot be opened.
     ValueError
-        Anything else is in it, or it is damaged. Nothing in the file has been called or imported.
+        The pickle contains anything else or is damaged. Nothing in it was called or imported.
     """
     with open(path, "rb") as file:
         try:
             return _plain(_Reader(file, encoding="latin1").load())
-        except Exception as error:  # a damaged pickle raises whatever its next byte leads to
+        except Exception as error:  # a damaged pickle can raise any exception
             early = isinstance(error, EOFError) or "truncated" in str(error)
-            why = "it ends early" if early else f"{type(error).__name__}: {error}"
+            why = "the file ends early" if early else f"{type(error).__name__}: {error}"
             expected = "expected a pickle of numeric NumPy arrays in plain containers"
             raise ValueError(f"{path}: {expected}; {why}") from error
 
 
 class _StandIn:
-    """What a pickle may name; the pickle can set no attribute on it, nor on its class."""
+    """An object that a pickle may name. The pickle cannot set attributes on it or on its class."""
 
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("a state for what has none")
+        raise pickle.UnpicklingError("it sets a state on an object that has none")
 
 
 class _DType(_StandIn):
@@ -55,7 +55,7 @@ class _DType(_StandIn):
 
     def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
         if not isinstance(code, str) or not _NUMBER.fullmatch(code):
-            raise pickle.UnpicklingError(f"an array of dtype {code!r}")
+            raise pickle.UnpicklingError(f"it contains an array of dtype {code!r}")
         self.code: str = code
         self.order: Any = "="
 
@@ -67,7 +67,7 @@ class _DType(_StandIn):
 
 
 class _Array(_StandIn):
-    """An array in every protocol's form; its state is (version, shape, dtype, Fortran, data)."""
+    """An array as all protocols write it. Its state is (version, shape, dtype, Fortran, data)."""
 
     __slots__ = ("state",)
 
@@ -83,7 +83,7 @@ class _Array(_StandIn):
 
 
 class _Buffer(_StandIn):
-    """An array in protocol 5's form."""
+    """An array as protocol 5 writes it."""
 
     __slots__ = ("arguments", "axes")
 
@@ -106,13 +106,13 @@ class _Scalar(_StandIn):
 
 
 class _Encoded(_StandIn):
-    """Bytes as Python 3 writes them in protocol 2: a text and the name of an encoding, or none."""
+    """Bytes as Python 3 writes them in protocol 2: a text and its encoding, or no arguments."""
 
     __slots__ = ("data",)
 
     def __init__(self, text: str = "", encoding: str = "latin1") -> None:
         if encoding != "latin1":
-            raise pickle.UnpicklingError(f"bytes in encoding {encoding!r}")
+            raise pickle.UnpicklingError(f"it contains bytes in encoding {encoding!r}")
         self.data = text.encode("latin1")
 
 
@@ -137,7 +137,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _plain(value: Any) -> Any:
-    """The value, with arrays and bytes in the place of stand-ins."""
+    """The value with stand-ins replaced by arrays and bytes."""
     if isinstance(value, dict):
         return {_plain(name): _plain(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -148,18 +148,20 @@ def _plain(value: Any) -> Any:
         return value.data
     if value is None or isinstance(value, (str, bytes, bytearray, int, float)):
         return value
-    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+    raise pickle.UnpicklingError(f"it contains a {type(value).__name__}")
 
 
 def _filled(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    """The array of these bytes, read-only where they are."""
-    if isinstance(data, str):  # Python 2's
+    """The array that these bytes describe. It is read-only if `data` is."""
+    if isinstance(data, str):  # a pickle of Python 2
         data = data.encode("latin1")
     if isinstance(data, _Encoded):
         data = data.data
     if not isinstance(data, (bytes, bytearray)) or not isinstance(dtype, _DType):
-        raise pickle.UnpicklingError(f"an array of {type(data).__name__}, not of numbers")
+        raise pickle.UnpicklingError(f"it contains an array of {type(data).__name__}, not numbers")
     kind = dtype.dtype()
     if len(data) != math.prod(shape) * kind.itemsize:
-        raise pickle.UnpicklingError(f"{len(data)} bytes for shape {shape} and dtype {kind}")
+        raise pickle.UnpicklingError(
+            f"it contains {len(data)} bytes for shape {shape} and dtype {kind}"
+        )
     return np.ndarray(shape, kind, data, order=order)

@@ -1,1 +1,1 @@
-"""Non-local means, the image filter that the operation descends from."""
+"""Non-local means, the image filter that the non-local operation is based on."""

@@ -1,4 +1,4 @@
-"""Non-local means, the filter that the non-local operation descends from.
+"""Non-local means, the image filter that the non-local operation is based on.
 
 Source: Buades, Coll, Morel 2005, "A non-local algorithm for image denoising", CVPR,
 doi 10.1109/CVPR.2005.38.
@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.non_local_means.tiles import Filter, tiles
+from nlcore.non_local_means.shifts import Filter, tiles
 from nlcore.reference.compiling import SMALL, run
 
 PATCH_WEIGHTS = ("uniform", "gaussian")
-#: Planes, rows, columns of a task: its scratch stays in a core's cache. Fixed, so that the bits
-#: of the result do not depend on the number of threads.
+#: Planes, rows and columns of a tile, the unit of work of a thread. Its scratch arrays fit into the
+#: cache of a core. The size is fixed, so that the result is the same for any number of threads.
 TILE_2D, TILE_3D = (1, 32, 512), (8, 16, 64)
 
 
@@ -36,54 +36,73 @@ def nl_means(
         w(p, q) = exp(-max(d2(p, q) - 2 sigma^2, 0) / h^2)
         d2(p, q) = sum_o g(o) mean_c (image_{p+o,c} - image_{q+o,c})^2,    sum_o g(o) = 1
 
-    o goes over the patch_size^n square or cube around 0. Only q inside the image count; patches
-    that reach beyond the border see it mirrored (the border pixel itself not repeated).
+    p and q are pixels, c is a channel, and o runs over a square (or cube) of patch_size pixels per
+    axis, centred at 0. The sum over q includes only pixels inside the image. Patches that extend
+    beyond the border contain the mirrored image, where the border pixel itself is not repeated.
 
     Parameters
     ----------
-    image : float32 or float64 array, (H, W) or (D, H, W), and one more axis if channel_axis is set
-        Any range of values. Computed in float64. NaN or infinity spoils the pixels that see it.
-    patch_size : int, odd
-        Width of a patch, in pixels. The cost grows as its logarithm (uniform) or as it (gaussian).
+    image : (H, W) or (D, H, W), and one more axis if channel_axis is set
+        float32 or float64, with any range of values. The filter computes in float64. A NaN or an
+        infinity spreads to all pixels that depend on it.
+    patch_size : int
+        Width of a patch in pixels, odd. The cost grows with its logarithm for "uniform" patch
+        weights, and linearly with it for "gaussian" ones.
     patch_distance : int
-        Largest |q - p| on each axis, in pixels; 0 gives the image back.
+        Largest |q - p| on each axis, in pixels. 0 returns the image unchanged.
     h : float
-        Scale of the distances, in the image's units.
+        Scale of the distances, in the units of the image.
     sigma : float
-        Standard deviation of the noise in the image, in its units, taken off the distances.
+        Standard deviation of the noise, in the units of the image. The distances are reduced by
+        what this noise adds to them.
     patch_weights : {"uniform", "gaussian"}
-        g: constant, or exp(-|o|^2 / (2 a^2)) up to its sum, with a = (patch_size - 1) / 4 pixels.
+        g: constant, or proportional to exp(-|o|^2 / (2 a^2)) with a = (patch_size - 1) / 4 pixels.
     channel_axis : int, optional
-        The axis of the channels; all channels of a pixel get one weight.
+        The axis of the channels. All channels of a pixel have the same weight w.
 
     Returns
     -------
-    ndarray of the image's shape and dtype; the same bits whatever the number of threads.
+    ndarray
+        Shape and dtype of the image. The result is the same, bit for bit, for any number of
+        threads.
 
     Raises
     ------
     TypeError, ValueError
-        Where an argument is not as above; the message says what came.
+        An argument has the wrong type or value.
 
     Notes
     -----
-    scikit-image 0.26 approximates: its exp is off by -4 % to +2 %, and w is 0 where its exponent
-    is below -5. `denoise_nl_means(fast_mode=False)` is "gaussian" but for that (it tests partial
-    sums for -5, too); its float32 is computed as such, and its patch_size 1 gives NaN. With
-    fast_mode=True, for "uniform", the patch is short of its first row, column and plane, its sum
-    divided by patch_size^n all the same, and q goes on beyond the border, into the mirror image.
-    Both take an even patch_size for the next odd one; here it is an error.
+    scikit-image 0.26 differs from these formulas. The relative error of its exp is -4 % to +2 %,
+    and its w is 0 if the exponent is below -5.
+
+    Its `denoise_nl_means(fast_mode=False)` corresponds to "gaussian". It also compares partial sums
+    with -5, it computes float32 images in float32, and patch_size 1 gives NaN.
+
+    Its fast_mode=True corresponds to "uniform". Its patch lacks the first row, column and plane,
+    but the sum is still divided by patch_size^n, where n is the number of position axes. Its q also
+    runs over the mirrored image beyond the border.
+
+    Both modes replace an even patch_size by the next odd one. Here it is an error.
+
+    Examples
+    --------
+    >>> image = np.array([[0.0, 0.1, 1.0, 1.1]] * 4)
+    >>> nl_means(image, patch_size=1, patch_distance=3)[0].round(2)  # the edge remains
+    array([0.03, 0.07, 1.03, 1.07])
     """
     x, axis = _check_image(image, channel_axis)
     size = _check_int("patch_size", patch_size, 1)
     if size % 2 == 0:
-        raise ValueError(f"patch_size must be odd (a patch has a centre pixel), got {size}")
+        raise ValueError(f"patch_size must be odd (a patch has a centre pixel); received {size}")
     distance = _check_int("patch_distance", patch_distance, 0)
-    # bounds that keep the squares inside float64
+    # lower and upper bounds of h and sigma, whose squares must not underflow or overflow float64
     h = _check_real("h", h, 1e-150)
     sigma = _check_real("sigma", sigma, 0.0)
     if patch_weights not in PATCH_WEIGHTS:
-        raise ValueError(f"patch_weights must be one of {PATCH_WEIGHTS}, got {patch_weights!r}")
+        raise ValueError(
+            f"patch_weights must be one of {PATCH_WEIGHTS}; received {patch_weights!r}"
+        )
 
     y = x[None] if axis is None else np.moveaxis(x, axis, 0)  # (C, *positions)
     space = y.reshape(len(y), *(1,) * (4 - y.ndim), *y.shape[1:])  # (C, Z, Y, X), Z = 1 in 2-D
@@ -104,69 +123,71 @@ def nl_means(
 
 
 def _window(size: int, patch_weights: str, axes: int) -> tuple[np.ndarray, float]:
-    """Weights of a patch's pixels along one axis, and what the weights of a patch add up to."""
+    """The patch weights along one axis (size,), and the sum of all weights of a patch."""
     if patch_weights == "uniform":
         return np.ones(size), float(size) ** axes
     o = np.arange(size) - size // 2
-    window = np.exp(-2.0 * (o / max(size // 2, 1)) ** 2)  # a = (size // 2) / 2
+    window = np.exp(-2.0 * (o / max(size // 2, 1)) ** 2)  # with a = (size // 2) / 2
     return window / window.sum(), 1.0
 
 
 def _filtered(y: np.ndarray, f: Filter, least: tuple[int, int, int]) -> np.ndarray:
-    """The weighted means of y (C, Z, Y, X), in tiles of at least so many pixels."""
+    """The weighted means of y (C, Z, Y, X), computed in tiles of at least `least` pixels."""
     padded = np.pad(y, [(0, 0), *((r, r) for r in f.radius)], mode="reflect")
-    # not much smaller than the reach: what a tile computes goes beyond it by the shift
+    # A tile also computes weights of pixels beyond its edges, up to the reach. Tiles much smaller
+    # than the reach would therefore compute many weights more than once.
     tile = np.maximum(least, f.reach)
     corners = [range(0, n, int(t)) for n, t in zip(f.size, tile, strict=True)]
     starts = np.array(list(product(*corners)))  # (tiles, 3)
     stops = np.minimum(starts + tile, f.size)
     image = padded.reshape(len(y), -1)  # (C, P)
     weight, total = np.zeros(image.shape[1]), np.zeros(image.shape)
-    run(tiles, len(starts), SMALL, image, f, starts, stops, weight, total)  # none is small
+    # work=SMALL makes run use threads: every tile is enough work for one
+    run(tiles, len(starts), SMALL, image, f, starts, stops, weight, total)
     inside = tuple(slice(r, r + n) for r, n in zip(f.radius, f.size, strict=True))
     weight = weight.reshape(padded.shape[1:])[inside]  # (Z, Y, X)
     return total.reshape(padded.shape)[:, *inside] / weight
 
 
 def _check_image(image: Any, channel_axis: int | None) -> tuple[np.ndarray, int | None]:
-    """The image as an array, and channel_axis counted from 0."""
+    """Return the image as an array, and channel_axis as an index >= 0 or None."""
     x = np.asarray(image)
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(
-            f"image must be float32 or float64, got {x.dtype}: convert it, e.g. image / 255.0"
+            f"image must be float32 or float64 (convert it, e.g. image / 255.0); received {x.dtype}"
         )
     if 0 in x.shape:
-        raise ValueError(f"image must have no axis of size 0, got shape {x.shape}")
+        raise ValueError(f"image must have no axis of size 0; received shape {x.shape}")
     axes = x.ndim
     if channel_axis is not None:
         if isinstance(channel_axis, bool) or not isinstance(channel_axis, Integral):
-            raise TypeError(f"channel_axis must be an int or None, got {channel_axis!r}")
+            raise TypeError(f"channel_axis must be an int or None; received {channel_axis!r}")
         if not -x.ndim <= channel_axis < x.ndim:
             raise ValueError(
-                f"channel_axis must be in [{-x.ndim}, {x.ndim}) for shape {x.shape}, "
-                f"got {channel_axis}"
+                f"channel_axis must be in [{-x.ndim}, {x.ndim}) for shape {x.shape}; "
+                f"received {channel_axis}"
             )
         channel_axis, axes = int(channel_axis) % x.ndim, x.ndim - 1
     if axes not in (2, 3):
         raise ValueError(
-            "image must be (H, W) or (D, H, W), with one more axis if channel_axis is set, "
-            f"got shape {x.shape} and channel_axis={channel_axis}"
+            "image must be (H, W) or (D, H, W), with one more axis if channel_axis is set; "
+            f"received shape {x.shape} and channel_axis={channel_axis}"
         )
     return x, channel_axis
 
 
 def _check_int(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an int, got {value!r}")
+        raise TypeError(f"{name} must be an int; received {value!r}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+        raise ValueError(f"{name} must be at least {least}; received {value}")
     return int(value)
 
 
 def _check_real(name: str, value: Any, least: float) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+        raise TypeError(f"{name} must be a number; received {value!r}")
     number = float(value)
     if not least <= number <= 1e150:
-        raise ValueError(f"{name} must be between {least} and 1e150, got {value}")
+        raise ValueError(f"{name} must be between {least} and 1e150; received {value}")
     return number

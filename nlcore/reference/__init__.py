@@ -1,1 +1,1 @@
-"""The block as it is defined, computed to float64 roundoff: NumPy arrays and Numba kernels."""
+"""The reference: the block's definition computed to float64 roundoff with NumPy and Numba."""

@@ -1,6 +1,6 @@
 """The non-local block z = BN(W_z y + b) + x and its vector-Jacobian product.
 
-Arrays are channels-last inside, so that every product is rows times a matrix.
+Inside this module arrays are channels-last, so that every product is rows times a matrix.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from nlcore.weights import float64_weights
 
 @dataclass
 class Stages:
-    """What the block computes on the way; B' and its positions are those of `fold`."""
+    """Intermediate results of the block. B' and its positions are those that `fold` returns."""
 
-    folded: np.ndarray  # (B', *positions, C)
-    keys: np.ndarray  # (B', *positions, C): folded, or pooled where subsampling is at the input
-    theta: np.ndarray  # (B', N, D), the Gaussian's: (B', N, C)
+    folded: np.ndarray  # (B', *positions, C), x after `fold`
+    keys: np.ndarray  # (B', *positions, C): folded, pooled if subsampling is at the input
+    theta: np.ndarray  # (B', N, D), or (B', N, C) for the Gaussian
     phi: np.ndarray  # (B', M, D), pooled
     g: np.ndarray  # (B', M, D), pooled
-    index: dict[str, np.ndarray]  # where each pooled maximum stood, by "keys", "phi" and "g"
+    index: dict[str, np.ndarray]  # "keys", "phi", "g" -> the indices that `max_pool` returns
     y: np.ndarray  # (B', N, D)
     out: np.ndarray  # (B, *positions, C), W_z y + b
     centred: np.ndarray | None = None  # (B, *positions, C), out - mean
@@ -37,26 +37,26 @@ class Stages:
     z: np.ndarray | None = None  # (B, *positions, C)
 
 
-@np.errstate(all="ignore")  # NaN and infinity are data
+@np.errstate(all="ignore")  # NaN and infinity propagate without a warning
 def block(
     spec: NonLocalSpec, weights: Mapping[str, Any], x: Any, training: bool = False
 ) -> np.ndarray:
-    """z = BN(W_z y + b) + x, y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j), computed in float64.
+    """z = BN(W_z y + b) + x with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j), computed in float64.
 
     Parameters
     ----------
     spec : NonLocalSpec
     weights : mapping of name to array
-        Just the names and shapes of `nlcore.weight_shapes(spec)`.
+        Exactly the names and shapes of `nlcore.weight_shapes(spec)`.
     x : (B, C, *positions)
-        Floating point; NaN and infinity propagate as the formula says.
+        Floating point. NaN and infinity propagate as in the formula.
     training : bool
-        Normalize with the batch's mean and biased variance over B and all positions, rather
-        than with the running statistics (which no call changes).
+        Whether batch normalization uses the mean and the biased variance of this batch, over B and
+        all positions. If False, it uses the running statistics. They are never changed.
 
     Returns
     -------
-    z : (B, C, *positions), float64 whatever the dtype of x
+    z : (B, C, *positions), float64 for every dtype of x
 
     Raises
     ------
@@ -66,6 +66,13 @@ def block(
     Notes
     -----
     Source: arXiv 1711.07971, Eq. 6 and Sec. 3.3, 4.1.
+
+    Examples
+    --------
+    >>> spec = NonLocalSpec(1, 1, ndim=1, pairwise="dot_product", batch_norm=False)
+    >>> weights = {f"{name}.weight": np.ones((1, 1)) for name in ("theta", "phi", "g", "out")}
+    >>> block(spec, weights, np.array([[[1.0, -2.0]]]))  # y_i = x_i (1 + 4) / 2
+    array([[[ 3.5, -7. ]]])
     """
     w = float64_weights(spec, weights)
     stages = _forward(spec, w, _channels_last(spec, x, "x"), training)
@@ -77,10 +84,26 @@ def block(
 def block_vjp(
     spec: NonLocalSpec, weights: Mapping[str, Any], x: Any, dz: Any, training: bool = False
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Gradients of sum(dz * block(...)): dx (B, C, *positions) and dweights by name, in float64.
+    """dx and dweights, the gradients of sum(dz * block(...)), computed in float64.
 
-    Takes `block`'s arguments and dz, shaped like x. dweights leaves the running statistics out.
-    In training form the gradient goes through the batch's mean and variance.
+    Parameters
+    ----------
+    spec, weights, x, training
+        See `block`. If training is True, the gradient goes through the mean and variance of the
+        batch.
+    dz : (B, C, *positions)
+        Gradient with respect to z, floating point.
+
+    Returns
+    -------
+    dx : (B, C, *positions)
+    dweights : dict of str to array
+        Gradients by name of every weight except the running statistics, which have none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `block`. Also if dz does not have the shape of x.
     """
     w = float64_weights(spec, weights)
     rows = _channels_last(spec, x, "x")  # (B, *positions, C)
@@ -99,7 +122,7 @@ def block_vjp(
 
 
 def _channels_last(spec: NonLocalSpec, x: Any, name: str) -> np.ndarray:
-    """x (B, C, *positions), checked, as float64 (B, *positions, C)."""
+    """Check x (B, C, *positions) and return it as float64 (B, *positions, C)."""
     x = np.asarray(x)
     check_float(name, x.dtype.name)
     check_input(spec, x.shape, x.dtype.name)
@@ -139,7 +162,7 @@ def _forward(spec: NonLocalSpec, w: dict[str, np.ndarray], x: np.ndarray, traini
 
 
 def _linear(w: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarray:
-    """x (..., C) times W^T plus the bias where there is one -> (..., D)."""
+    """x (..., C) times W^T, plus the bias if there is one -> (..., D)."""
     y = matmul(x, w[f"{name}.weight"].T)
     return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
 
@@ -147,7 +170,7 @@ def _linear(w: dict[str, np.ndarray], name: str, x: np.ndarray) -> np.ndarray:
 def _linear_vjp(
     w: dict[str, np.ndarray], name: str, x: np.ndarray, dy: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """dx (..., C) and the gradients of `name`'s weight and bias, from x (..., C), dy (..., D)."""
+    """Gradients of `_linear` from x (..., C) and dy (..., D): dx, and dweights by name."""
     rows_x, rows_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])  # (R, C), (R, D)
     grads = {f"{name}.weight": matmul(rows_dy.T, rows_x)}  # (D, C)
     if f"{name}.bias" in w:
@@ -158,7 +181,7 @@ def _linear_vjp(
 def _batch_norm_vjp(
     spec: NonLocalSpec, w: dict[str, np.ndarray], stages: Stages, dz: np.ndarray, training: bool
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The gradient at W_z y + b, and those of BN's weight and bias."""
+    """Gradients of batch normalization from dz: d(W_z y + b), and dweights by name."""
     if stages.centred is None or stages.rstd is None:
         return dz, {}
     xhat = stages.centred * stages.rstd  # (B, *positions, C)
@@ -174,7 +197,7 @@ def _batch_norm_vjp(
 def _embeddings_vjp(
     spec: NonLocalSpec, w: dict[str, np.ndarray], stages: Stages, dy: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The gradient at the folded x (B', *positions, C), the residual's left out, and weights'."""
+    """Gradients of y from dy (B', N, D): dx of the folded x, without the residual, and dweights."""
     folded, keys = stages.folded, stages.keys
     d = operation_vjp(
         spec, stages.theta, stages.phi, stages.g, dy, w.get("f.weight"), w.get("f.bias")

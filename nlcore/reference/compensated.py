@@ -1,9 +1,9 @@
-"""Sums of products as if accumulated in twice the working precision, rounded once.
+"""Compensated sums of products: accurate as if computed in twice float64 and then rounded once.
 
-Dot2 of Ogita, Rump, Oishi 2005, "Accurate sum and dot product", SIAM J. Sci. Comput. 26(6),
-doi 10.1137/030601818: the error of a sum of n products is u |result| + O(n^2 u^2) sum |terms|,
-u = 2^-53. Loops run in a fixed order and vectorise across outputs, so that no sum is reordered
-(fastmath).
+The algorithm is Dot2 of Ogita, Rump, Oishi 2005, "Accurate sum and dot product", SIAM J. Sci.
+Comput. 26(6), doi 10.1137/030601818. The error of a sum of n products is
+u |result| + O(n^2 u^2) sum |terms| with u = 2^-53. Loops add in a fixed order and vectorise across
+outputs. So no sum has to be reordered, as fastmath would do.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numba.extending import intrinsic
 
 from nlcore.reference.compiling import compiled, inlined, run
 
-#: Columns per tile: a tile's running sums and four rows of the right operand stay in L1.
+#: Columns per tile. The running sums of a tile and four rows of the matrix fit into the L1 cache.
 TILE = 256
 
 
 @intrinsic
 def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once."""
+    """a * b + c, rounded once (fused multiply-add)."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fma(*args)
@@ -30,12 +30,12 @@ def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float64(types.float64, types.float64, types.float64), codegen
 
 
-fma: Any = _fma  # to a type checker an intrinsic is no function
+fma: Any = _fma  # type checkers do not accept a call of an intrinsic
 
 
 @inlined
 def two_sum(a, b):
-    """(s, e) with s = fl(a + b) and s + e = a + b exactly."""
+    """(s, e), where s is a + b rounded and s + e = a + b exactly."""
     s = a + b
     z = s - a
     return s, (a - (s - z)) + (b - z)
@@ -43,19 +43,19 @@ def two_sum(a, b):
 
 @inlined
 def rounded(high, low):
-    """high + low, or high alone where it is infinite or NaN: there low is meaningless."""
+    """high + low, or high alone if it is infinite or NaN, because low is meaningless then."""
     return high + low if abs(high) < np.inf else high
 
 
 @compiled
 def row_times_matrix(row, matrix, high, low):
-    """high + low = row (K,) @ matrix (K, Q), added to what high and low (Q,) hold."""
+    """Add row (K,) @ matrix (K, Q) to high + low, both (Q,), in place."""
     terms, columns = matrix.shape
     for start in range(0, columns, TILE):
         stop = min(start + TILE, columns)
         h, e = high[start:stop], low[start:stop]  # (TILE,)
         k = 0
-        while k + 4 <= terms:  # four terms a pass: the running sums are loaded and stored once
+        while k + 4 <= terms:  # four terms per pass, so sums are loaded and stored less often
             a0, a1, a2, a3 = row[k], row[k + 1], row[k + 2], row[k + 3]
             b0, b1 = matrix[k, start:stop], matrix[k + 1, start:stop]
             b2, b3 = matrix[k + 2, start:stop], matrix[k + 3, start:stop]
@@ -92,7 +92,7 @@ def row_times_matrix(row, matrix, high, low):
 
 @compiled
 def dot(row, column):
-    """(high, low) with high + low = sum_k row[k] column[k]; low is 0 where high is not finite."""
+    """(high, low) with high + low = sum_k row[k] column[k]. low is 0 if high is not finite."""
     high = low = 0.0
     for k in range(row.size):
         p = row[k] * column[k]
@@ -115,7 +115,7 @@ def _matmul(start, stop, a, b, out):
 
 
 def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a (..., K) @ b (K, Q) -> (..., Q), each element a sum rounded once."""
+    """a (..., K) @ b (K, Q) -> (..., Q), where each element is a compensated sum."""
     rows = np.ascontiguousarray(a).reshape(-1, a.shape[-1])  # (P, K)
     out = np.empty((len(rows), b.shape[1]))  # (P, Q)
     run(_matmul, len(rows), rows.size * b.shape[1], rows, np.ascontiguousarray(b), out)

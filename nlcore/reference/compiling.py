@@ -1,7 +1,7 @@
-"""How nlcore's kernels are compiled, and how their work is shared between threads.
+"""How the Numba kernels are compiled, and how threads share their work.
 
-A kernel works on the range [start, stop) of its rows and writes each row alone, in a fixed order,
-so that its bits depend on neither the number of threads nor on how the rows are divided.
+A kernel computes the rows [start, stop). It writes each row independently of the others and adds
+in a fixed order. So the result is the same, bit for bit, for any number of threads.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from typing import Any
 
 import numba
 
-#: Without fastmath: a reference reorders no sum. Without the lock, so that threads run at once.
+#: Decorator of kernels. There is no fastmath, because a reference must not reorder sums. A kernel
+#: releases the GIL, so that threads run in parallel.
 compiled = numba.njit(cache=True, nogil=True)
-#: For small functions of scalars, which take part in a caller's vectorisation.
+#: Decorator of small scalar functions. They are inlined, so that the caller's loop vectorises.
 inlined = numba.njit(inline="always")
 
-#: One for each processor, or as NUMBA_NUM_THREADS says.
+#: Number of threads: NUMBA_NUM_THREADS if it is set, else one per processor.
 THREADS: int = vars(numba.config)["NUMBA_NUM_THREADS"]
-#: Multiply-adds that the calling thread does by itself: handing fewer over takes longer.
+#: Below this many multiply-adds the calling thread computes alone: sharing them takes longer.
 SMALL = 2**18
-#: Parts of the rows for each thread: the last ones even out what a busy machine delays.
+#: The rows are divided into this many parts per thread. A thread that is done early takes over
+#: parts of a delayed one.
 PARTS = 4
 
 
@@ -32,21 +34,21 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="nlcore")
 
 
-if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
+if hasattr(os, "register_at_fork"):  # a forked process does not inherit the threads of the pool
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def run(kernel: Callable[..., None], rows: int, work: int, *arguments: Any) -> None:
-    """Call ``kernel(start, stop, *arguments)`` until all rows are done.
+    """Call ``kernel(start, stop, *arguments)`` on parts of the rows, in several threads.
 
     Parameters
     ----------
     kernel
-        Compiled by `compiled`; it writes into its arguments.
+        A function decorated with `compiled` that writes into its arguments.
     rows : int
-        How many there are.
+        Number of rows.
     work : int
-        Multiply-adds of all of them.
+        Number of multiply-adds of all rows. Below `SMALL`, the calling thread does everything.
     """
     if THREADS == 1 or rows < 2 or work < SMALL:
         kernel(0, rows, *arguments)

@@ -1,7 +1,8 @@
-"""The operation as the literal double sum over i and j, streamed over i.
+"""The operation computed as its definition: a double sum over i and j, one i at a time.
 
-Scratch is O(M) a thread in the forward direction and O(ROWS M) backward, beyond the inputs and
-outputs. A row of the kernels is a pair (b, i) or (b, j), counted as b n + i or b m + j.
+Besides inputs and outputs, the forward direction allocates O(M) per thread and the backward
+direction O(max(ROWS M, PAIRS)). A row of a kernel is a pair (b, i) or (b, j), with the index
+b n + i or b m + j.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from nlcore.reference.compensated import dot, rounded, row_times_matrix, two_sum
 from nlcore.reference.compiling import compiled, run
 from nlcore.reference.pairwise import LINEAR, Rule, pair_row
 
-#: Backward, the pairs of at least ROWS rows i, or of as many as make PAIRS, are held at once.
+#: The backward direction stores the pairs of max(ROWS, PAIRS // M) rows i at a time.
 ROWS, PAIRS = 64, 2**18
 
 
 class _Given(NamedTuple):
-    """What the backward direction reads."""
+    """The arrays that the backward direction reads."""
 
     theta: np.ndarray  # (B, N, D)
     phi: np.ndarray  # (B, M, D)
@@ -30,7 +31,7 @@ class _Given(NamedTuple):
 
 @compiled
 def _pairs(rule, theta_i, phi_t, f, slope):
-    """Fill f and slope (M,) for one i and return C."""
+    """Store f and slope (M,) of one i, and return its C(x)."""
     m = f.size
     high, low = np.zeros(m), np.zeros(m)
     row_times_matrix(theta_i, phi_t, high, low)
@@ -39,7 +40,7 @@ def _pairs(rule, theta_i, phi_t, f, slope):
         return float(m)
     total = rest = 0.0
     for j in range(m):
-        # a linear f is summed with its low part: C may be small beside its terms
+        # The sum of a linear f includes the low parts, because its terms may cancel.
         total, r = two_sum(total, high[j] if rule.kind == LINEAR else f[j])
         rest += r + low[j] if rule.kind == LINEAR else r
     total = rounded(total, rest)
@@ -65,7 +66,7 @@ def _forward(start, stop, rule, theta, phi_t, g, y):
 
 @compiled
 def _row_vjp(rule, given, b, i, w, dt):
-    """For one i of one item: w_j = f_j / C, dt_j = dL/dt_j (M,); returns dtheta_i (D,)."""
+    """For one i: store w_j = f_j / C and dt_j = dL/dt_j, both (M,), and return dtheta_i (D,)."""
     m, phi, dy_i = w.size, given.phi[b], given.dy[b, i]
     f, slope = np.empty(m), np.empty(m)
     c = _pairs(rule, given.theta[b, i], given.phi_t[b], f, slope)
@@ -94,7 +95,10 @@ def _row_vjp(rule, given, b, i, w, dt):
 
 @compiled
 def _vjp_rows(start, stop, first, rule, given, dtheta, w, dt):
-    """dtheta, w and dt of the rows first + start to first + stop; w and dt begin at first."""
+    """Store dtheta, w and dt of the rows first + start to first + stop.
+
+    Row 0 of w and dt is the row `first` of dtheta.
+    """
     n = given.theta.shape[1]
     for r in range(start, stop):
         b, i = (first + r) // n, (first + r) % n
@@ -103,9 +107,10 @@ def _vjp_rows(start, stop, first, rule, given, dtheta, w, dt):
 
 @compiled
 def _vjp_columns(start, stop, first, given, w, dt, dphi, dg):
-    """Add what the rows i of w and dt, which begin at `first`, give to dphi and dg at each (b, j).
+    """Add the contributions of the rows i in w and dt to dphi and dg.
 
-    Each (b, j) adds its i in order, so that threads share no sum. dphi and dg are high and low.
+    Row 0 of w and dt is the row `first` of theta. dphi and dg are pairs (high, low). Each (b, j)
+    adds its rows i in order, so that no two threads write to one sum.
     """
     n, m = given.theta.shape[1], w.shape[1]
     begin = first // n * m
@@ -127,7 +132,7 @@ def _round(start, stop, high, low):
 
 @compiled
 def projected(embedding, weight):
-    """The dot product of each row of (P, D) with weight (D,), as (P, 2): high, low."""
+    """Dot products of the rows of embedding (P, D) with weight (D,): (P, 2), high and low."""
     out = np.empty((embedding.shape[0], 2))
     for p in range(embedding.shape[0]):
         out[p, 0], out[p, 1] = dot(embedding[p], weight)
@@ -135,7 +140,7 @@ def projected(embedding, weight):
 
 
 def forward(rule: Rule, theta: np.ndarray, phi: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """y (B, N, V) from theta (B, N, D), phi (B, M, D), g (B, M, V), all C-contiguous."""
+    """y (B, N, V) from theta (B, N, D), phi (B, M, D) and g (B, M, V), all C-contiguous."""
     (batch, n, d), (m, v) = theta.shape, g.shape[1:]
     y = np.zeros((batch, n, v))
     work = batch * n * m * (d + v)
@@ -158,7 +163,7 @@ def backward(
         w, dt = np.empty((rows, m)), np.empty((rows, m))
         work = rows * m * (d + v)
         run(_vjp_rows, rows, 2 * work, first, rule, given, dtheta, w, dt)
-        items = (first + rows - 1) // n - first // n + 1  # of the batch, that have rows here
+        items = (first + rows - 1) // n - first // n + 1  # batch items that this chunk touches
         run(_vjp_columns, items * m, work, first, given, w, dt, dphi, dg)
     for high, low in (dphi, dg):
         run(_round, batch * m, high.size, *(a.reshape(batch * m, -1) for a in (high, low)))

@@ -1,4 +1,4 @@
-"""Which positions see each other, as reshapes into the batch: inside a fold, all see all."""
+"""The extent as a reshape into the batch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from nlcore.spec import NonLocalSpec
 
 
 def fold(spec: NonLocalSpec, x: Any) -> Any:
-    """(B, T, H, W, C) -> (B', T', H', W', C): each item of B' is one set of positions.
+    """Reshape the extent into the batch: (B, T, H, W, C) -> (B', T', H', W', C).
 
-    "space": (B T, 1, H, W, C) · "time": (B H W, T, 1, 1, C) · window w: (B T/w, w, H, W, C) ·
-    "all", and ndim 1 and 2: x itself.
+    In the result, a position sees all positions of its own batch item and no others. The shape is
+    (B T, 1, H, W, C) for "space", (B H W, T, 1, 1, C) for "time" and (B T/w, w, H, W, C) for
+    windows of w frames. For "all" and for ndim 1 and 2, x is returned as it is.
     """
     if spec.extent == "all" and spec.window is None:
         return x

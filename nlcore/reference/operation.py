@@ -17,18 +17,23 @@ from nlcore.spec import NonLocalSpec
 def operation(
     spec: NonLocalSpec, theta: Any, phi: Any, g: Any, f_weight: Any = None, f_bias: Any = None
 ) -> np.ndarray:
-    """y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j, with C(x) = sum_j f or the number M of j.
+    """y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j, where C(x) is sum_j f or the number M of j.
 
     Where C(x) = 0, y_i = 0.
 
     Parameters
     ----------
     spec : NonLocalSpec
-        Gives the pairwise function, the normalization and the scale.
-    theta, phi, g : (B, N, D), (B, M, D), (B, M, V)
-        Embeddings of the positions i, of the positions j, and the values; floating point.
-    f_weight, f_bias : (2D,), ()
-        w_f, first D for theta, last D for phi, and b_f (default 0): concatenation's only.
+        Determines the pairwise function, the normalization and the scale. Other fields are not
+        read.
+    theta : (B, N, D)
+        Embeddings of the positions i, floating point.
+    phi, g : (B, M, D), (B, M, V)
+        Embeddings of the positions j, floating point.
+    f_weight : (2D,)
+        w_f, for concatenation only. The first D entries multiply theta_i and the last D phi_j.
+    f_bias : (), optional
+        b_f, for concatenation only. Default 0.
 
     Returns
     -------
@@ -36,8 +41,10 @@ def operation(
 
     Raises
     ------
-    TypeError, ValueError
-        Arrays that are not floating point, or whose shapes do not go together.
+    TypeError
+        An argument is not floating point.
+    ValueError
+        The shapes are inconsistent.
 
     Notes
     -----
@@ -57,15 +64,20 @@ def operation_vjp(
     f_weight: Any = None,
     f_bias: Any = None,
 ) -> dict[str, np.ndarray]:
-    """Gradients of sum(dy * operation(...)) with respect to each argument.
+    """Gradients of sum(dy * operation(...)) with respect to each argument of `operation`.
 
-    Takes `operation`'s arguments and dy (B, N, V). Returns float64 arrays "theta", "phi", "g"
-    and, for concatenation, "f.weight" and "f.bias", shaped like the arguments. With
-    w_ij = f_ij / C_i and t_ij as in `nlcore.reference.pairwise`:
+    The arguments are those of `operation` and dy (B, N, V). The result is a dict of float64 arrays
+    "theta", "phi", "g" and, for concatenation, "f.weight" and "f.bias". They have the shapes of the
+    arguments. With w_ij = f_ij / C_i and the logits t_ij as in `nlcore.reference.pairwise`:
 
         dg_j = sum_i w_ij dy_i,  dt_ij = f'(t_ij) / C_i (dy_i . g_j - [C is a sum] dy_i . y_i)
 
-    Where C(x) = 0 the row i has no gradient.
+    Where C_i = 0, the gradient through y_i is 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `operation`.
     """
     a = _checked(spec, theta=theta, phi=phi, g=g, dy=dy, f_weight=f_weight, f_bias=f_bias)
     dleft, dright, dg = backward(_rule(spec), *_factors(a), a["g"], a["dy"])
@@ -93,19 +105,20 @@ def _rule(spec: NonLocalSpec) -> Rule:
 
 
 def _checked(spec: NonLocalSpec, **given: Any) -> dict[str, np.ndarray]:
-    """The arguments that are not None as C-contiguous float64 arrays, checked."""
+    """Check the arguments that are not None, and return them as C-contiguous float64 arrays."""
     arrays = {name: np.asarray(value) for name, value in given.items() if value is not None}
     shapes = {name: array.shape for name, array in arrays.items()}
     check_operation(spec, shapes, {n: a.dtype.name for n, a in arrays.items()}, mixed=True)
-    # writable: numba would compile everything once more for a read-only array
+    # writable, because numba compiles a kernel once more for read-only arguments
     return {n: np.require(a, np.float64, ["C", "A", "W"]) for n, a in arrays.items()}
 
 
 def _factors(a: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Arrays whose products are t_ij: theta and phi, but for concatenation.
+    """Two arrays (B, N, K) and (B, M, K) such that t_ij is the dot product of their rows i and j.
 
-    There w_f . [theta_i, phi_j] + b_f is the product of (a, b_f, 1, 1) and (1, 1, 1, b), with a and
-    b as high and low part.
+    They are theta and phi except for concatenation, where
+    t_ij = w_f . [theta_i, phi_j] + b_f = a_i + b_f + b_j. That is the dot product of
+    (a_i, b_f, 1) and (1, 1, b_j), where a_i and b_j have two entries each, high and low.
     """
     theta, phi = a["theta"], a["phi"]
     if "f_weight" not in a:

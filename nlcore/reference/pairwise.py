@@ -1,4 +1,4 @@
-"""The pairwise functions f as scalar kernels on t, the product that they are functions of.
+"""The pairwise functions f as kernels on the logits t_ij.
 
 ==================  =========================================  ============
 pairwise            t_ij                                       f, df/dt
@@ -9,8 +9,8 @@ dot_product         theta_i . phi_j                            s t, s
 concatenation       w_f . [theta_i, phi_j] + b_f               max(t, 0), 1 where t > 0
 ==================  =========================================  ============
 
-t comes as high + low, and f is rounded from both: exp of a large product keeps its last digits.
-Source: arXiv 1711.07971, Sec. 3.2; at t = 0 the ReLU's derivative is 0.
+The kernels take t as a sum high + low, so that exp of a large t is accurate to its last digits.
+The derivative of the ReLU at t = 0 is 0. Source: arXiv 1711.07971, Sec. 3.2.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ KIND = {
 
 
 class Rule(NamedTuple):
-    """What f is, and C(x), for kernels."""
+    """The pairwise function and the normalization, in a form that kernels can take."""
 
     kind: int  # EXP, LINEAR or RELU
     scale: float
-    by_sum: bool  # C(x) is the sum of f over j; else their number
+    by_sum: bool  # whether C(x) is the sum of f over j, not the number of positions j
 
 
 @inlined
@@ -45,8 +45,9 @@ def exp_of(scale, high, low, shift):
     p = scale * high
     d, r = two_sum(p, -shift)
     if abs(d) < np.inf:
-        # low is far above u where t's terms cancel, as is r where p and shift are large: d takes
-        # up all it can, |rest| <= u |d| after it, and exp(rest) = 1 + rest to well below u
+        # low is much larger than u where the terms of t cancel, and so is r where p and shift are
+        # large. So both are added to d first. Then |rest| <= u |d|, and 1 + rest equals exp(rest)
+        # to far below u.
         d, rest = two_sum(d, r + (fma(scale, high, -p) + scale * low))
         return np.exp(d) * (1.0 + rest)
     return np.exp(d)
@@ -54,9 +55,10 @@ def exp_of(scale, high, low, shift):
 
 @compiled
 def pair_row(rule, high, low, f, slope):
-    """For one i: f[j] = f(t_j) and slope[j] = df/dt(t_j), t = high + low; all (M,).
+    """Store f[j] = f(t_j) and slope[j] = df/dt(t_j) for one i. All arrays are (M,), t = high + low.
 
-    Where C(x) = sum_j f, exp(s t) is divided by its largest value in the row: C(x) is too.
+    If C(x) = sum_j f, exp(s t) is divided by its largest value in the row, so that it cannot
+    overflow. The factor cancels in f / C(x).
     """
     scale = rule.scale
     if rule.kind == EXP:

@@ -1,6 +1,6 @@
-"""Max-pooling with window = stride: what does not fill a window is dropped (floor).
+"""Max-pooling whose stride is its window. Positions that do not fill a window are dropped.
 
-A tie goes to the first position of the window in row-major order; a NaN is the maximum.
+Of equal maxima, the first position in row-major order counts. A NaN in a window is its maximum.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import numpy as np
 
 
 def max_pool(x: np.ndarray, window: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Pool x (B, *positions, D) -> values (B, *pooled, D), and each one's index in its window."""
+    """Pool x (B, *positions, D) -> maxima (B, *pooled, D) and their indices in their windows.
+
+    The indices have shape (B, *pooled, 1, D) and count the positions of a window in row-major
+    order.
+    """
     split = windows(x, window)  # (B, *pooled, W, D)
     index = split.argmax(axis=-2)[..., None, :]  # (B, *pooled, 1, D)
     return np.take_along_axis(split, index, -2)[..., 0, :], index
@@ -20,14 +24,17 @@ def max_pool(x: np.ndarray, window: tuple[int, ...]) -> tuple[np.ndarray, np.nda
 def max_pool_vjp(
     shape: tuple[int, ...], window: tuple[int, ...], index: np.ndarray, dy: np.ndarray
 ) -> np.ndarray:
-    """Send dy (B, *pooled, D) back to the positions that were the maxima -> `shape`."""
+    """Gradient of `max_pool`: dy (B, *pooled, D) at the positions of the maxima, 0 elsewhere.
+
+    `shape` is the shape of the input of `max_pool` and of the result.
+    """
     split = np.zeros((*dy.shape[:-1], math.prod(window), dy.shape[-1]))  # (B, *pooled, W, D)
     np.put_along_axis(split, index, dy[..., None, :], -2)
     return from_windows(split, shape, window)
 
 
 def windows(x: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
-    """(B, *positions, D) -> (B, *pooled, W, D), a window's positions in row-major order."""
+    """(B, *positions, D) -> (B, *pooled, W, D), the W positions of a window in row-major order."""
     pooled = [n // w for n, w in zip(x.shape[1:-1], window, strict=True)]
     kept = x[:, *(slice(n * w) for n, w in zip(pooled, window, strict=True))]
     axes = [n for pair in zip(pooled, window, strict=True) for n in pair]
@@ -37,7 +44,7 @@ def windows(x: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
 
 
 def from_windows(split: np.ndarray, shape: tuple[int, ...], window: tuple[int, ...]) -> np.ndarray:
-    """The inverse of `windows`: (B, *pooled, W, D) -> `shape`, 0 at what no window holds."""
+    """The inverse of `windows`: (B, *pooled, W, D) -> `shape`, 0 at dropped positions."""
     batch, *pooled, _, depth = split.shape
     x = np.zeros(shape)
     kept = x[:, *(slice(n * w) for n, w in zip(pooled, window, strict=True))]  # a view

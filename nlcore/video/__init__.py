@@ -1,4 +1,4 @@
-"""The paper's networks for video as data, and what they cost. No framework is imported."""
+"""The paper's video networks as data, and their costs. This package imports no framework."""
 
 from nlcore.video.network import NetworkSpec, placement
 from nlcore.video.network_cost import Row, cost

@@ -1,4 +1,4 @@
-"""The paper's Figure 3: where a position looks, as arrows over the frames of a clip."""
+"""The paper's Figure 3: the largest weights of a position, as arrows over the frames of a clip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-#: In inches: the picture's width; around and between frames; a line of the title; the scale.
+#: Sizes in inches: width of the figure, gap between frames, height of a line of the title, and
+#: height of the colour bar with its labels.
 WIDTH, GAP, TITLE, BAR = 12.0, 0.08, 0.25, 0.75
 
 
@@ -30,42 +31,43 @@ def draw_responses(
     title: str = "",
     columns: int = 2,
 ) -> Figure:
-    """Frames of a clip in reading order, one position marked, and arrows to where it looks.
+    """Draw the frames of a clip with one marked position i and arrows to the positions j it sees.
 
-    A block's position (t, h, w) is a cell of the clip, whose sides are those of the clip divided
-    by `sizes`. Of each t one frame is drawn, the one in the middle of the cell; an arrow leads
-    from the centre of i's cell to the centre of the cells that j is pooled from. Its colour and
-    its width are w_ij; i's weight on itself is not drawn but written.
+    At the block, the clip is a grid of `sizes` positions. So each position (t, h, w) covers a cell
+    of T / T' frames of H / H' by W / W' pixels. For each t, the frame in the middle of its cells is
+    drawn. An arrow leads from the centre of i's cell to the centre of the cells from which j is
+    pooled. Its colour and width show w_ij. The weight of i on itself is written below, not drawn.
 
     Parameters
     ----------
     frames : (T, H, W, 3)
-        The clip, uint8, or floats from 0 to 1.
+        The clip: uint8, or floats from 0 to 1.
     sizes : (T', H', W')
-        x's positions at the block, each at most the clip's.
+        The positions of x at the block, at most (T, H, W).
     query : (t, h, w)
-        i, the position that looks.
+        The position i.
     weights, positions : (k,), (k, 3)
-        The largest w_ij of one clip, and where their j are: what `nlcore_torch.top_responses` and
-        `nlcore_keras.top_responses` return, without the batch's axis.
-    window
-        The block's ``spec.pool``.
+        The largest w_ij of one clip and their positions j: the results of
+        `nlcore_torch.top_responses` or `nlcore_keras.top_responses` without the batch axis.
+    window : three ints
+        The pooling window of the block, ``spec.pool``.
     times : T floats, optional
-        When each frame is shown, in seconds, to be written on it; default: its number.
-    title
-        Above the frames.
-    columns
-        Frames that stand side by side.
+        When each frame is shown, in seconds. It is written on the frame. By default, the number of
+        the frame is written.
+    title : str
+        Text above the frames.
+    columns : int
+        Number of frames per row.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Its first Axes has the frames and the arrows, a pixel of the clip being of side 1.
+        The first Axes contains the frames and the arrows, in units of pixels of the clip.
 
     Raises
     ------
     ValueError
-        Shapes that do not go together, or a query outside `sizes`.
+        The shapes are inconsistent, or the query is outside `sizes`.
 
     Notes
     -----
@@ -76,7 +78,7 @@ def draw_responses(
     found: dict[tuple[int, ...], Any] = {
         tuple(place): float(w) for place, w in zip(positions.tolist(), weights, strict=True)
     }
-    itself = tuple(q - q % w for q, w in zip(query, window, strict=True))  # where its window begins
+    itself = tuple(q - q % w for q, w in zip(query, window, strict=True))  # start of i's window
     own = found.pop(itself, None)
 
     sheet = _Sheet(frames.shape[:3], sizes, min(columns, sizes[0]))
@@ -90,7 +92,7 @@ def draw_responses(
     norm = Normalize(min(found.values(), default=0.0), max(found.values(), default=1.0))
     colours = ScalarMappable(norm, "autumn")
     start = sheet.point(query, (1, 1, 1))
-    for place, weight in reversed(found.items()):  # the largest on top
+    for place, weight in reversed(found.items()):  # the largest is drawn last, on top
         line = 1 + float(norm(weight))
         _arrow(axes, start, sheet.point(place, window), colours.to_rgba(weight), line)
     _mark(axes, sheet, start)
@@ -105,10 +107,10 @@ def draw_responses(
 
 @dataclass(frozen=True)
 class _Sheet:
-    """Where frames lie beside and below each other, in pixels of theirs."""
+    """The layout of the frames in rows and columns, in pixels of the clip."""
 
-    shape: tuple[int, ...]  # (T, H, W) of the clip
-    sizes: tuple[int, ...]  # (T', H', W') of the cells
+    shape: tuple[int, ...]  # (T, H, W), the size of the clip
+    sizes: tuple[int, ...]  # (T', H', W'), the number of cells along each axis
     columns: int
 
     @property
@@ -117,12 +119,12 @@ class _Sheet:
 
     @property
     def inch(self) -> float:
-        """In pixels."""
+        """Pixels per inch."""
         return self.shape[2] * self.columns / (WIDTH - GAP * (self.columns + 1))
 
     @property
     def extent(self) -> tuple[float, float]:
-        """Width and height of the whole."""
+        """Width and height of all frames with the gaps between them."""
         (x, y), (_, height, width) = self.corner(self.rows * self.columns - 1), self.shape
         return x + width, y + height
 
@@ -137,14 +139,14 @@ class _Sheet:
         return column * (self.shape[2] + gap), row * (self.shape[1] + gap)
 
     def point(self, place: Sequence[int], window: Sequence[int]) -> tuple[float, float]:
-        """(x, y) of the centre of a window of cells."""
+        """(x, y) of the centre of a window of cells that begins at `place`."""
         t, down, right = cell_centre(place, window, self.sizes, self.shape)
         x, y = self.corner(t)
         return x + right, y + down
 
 
 def _show(axes: Axes, sheet: _Sheet, frames: np.ndarray, times: Sequence[float] | None) -> None:
-    """Of each cell's frames the middle one, and when it is shown."""
+    """Draw the middle frame of each cell, with its time or number."""
     (count, height, width), cells = sheet.shape, sheet.sizes[0]
     for t in range(cells):
         number = (2 * t + 1) * count // (2 * cells)
@@ -186,7 +188,7 @@ def _arrow(
 
 
 def _mark(axes: Axes, sheet: _Sheet, centre: tuple[float, float]) -> None:
-    """A frame around i's cell."""
+    """Draw a rectangle around the cell of i, whose centre is given."""
     height, width = (n / m for n, m in zip(sheet.shape[1:], sheet.sizes[1:], strict=True))
     corner = centre[0] - width / 2, centre[1] - height / 2
     axes.add_patch(Rectangle(corner, width, height, fill=False, ec="cyan", lw=2, zorder=5))
@@ -200,16 +202,17 @@ def cell_centre(
     Parameters
     ----------
     place, window : (t, h, w)
-        The first cell of the window, and how many cells it has along each axis.
+        The first cell of the window, and the number of cells along each axis.
     sizes : (T', H', W')
-        Cells along each axis.
+        Number of cells of the clip along each axis.
     shape : (T, H, W)
-        Of the clip.
+        Size of the clip.
 
     Returns
     -------
     t, y, x
-        t is the middle cell, or the first of two; y and x are in pixels from the frame's edge.
+        t is the index of the middle cell, or of the first of two middle cells. y and x are in
+        pixels from the upper left corner of the frame.
     """
     t = place[0] + (window[0] - 1) // 2
     y, x = (
@@ -234,16 +237,16 @@ def _check(
         raise ValueError(f"frames must have shape (T, H, W, 3); received shape {frames.shape}")
     shape = frames.shape[:3]
     if len(sizes) != 3 or not all(1 <= size <= n for size, n in zip(sizes, shape, strict=True)):
-        raise ValueError(f"sizes must be three, from 1 to the clip's {shape}; received {sizes}")
+        raise ValueError(f"sizes must be three ints from 1 to {shape}; received {sizes}")
     if len(query) != 3 or not all(0 <= k < size for k, size in zip(query, sizes, strict=True)):
-        raise ValueError(f"query must lie in {sizes}; received {query}")
+        raise ValueError(f"query must be an index into {sizes}; received {query}")
     if len(window) != 3:
         raise ValueError(f"window must have an entry for each of (T, H, W); received {window}")
     k = weights.shape[-1] if weights.ndim else 0
     if weights.shape != (k,) or positions.shape != (k, 3):
         raise ValueError(
-            "weights (k,) and positions (k, 3) must be those of one clip; received shapes "
+            "weights and positions must have shapes (k,) and (k, 3); received shapes "
             f"{weights.shape} and {positions.shape}"
         )
     if times is not None and len(times) != shape[0]:
-        raise ValueError(f"times must be of {shape[0]} frames; received {len(times)}")
+        raise ValueError(f"times must have one entry per frame, {shape[0]}; received {len(times)}")

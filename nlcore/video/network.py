@@ -1,7 +1,8 @@
-"""The paper's networks as data: ResNets over clips, inflated or not, with non-local blocks.
+"""The paper's networks as data: ResNets for clips, inflated or not, with non-local blocks.
 
-conv1, pool1, res2, pool2, res3, res4, res5, the mean over all positions, fc. Axes are (T, H, W).
-Source: arXiv 1711.07971, Table 1, Sec. 4 and 4.1; where it is silent, the authors' code ("C2").
+The layers are conv1, pool1, res2, pool2, res3, res4, res5, the mean over all positions, and fc.
+Axes are (T, H, W). Source: arXiv 1711.07971, Table 1, Sec. 4 and 4.1. Details that the paper does
+not give are those of the authors' code, facebookresearch/video-nonlocal-net ("C2").
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from nlcore.spec import NonLocalSpec, positive_int
 Sizes = tuple[int, int, int]
 
 BN_EPS = 1e-5
-#: Fields of the non-local blocks of a network that names no others: keys pooled in space.
+#: Default fields of a network's non-local blocks: the positions j are subsampled in space.
 BLOCK: Mapping[str, Any] = {"subsample": (1, 2, 2)}
-#: Standard deviation that fc's weights start from (C2).
+#: Standard deviation of the initial weights of fc (C2).
 FC_STD = 0.01
 
-#: Residual blocks of res2, res3, res4 and res5.
+#: Number of residual blocks in res2, res3, res4 and res5, by depth.
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-#: What an inflated residual block's first two kernels are; "none" is C2D.
+#: The first two kernels of an inflated residual block. "none" is C2D.
 INFLATIONS: dict[str, tuple[Sizes, Sizes]] = {
     "none": ((1, 1, 1), (1, 3, 3)),
     "3x1x1": ((3, 1, 1), (1, 3, 3)),
@@ -32,9 +33,9 @@ INFLATIONS: dict[str, tuple[Sizes, Sizes]] = {
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution with weights (outputs, inputs, *kernel) and no bias, padded by kernel // 2.
+    """A convolution with weights (outputs, inputs, *kernel), without bias, padded by kernel // 2.
 
-    Batch normalization follows it, under the name `norm`.
+    Batch normalization follows it, with weights under the name `norm`.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Pool:
-    """Max-pooling, padded by what no maximum comes from."""
+    """Max-pooling, padded with values that are never the maximum."""
 
     name: str
     kernel: Sizes
@@ -62,7 +63,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Residual:
-    """ReLU(convs(x) + shortcut(x)) with ReLU between the convolutions; then the non-local block."""
+    """ReLU(convs(x) + shortcut(x)) with a ReLU between convolutions, then the non-local block."""
 
     name: str
     convs: tuple[Conv, Conv, Conv]
@@ -77,33 +78,37 @@ class NetworkSpec:
     Parameters
     ----------
     depth : {50, 101}
-        ResNet-50 or -101.
+        ResNet-50 or ResNet-101.
     inflation : {"none", "3x1x1", "3x3x3"}
-        C2D; or I3D, whose conv1 is 5x7x7 and where every second residual block (C2: res2 0, 1, 2,
-        res3 0, 2, res4 the even ones, res5 1) has a first kernel of 3x1x1 or a second one of 3x3x3.
+        "none" is C2D. The others are I3D. Its conv1 has a 5x7x7 kernel, and every second residual
+        block has a first kernel of 3x1x1 or a second kernel of 3x3x3. As in C2, these blocks are
+        0, 1 and 2 of res2, 0 and 2 of res3, the even ones of res4, and 1 of res5.
     non_local : tuple of str
-        After which residual blocks a non-local block stands: "res4.4". See `placement`.
+        Names of the residual blocks that are followed by a non-local block, such as "res4.4". See
+        `placement`.
     block : mapping
-        Fields of their `NonLocalSpec` except channels, which replace those of `BLOCK`.
+        Fields of the `NonLocalSpec` of all non-local blocks, except channels. They replace those
+        of `BLOCK`.
     classes : int
-        Outputs of fc.
+        Number of outputs of fc.
     dropout : float
-        Share of the features that training drops before fc.
+        Probability that training drops a feature before fc.
     temporal_strides : three ints
-        Of conv1, pool1 and pool2. The paper's Table 1 has (2, 2, 2), C2 (1, 1, 2) on clips that
-        are sampled more sparsely.
+        Temporal strides of conv1, pool1 and pool2. They are (2, 2, 2) in the paper's Table 1, and
+        (1, 1, 2) in C2 for clips that are sampled more sparsely.
     stem_padding : {1, 0}
-        pool1's padding in space: 1 gives the paper's 56 x 56 of 224 x 224, 0 gives C2's 55 x 55.
+        Spatial padding of pool1. For a clip of 224 x 224 pixels, 1 results in the paper's 56 x 56,
+        and 0 in C2's 55 x 55.
     stride_at : {"3x3", "1x1"}
-        Which convolution of a stage's first residual block has the spatial stride: its second
-        (C2, torchvision), or its first (the first ResNets, keras.applications).
+        The convolution with the spatial stride in the first residual block of a stage: the second
+        (C2, torchvision) or the first (the original ResNets, keras.applications).
     width : int
-        Outputs of conv1.
+        Number of outputs of conv1.
 
     Raises
     ------
     ValueError, TypeError
-        On construction, naming the field, what was expected and what was received.
+        A field is wrong. The message gives its name, the expected and the received value.
 
     Examples
     --------
@@ -139,7 +144,7 @@ class NetworkSpec:
         strides = tuple(positive_int("temporal_strides", n) for n in self.temporal_strides)
         if len(strides) != 3:
             raise ValueError(
-                f"temporal_strides must be of conv1, pool1 and pool2; received {strides}"
+                f"temporal_strides must be three, of conv1, pool1 and pool2; received {strides}"
             )
         if isinstance(self.non_local, str):
             raise TypeError(f"non_local must be a tuple of names; received {self.non_local!r}")
@@ -149,7 +154,7 @@ class NetworkSpec:
         unknown = [name for name in self.non_local if name not in names]
         if unknown or len(set(self.non_local)) != len(self.non_local):
             raise ValueError(
-                f"non_local must name residual blocks of {names[0]} ... {names[-1]}, each once; "
+                f"non_local must name residual blocks from {names[0]} to {names[-1]}, each once; "
                 f"received {self.non_local}"
             )
         fields = {**BLOCK, **self.block}
@@ -163,20 +168,20 @@ class NetworkSpec:
         first, second, _ = self.temporal_strides
         frames = 1 if self.inflation == "none" else 5
         conv = Conv("conv1", "bn1", 3, self.width, (frames, 7, 7), (first, 2, 2))
-        over = 1 if second == 1 else 3  # frames that pool1 takes the maximum over
+        over = 1 if second == 1 else 3  # frames per window of pool1
         space = self.stem_padding
         return conv, Pool("pool1", (over, 3, 3), (second, 2, 2), (over // 2, space, space))
 
     @property
     def pool2(self) -> Pool:
-        """Over time, between res2 and res3."""
+        """pool2, which pools over time between res2 and res3."""
         stride = self.temporal_strides[2]
         over = 1 if stride == 1 else 3
         return Pool("pool2", (over, 1, 1), (stride, 1, 1), (over // 2, 0, 0))
 
     @property
     def stages(self) -> tuple[tuple[Residual, ...], ...]:
-        """Residual blocks of res2, res3, res4 and res5."""
+        """The residual blocks of res2, res3, res4 and res5."""
         inputs, stages = self.width, []
         for number, count in enumerate(DEPTHS[self.depth]):
             inner = self.width * 2**number
@@ -191,7 +196,7 @@ class NetworkSpec:
         stage, index = name.removeprefix("res").split(".")
         stride = (1, 2, 2) if index == "0" and stage != "2" else (1, 1, 1)
         first, second = INFLATIONS[self.inflation if _inflates(int(stage), int(index)) else "none"]
-        at = {self.stride_at: stride}  # which convolution has it
+        at = {self.stride_at: stride}  # the convolution with the stride
 
         def conv(number: int, kernel: Sizes, inputs: int, outputs: int, stride: Sizes) -> Conv:
             part = (f"{name}.conv{number}", f"{name}.bn{number}")
@@ -214,7 +219,7 @@ class NetworkSpec:
 
     @property
     def blocks(self) -> dict[str, NonLocalSpec]:
-        """The non-local blocks by name, "res4.4.non_local", in the order of computation."""
+        """The specs of the non-local blocks by name ("res4.4.non_local"), in order."""
         return {
             f"{residual.name}.non_local": residual.non_local
             for stage in self.stages
@@ -224,7 +229,7 @@ class NetworkSpec:
 
     @property
     def features(self) -> int:
-        """Inputs of fc."""
+        """Number of inputs of fc."""
         return 32 * self.width
 
     def with_blocks(self, count: int) -> NetworkSpec:
@@ -233,16 +238,26 @@ class NetworkSpec:
 
 
 def residual_names(depth: int) -> list[str]:
-    """res2.0, res2.1, ..."""
+    """The names of all residual blocks: ["res2.0", "res2.1", ...]."""
     return [f"res{n + 2}.{k}" for n, count in enumerate(DEPTHS[depth]) for k in range(count)]
 
 
 def placement(depth: int, count: int) -> tuple[str, ...]:
-    """After which residual blocks the paper's 0, 1, 5 or 10 non-local blocks stand (Table 2c).
+    """Residual blocks that the paper's 0, 1, 5 or 10 non-local blocks follow (Table 2c).
 
-    One stands right before the last residual block of res4. Five stand in res3 after 1 and 3, in
-    res4 after 1, 3 and 5, or in ResNet-101 (C2) after 6, 13 and 20. Ten, which are described for
-    ResNet-50 only, stand after every residual block of res3 and res4.
+    One block is right before the last residual block of res4. Five blocks follow 1 and 3 of res3
+    and 1, 3 and 5 of res4. In ResNet-101 (C2), the latter are 6, 13 and 20. Ten blocks follow every
+    residual block of res3 and res4. The paper describes them for ResNet-50 only.
+
+    Raises
+    ------
+    ValueError
+        The depth is unknown, or there is no placement of `count` blocks for it.
+
+    Examples
+    --------
+    >>> placement(50, 1)
+    ('res4.4',)
     """
     if depth not in DEPTHS:
         raise ValueError(f"depth must be one of {tuple(DEPTHS)}; received {depth}")
@@ -263,5 +278,5 @@ def placement(depth: int, count: int) -> tuple[str, ...]:
 
 
 def _inflates(stage: int, index: int) -> bool:
-    """Whether a residual block is one of those that I3D inflates, as C2 chooses them."""
+    """Whether I3D inflates this residual block, as in C2."""
     return {2: True, 5: index == 1}.get(stage, index % 2 == 0)

@@ -1,4 +1,4 @@
-"""What a network costs, layer by layer: shapes, parameters, multiply-adds."""
+"""The costs of a network layer by layer: output shapes, parameters and multiply-adds."""
 
 from __future__ import annotations
 
@@ -13,24 +13,40 @@ from nlcore.video.network import Conv, NetworkSpec, Pool, Sizes
 
 @dataclass(frozen=True)
 class Row:
-    """One layer: what it puts out, (C, *positions), and what that takes for one clip."""
+    """The cost of one layer for one clip.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+        Shape of the output, (C, *positions).
+    parameters : int
+        For a convolution, this includes the weight and bias of the batch normalization after it.
+    multiply_adds : int
+    """
 
     name: str
     shape: tuple[int, ...]
-    parameters: int  # of batch normalization: its scale and its shift
+    parameters: int
     multiply_adds: int
 
 
 def cost(network: NetworkSpec, positions: Sizes = (32, 224, 224)) -> tuple[Row, ...]:
-    """Rows of every layer in order, for clips of `positions` (T, H, W).
+    """The cost of every layer, in the order of computation, for one clip of size (T, H, W).
 
-    Multiply-adds are those of convolutions, products over pairs and fc, as Table 2e counts them;
-    normalization, pooling and activations are left out.
+    Multiply-adds are counted as in the paper's Table 2e: convolutions, the products in non-local
+    blocks, and fc. Normalization, pooling and activations are not counted.
 
     Raises
     ------
     ValueError
-        A size that a pooling or a non-local block does not take, naming the layer.
+        The clip is too small for a layer. The message names the layer.
+
+    Examples
+    --------
+    >>> rows = cost(NetworkSpec())
+    >>> rows[0].name, rows[0].shape
+    ('conv1', (64, 16, 112, 112))
     """
     return tuple(_rows(network, positions))
 
@@ -81,5 +97,5 @@ def _out(
         (n + 2 * p - k) // s + 1 for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
     )
     if min(out) < 1:
-        raise ValueError(f"{name}: positions {size} are too small for its kernel {kernel}")
+        raise ValueError(f"{name}: positions must fit its kernel {kernel}; received {size}")
     return out

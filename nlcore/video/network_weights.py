@@ -1,4 +1,4 @@
-"""A network's weights by name: shapes and checks, shared by every backend."""
+"""A network's weights: names, shapes and checks. Every backend uses them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from typing import Any
 from nlcore.video.network import Conv, NetworkSpec
 from nlcore.weights import check_named_weights, weight_shapes
 
-#: Weights that another task has in other shapes.
+#: Weights whose shapes depend on the number of classes.
 FC = ("fc.weight", "fc.bias")
 
 
 def network_weight_shapes(network: NetworkSpec) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every weight, in the order of computation.
+    """Names and shapes of a network's weights, in the order of computation.
 
-    Convolutions are (outputs, inputs, T, H, W), fc is (classes, features).
+    A convolution has shape (outputs, inputs, T, H, W), and fc has shape (classes, features).
+
+    Examples
+    --------
+    >>> network_weight_shapes(NetworkSpec())["conv1.weight"]
+    (64, 3, 1, 7, 7)
     """
     shapes = _conv_shapes(network.stem[0])
     for stage in network.stages:
@@ -34,14 +39,15 @@ def network_weight_shapes(network: NetworkSpec) -> dict[str, tuple[int, ...]]:
 
 
 def check_network_weights(network: NetworkSpec, weights: Mapping[str, Any]) -> None:
-    """Raise unless `weights` holds just the names that the network needs, each of its shape.
+    """Raise unless `weights` has exactly the names and shapes of `network_weight_shapes`.
 
     Raises
     ------
     ValueError
-        A missing, extra or misshapen weight, by name, with the shape expected and received.
+        A weight is missing, extra or has the wrong shape. The message gives its name, the
+        expected shape and the received one.
     TypeError
-        `weights` is not a mapping, or an array in it is not floating point.
+        `weights` is not a mapping, or a weight is not floating point.
     """
     check_named_weights(network_weight_shapes(network), weights)
 

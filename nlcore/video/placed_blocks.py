@@ -1,4 +1,4 @@
-"""Where a model's non-local blocks stand, and what share of the whole each takes."""
+"""Placement report: the non-local blocks of a model, their costs, and their shares of the whole."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from nlcore.spec import NonLocalSpec
 from nlcore.video.network import NetworkSpec, Sizes
 from nlcore.video.network_cost import cost
 
-#: What a backend executes for a spec at x (B, C, *positions): `nlcore_torch.execution`.
+#: The cost of a block with input x (B, C, *positions) in a backend, as `nlcore_torch.execution`.
 Executes = Callable[[NonLocalSpec, tuple[int, ...]], Execution]
 
-#: Above the columns of a table; each % is of the model's.
+#: Headings of the table's columns. A % is the share of the model's number in the column before it.
 HEAD: tuple[str, ...] = (
     *("block", "x", "parameters", "%", "multiply-adds", "%", "executed"),
     *("bytes kept", "bytes of pairs"),
@@ -23,24 +23,28 @@ _SUMMED = ("parameters", "multiply_adds", "pairs", "executed", "kept")
 
 @dataclass(frozen=True)
 class Placed:
-    """A non-local block in a model, and what one call of it takes.
+    """One call of a non-local block in a model, and its cost.
 
     Attributes
     ----------
     name : str
     shape : tuple of int
-        Of x, (B, C, *positions); () where the model does not call the block.
+        Shape of x, (B, C, *positions), or () if the model does not call the block.
     parameters : int
-        0 where a block is called again.
+        Number of parameters. It is 0 for the second and every later call of one block.
     multiply_adds : int
-        As the definition is written: a product over all pairs of positions that see each other.
+        Forward multiply-adds of the definition as it is written, with a product for every pair of
+        positions that see each other.
     pairs : int
-        Bytes of one array of w_ij (N x M where all see all). nlcore keeps none. An implementation
-        that follows the definition keeps one at least, and 2 D of them for the concatenation.
+        Bytes of one array of all w_ij, N x M numbers if every position sees all others. nlcore does
+        not store such an array. An implementation that follows the definition stores at least one,
+        and the size of 2 D of them for the concatenation.
     executed : int or None
-        Forward multiply-adds of a backend, where one is asked: `nlcore.block_cost.Execution`.
+        Forward multiply-adds that a backend executes, see `nlcore.block_cost.Execution`. None
+        without a backend.
     kept : int or None
-        Bytes that the backend's training keeps for the backward direction, where it can tell.
+        Bytes that the backend stores for the backward direction in training. None if it cannot be
+        determined.
     """
 
     name: str
@@ -54,14 +58,15 @@ class Placed:
 
 @dataclass(frozen=True)
 class PlacementReport:
-    """A model's non-local blocks and its totals; ``str`` of it is a table.
+    """The non-local blocks of a model and the totals of the model. ``str(report)`` is a table.
 
     Attributes
     ----------
     blocks : tuple of Placed
-        In the order of their calls; those that the model does not call come last.
+        One entry per call of a block, in the order of the calls. Blocks that the model does not
+        call come last.
     parameters, multiply_adds : int
-        Of the whole model, with blocks as they are written.
+        Totals of the whole model, where the blocks count by their definition.
     """
 
     blocks: tuple[Placed, ...]
@@ -70,7 +75,7 @@ class PlacementReport:
 
     @property
     def executed(self) -> int | None:
-        """multiply_adds with blocks as the backend executes them, where one was asked."""
+        """multiply_adds with the blocks as the backend executes them, or None without a backend."""
         saved = [b.multiply_adds - b.executed for b in self.blocks if b.executed is not None]
         return None if len(saved) < len(self.blocks) else self.multiply_adds - sum(saved)
 
@@ -112,23 +117,27 @@ def placement_report(
     itemsize: int = 4,
     executes: Executes | None = None,
 ) -> PlacementReport:
-    """Where a network's non-local blocks stand, and what they take for one clip.
+    """The non-local blocks of a network and their costs for one clip.
 
     Parameters
     ----------
     network : NetworkSpec
     positions : (T, H, W)
-        Of the clip.
+        Size of the clip.
     itemsize : int
-        Bytes of a number; 2 in half precision.
+        Bytes per number: 4 for float32, 2 for half precision.
     executes : callable, optional
-        What a backend executes, `nlcore_torch.execution` or `nlcore_keras.execution`. Without it
-        the report is of the definition alone.
+        `nlcore_torch.execution` or `nlcore_keras.execution`, for the costs in that backend. Without
+        it the report contains the costs of the definition only.
+
+    Returns
+    -------
+    PlacementReport
 
     Raises
     ------
     ValueError
-        As `cost`.
+        See `cost`.
 
     Examples
     --------
@@ -156,12 +165,14 @@ def placed(
     itemsize: int,
     executes: Executes | None = None,
 ) -> Placed:
-    """A block called with x of `shape`, (B, C, *positions), of `itemsize` bytes a number.
+    """The cost of one call of a block with x of `shape` (B, C, *positions).
+
+    `itemsize` is the number of bytes per number.
 
     Raises
     ------
     ValueError
-        As `nlcore.block_cost.block_cost`.
+        See `nlcore.block_cost.block_cost`.
     """
     batch, positions = shape[0], shape[2:]
     own = block_cost(spec, positions)
@@ -179,13 +190,13 @@ def placed(
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
-    """None where one of them is."""
+    """The sum, or None if one of the numbers is None."""
     known = list(numbers)
     return None if None in known else sum(n for n in known if n is not None)
 
 
 def _short(number: int | None) -> str:
-    """Three significant digits, and k, M, G or T."""
+    """The number with three significant digits and k, M, G or T, such as "1.23 G"."""
     if number is None:
         return ""
     for power, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):

@@ -27,18 +27,18 @@ def test_counts():
 def test_costs_of_the_dot_products_orders():
     # N = 5, M = 2, D = 3, V = 4, C = 6
     costs = dot_product_costs(5, 2, 3, 4, 6)
-    assert costs == {"pairs": 5 * 2 * 3 + 5 * 2 * 4, "keys": 2 * 12 + 5 * 12, "folded": 96}
-    assert "folded" not in dot_product_costs(5, 2, 3, 4)
+    assert costs == {"pairs": 5 * 2 * 3 + 5 * 2 * 4, "keys": 2 * 12 + 5 * 12, "merged": 96}
+    assert "merged" not in dot_product_costs(5, 2, 3, 4)
 
 
-@pytest.mark.parametrize("order", ["keys", "pairs", "folded"])
+@pytest.mark.parametrize("order", ["keys", "pairs", "merged"])
 def test_the_order_is_the_backends(order):
     spec, positions = given((20,), pairwise="dot_product")
     found = execution(spec, positions, lambda *sizes: order)
     between = dot_product_costs(20, 20, 3, 3, 4)[order]
     assert found.multiply_adds == 4 * 20 * 12 + between
     kept = 20 * 3 * 4 + 20 * 4 * 2  # theta, phi, g, y; W_z y and z
-    assert found.kept == kept + {"keys": 0, "pairs": 400, "folded": -60}[order]
+    assert found.kept == kept + {"keys": 0, "pairs": 400, "merged": -60}[order]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_kept_by_hand():
 
 def test_errors():
     spec = NonLocalSpec(4, ndim=2, subsample=(2, 2))
-    with pytest.raises(ValueError, match=r"positions must be 2; received \(4, 5, 6\)"):
+    with pytest.raises(ValueError, match=r"positions must have 2 axes; received \(4, 5, 6\)"):
         block_cost(spec, (4, 5, 6))
-    with pytest.raises(ValueError, match=r"positions \(4, 1\) are smaller than subsample"):
+    with pytest.raises(ValueError, match=r"positions must be at least the pooling window"):
         execution(spec, (4, 1), cheapest)

@@ -124,16 +124,17 @@ def test_overrides_replace_fields():
         (
             "caffe2",
             {"pairwise": "gaussian"},
-            "dialect 'caffe2' has pairwise ('embedded_gaussian', 'dot_product'); "
+            "pairwise must be one of ('embedded_gaussian', 'dot_product') for dialect 'caffe2'; "
             "received 'gaussian'",
         ),
         (
             "timm",
             {"pairwise": "dot_product"},
-            "dialect 'timm' has pairwise ('embedded_gaussian',); received 'dot_product'",
+            "pairwise must be one of ('embedded_gaussian',) for dialect 'timm'; "
+            "received 'dot_product'",
         ),
-        ("gcnet", {"ndim": 3}, "dialect 'gcnet' has ndim (2,); received 3"),
-        ("paper", {"ndim": 4}, "dialect 'paper' has ndim (3, 2, 1); received 4"),
+        ("gcnet", {"ndim": 3}, "ndim must be one of (2,) for dialect 'gcnet'; received 3"),
+        ("paper", {"ndim": 4}, "ndim must be one of (3, 2, 1) for dialect 'paper'; received 4"),
         ("paper", {"inner_channels": 0}, "inner_channels must be an int > 0; received 0"),
         ("paper", {"eps": 0}, "eps must be > 0; received 0"),
     ],

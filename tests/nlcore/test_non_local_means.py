@@ -9,7 +9,7 @@ import pytest
 
 import nlcore.non_local_means.filter
 from nlcore.non_local_means.filter import nl_means
-from nlcore.non_local_means.vectors import weigh
+from nlcore.non_local_means.vectorized import weigh
 
 EPS = np.finfo(np.float64).eps
 
@@ -254,31 +254,31 @@ def test_gaussian_is_scikit_images_slow_mode_but_for_its_exp(shape, axis, sigma)
 
 
 BAD = [
-    (dict(image=np.zeros((4, 4), np.uint8)), TypeError, "float32 or float64, got uint8: convert"),
-    (dict(image=np.zeros((4, 4), complex)), TypeError, "got complex128"),
-    (dict(image=np.zeros(4)), ValueError, r"got shape \(4,\)"),
-    (dict(image=np.zeros((2, 2, 2, 2))), ValueError, r"got shape \(2, 2, 2, 2\)"),
-    (dict(channel_axis=1), ValueError, r"got shape \(5, 6\) and channel_axis=1"),
-    (dict(image=np.zeros((0, 3))), ValueError, r"size 0, got shape \(0, 3\)"),
+    (dict(image=np.zeros((4, 4), np.uint8)), TypeError, "float32 or float64 .*; received uint8"),
+    (dict(image=np.zeros((4, 4), complex)), TypeError, "received complex128"),
+    (dict(image=np.zeros(4)), ValueError, r"received shape \(4,\)"),
+    (dict(image=np.zeros((2, 2, 2, 2))), ValueError, r"received shape \(2, 2, 2, 2\)"),
+    (dict(channel_axis=1), ValueError, r"received shape \(5, 6\) and channel_axis=1"),
+    (dict(image=np.zeros((0, 3))), ValueError, r"size 0; received shape \(0, 3\)"),
     (dict(image=np.zeros((3, 3, 0)), channel_axis=2), ValueError, "size 0"),
-    (dict(channel_axis=2), ValueError, r"\[-2, 2\) for shape \(5, 6\), got 2"),
-    (dict(channel_axis=-3), ValueError, "got -3"),
-    (dict(channel_axis=1.0), TypeError, "channel_axis must be an int or None, got 1.0"),
-    (dict(patch_size=0), ValueError, "patch_size must be at least 1, got 0"),
-    (dict(patch_size=6), ValueError, "patch_size must be odd .* got 6"),
-    (dict(patch_size=7.0), TypeError, "patch_size must be an int, got 7.0"),
-    (dict(patch_size=True), TypeError, "patch_size must be an int, got True"),
-    (dict(patch_distance=-1), ValueError, "patch_distance must be at least 0, got -1"),
-    (dict(patch_distance=2.5), TypeError, "patch_distance must be an int, got 2.5"),
-    (dict(h=0.0), ValueError, "h must be .* got 0.0"),
-    (dict(h=-0.1), ValueError, "h must be .* got -0.1"),
-    (dict(h=np.nan), ValueError, "h must be .* got nan"),
-    (dict(h=np.inf), ValueError, "h must be .* got inf"),
-    (dict(h="0.1"), TypeError, "h must be a number, got '0.1'"),
-    (dict(sigma=-1.0), ValueError, "sigma must be .* got -1.0"),
-    (dict(sigma=np.nan), ValueError, "sigma must be .* got nan"),
-    (dict(sigma=None), TypeError, "sigma must be a number, got None"),
-    (dict(patch_weights="box"), ValueError, "patch_weights must be one of .* got 'box'"),
+    (dict(channel_axis=2), ValueError, r"\[-2, 2\) for shape \(5, 6\); received 2"),
+    (dict(channel_axis=-3), ValueError, "received -3"),
+    (dict(channel_axis=1.0), TypeError, "channel_axis must be an int or None; received 1.0"),
+    (dict(patch_size=0), ValueError, "patch_size must be at least 1; received 0"),
+    (dict(patch_size=6), ValueError, "patch_size must be odd .* received 6"),
+    (dict(patch_size=7.0), TypeError, "patch_size must be an int; received 7.0"),
+    (dict(patch_size=True), TypeError, "patch_size must be an int; received True"),
+    (dict(patch_distance=-1), ValueError, "patch_distance must be at least 0; received -1"),
+    (dict(patch_distance=2.5), TypeError, "patch_distance must be an int; received 2.5"),
+    (dict(h=0.0), ValueError, "h must be .* received 0.0"),
+    (dict(h=-0.1), ValueError, "h must be .* received -0.1"),
+    (dict(h=np.nan), ValueError, "h must be .* received nan"),
+    (dict(h=np.inf), ValueError, "h must be .* received inf"),
+    (dict(h="0.1"), TypeError, "h must be a number; received '0.1'"),
+    (dict(sigma=-1.0), ValueError, "sigma must be .* received -1.0"),
+    (dict(sigma=np.nan), ValueError, "sigma must be .* received nan"),
+    (dict(sigma=None), TypeError, "sigma must be a number; received None"),
+    (dict(patch_weights="box"), ValueError, "patch_weights must be one of .* received 'box'"),
 ]
 
 

@@ -164,32 +164,35 @@ VALUE_ERRORS = [
         "subsample_at must be one of ('embedding', 'input'); received 'output'",
     ),
     ({"extent": "frame"}, "extent must be one of ('all', 'space', 'time'); received 'frame'"),
-    ({"extent": "space", "ndim": 2}, "extent='space' needs ndim=3; received ndim=2"),
-    ({"extent": "time", "ndim": 1}, "extent='time' needs ndim=3; received ndim=1"),
+    ({"extent": "space", "ndim": 2}, "ndim must be 3 for extent='space'; received 2"),
+    ({"extent": "time", "ndim": 1}, "ndim must be 3 for extent='time'; received 1"),
     (
         {"extent": "time", "subsample": (1, 2, 2)},
-        "extent='time' needs spatial subsample entries of 1, since a pooled grid has no pixel of "
-        "i's own; received subsample=(1, 2, 2)",
+        "the spatial subsample entries must be 1 for extent='time', because a pooled grid does "
+        "not contain each position's own pixel; received subsample=(1, 2, 2)",
     ),
-    ({"extent": "time", "subsample": (1, 1, 2)}, "extent='time' needs spatial subsample"),
+    ({"extent": "time", "subsample": (1, 1, 2)}, "the spatial subsample entries must be 1"),
     (
         {"extent": "space", "subsample": (2, 1, 1)},
-        "extent='space' and window need a temporal subsample entry of 1; "
+        "the temporal subsample entry must be 1 for extent='space' and for a window; "
         "received subsample=(2, 1, 1)",
     ),
-    ({"window": 4, "subsample": (2, 1, 1)}, "need a temporal subsample entry of 1"),
+    ({"window": 4, "subsample": (2, 1, 1)}, "the temporal subsample entry must be 1"),
     ({"window": 0}, "window must be an int > 0; received 0"),
     (
         {"window": 4, "ndim": 2},
-        "window needs ndim=3 and extent='all'; received ndim=2, extent='all'",
+        "window must be None unless ndim=3 and extent='all'; "
+        "received window=4 with ndim=2, extent='all'",
     ),
     (
         {"window": 4, "extent": "space"},
-        "window needs ndim=3 and extent='all'; received ndim=3, extent='space'",
+        "window must be None unless ndim=3 and extent='all'; "
+        "received window=4 with ndim=3, extent='space'",
     ),
     (
         {"pair_bias": True},
-        "pair_bias is the concatenation's; received pairwise='embedded_gaussian'",
+        "pair_bias must be False unless pairwise='concatenation'; "
+        "received pairwise='embedded_gaussian'",
     ),
     ({"eps": 0.0}, "eps must be > 0; received 0.0"),
     ({"eps": -1e-5}, "eps must be > 0; received -1e-05"),
@@ -258,7 +261,7 @@ def test_input_that_fits(fields, shape, dtype):
         (
             {},
             (2, 5, 7, 7, 8),
-            "x must have 8 channels, shape (B, 8, T, H, W); received shape (2, 5, 7, 7, 8)",
+            "x must have 8 channels: shape (B, 8, T, H, W); received shape (2, 5, 7, 7, 8)",
         ),
         (
             {},

@@ -88,7 +88,7 @@ def test_weights_that_fit():
         ),
         (
             lambda w: w.update({"g.bias": np.ones(4)}),
-            f"weight 'g.bias' is not used by {SPEC!r}: expected just ",
+            f"weight 'g.bias' is not used by {SPEC!r}: expected exactly ",
         ),
     ],
 )

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from verdicts import verdict
 
 from nlcore_conformance import processes
+from nlcore_conformance.backend.resolve import CannotRun
 from nlcore_conformance.cli import app
 from nlcore_conformance.processes import Request
-from nlcore_conformance.backend.resolve import CannotRun
 
 FULL = Request(
     "full", 3, "cpu", "forward", ("float32", "float16"), 5, Path("k.toml"), Path("folder")
@@ -41,11 +41,6 @@ def test_a_wrong_file_of_known_failures(tmp_path):
     (tmp_path / "known.toml").write_text('[[known]]\ncheck = "x"')
     with pytest.raises(CannotRun, match="expected the fields"):
         processes.possible(Request(known=tmp_path / "known.toml"))
-
-
-def test_verdicts_are_written_and_read(tmp_path):
-    processes.write(tmp_path / "out.json", [verdict(), verdict()])
-    assert repr(processes.read(tmp_path / "out.json")) == repr([verdict(), verdict()])
 
 
 def test_each_backend_has_a_process(tmp_path, monkeypatch, capfd):

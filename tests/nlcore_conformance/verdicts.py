@@ -9,9 +9,9 @@ from datetime import date
 from nlcore import NonLocalSpec
 from nlcore_conformance.checks.comparison import Judgement
 from nlcore_conformance.checks.judging import Failure
-from nlcore_conformance.run.known import Known, statuses
 from nlcore_conformance.problems.case import Case
-from nlcore_conformance.run.runner import CheckResult, Report
+from nlcore_conformance.run.known import Known, statuses
+from nlcore_conformance.run.results import CheckResult, Report
 from nlcore_conformance.run.verdict import Verdict
 
 TODAY = date(2026, 6, 1)

@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from nlcore import NonLocalSpec, init_weights
 
@@ -66,3 +67,42 @@ def _spec(**fields):
 def spec():
     """Make a small spec."""
     return _spec
+
+
+def _tensors(*arrays, dtype="float64"):
+    return [ops.convert_to_tensor(array, dtype=dtype) for array in arrays]
+
+
+@pytest.fixture
+def tensors():
+    """Tensors of the configured engine."""
+    return _tensors
+
+
+def _gradient(f, *arrays):
+    engine = keras.backend.backend()
+    if engine == "tensorflow":
+        import tensorflow as tf
+
+        inputs = [tf.constant(array) for array in arrays]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            total = ops.sum(f(*inputs))
+        zero = tf.UnconnectedGradients.ZERO
+        return [np.asarray(grad) for grad in tape.gradient(total, inputs, None, zero)]
+    if engine == "jax":
+        places = tuple(range(len(arrays)))
+        return [np.asarray(g) for g in jax.grad(lambda *a: ops.sum(f(*a)), places)(*arrays)]
+    import torch
+
+    inputs = [torch.tensor(array, requires_grad=True) for array in arrays]
+    found = torch.autograd.grad(
+        ops.sum(f(*inputs)), inputs, allow_unused=True, materialize_grads=True
+    )
+    return [np.asarray(grad) for grad in found]
+
+
+@pytest.fixture
+def gradient():
+    """The gradients of the sum of f(*arrays) by each array, on the configured engine."""
+    return _gradient

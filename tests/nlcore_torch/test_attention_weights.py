@@ -80,7 +80,11 @@ def test_top(ndim):
 
 def test_errors():
     block, x = made()
-    with pytest.raises(ValueError, match=r"position must lie in \(4, 3, 5\); received \(4, 0, 0\)"):
+    with pytest.raises(
+        ValueError, match=r"position must be an index into \(4, 3, 5\); received \(4, 0, 0\)"
+    ):
         responses(block, x, (4, 0, 0))
-    with pytest.raises(ValueError, match="k must be from 1 to 60, the positions j; received 61"):
+    with pytest.raises(
+        ValueError, match="k must be from 1 to 60, the number of positions j; received 61"
+    ):
         top_responses(block, x, (0, 0, 0), 61)

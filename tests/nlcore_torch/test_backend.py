@@ -9,9 +9,9 @@ import torch
 import nlcore_torch.operation.gaussian
 from nlcore import NonLocalSpec, block
 from nlcore.reference.block import block_vjp
-from nlcore_conformance.checks.catalogue import checks
+from nlcore_conformance.checks.catalogue import CHECKS
 from nlcore_conformance.checks.judging import attempt
-from nlcore_conformance.run.runner import PROFILES, drawn
+from nlcore_conformance.run.search import PROFILES, drawn
 from nlcore_torch.backend import backend
 
 DTYPES = {name: np.dtype(name) for name in ("float16", "float32", "float64")}
@@ -104,7 +104,7 @@ def test_many_chunks_conform(pairwise, fused, monkeypatch):
     monkeypatch.setattr(nlcore_torch.operation.gaussian, "CHUNK", 64)
     if not fused:
         monkeypatch.setattr(nlcore_torch.operation.gaussian, "_takes", lambda *_: False)
-    for check in checks():
+    for check in CHECKS:
         if check.name not in (f"forward / {pairwise}", f"gradient / {pairwise}"):
             continue
         for case in drawn(check, backend, PROFILES["quick"], 0):

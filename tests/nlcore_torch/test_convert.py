@@ -470,7 +470,7 @@ def test_a_truncated_file_is_an_error(tmp_path, name):
 
 def test_what_is_no_file_of_weights(tmp_path):
     with pytest.raises(
-        ValueError, match=r"w.npz: expected a file in \('.pth', .*'.pkl'\); .*'.npz'"
+        ValueError, match=r"w.npz: expected a file with a suffix in \('.pth', .*'.pkl'\); .*'.npz'"
     ):
         read_weights(tmp_path / "w.npz")
     for name in ("w.pth", "w.pkl", "w.safetensors"):
@@ -480,7 +480,7 @@ def test_what_is_no_file_of_weights(tmp_path):
     with pytest.raises(ValueError, match=r"w.pth: expected arrays by name.*'net': dict of 1"):
         read_weights(tmp_path / "w.pth")
     (tmp_path / "text.pth").write_text("version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(ValueError, match=r"expected a file that torch.save has written"):
+    with pytest.raises(ValueError, match=r"expected a complete file that torch.save has written"):
         read_weights(tmp_path / "text.pth")
 
 

@@ -10,9 +10,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 import nlcore_torch.operation.gaussian
+from nlcore import video as data
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
 from nlcore.video import NetworkSpec, placement
-from nlcore import video as data
 from nlcore.video.placed_blocks import placed
 from nlcore_torch import NonLocalBlock
 from nlcore_torch.insertion import insert, non_local_blocks, remove

@@ -1,4 +1,4 @@
-"""conformance/networks.py: one file in PyTorch and Keras gives logits within the derived bound."""
+"""conformance/studies/networks.py: PyTorch and Keras agree on one file within the derived bound."""
 
 import importlib.util
 from dataclasses import replace
@@ -11,7 +11,7 @@ import torch
 
 from nlcore.video import NetworkSpec
 
-SCRIPT = Path(__file__).parents[2] / "conformance" / "networks.py"
+SCRIPT = Path(__file__).parents[2] / "conformance" / "studies" / "networks.py"
 #: Of the script's list, one of each architecture, with placements that differ.
 CHOSEN = (
     "ResNet-50, C2D, 10 blocks",

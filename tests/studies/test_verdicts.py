@@ -1,4 +1,4 @@
-"""conformance/verdicts.py: what the page on other packages says of a run."""
+"""conformance/studies/verdicts.py: what the page on other packages says of a run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from nlcore_conformance.problems.case import Case
 from nlcore_conformance.backend.reference import Reference
-from nlcore_conformance.run.runner import PROFILES, run
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.run.runner import run
+from nlcore_conformance.run.search import PROFILES
 
-SCRIPT = Path(__file__).parents[2] / "conformance" / "verdicts.py"
+SCRIPT = Path(__file__).parents[2] / "conformance" / "studies" / "verdicts.py"
 PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
 CHECKS = ("gradient / outside the extent", "identity at insertion", "extent as batches")
 
@@ -47,8 +48,8 @@ def verdicts():
 def judged(verdicts) -> dict:
     """Some Block in place of mmcv's, on a few checks."""
     with pytest.MonkeyPatch.context() as patch:
-        only = [check for check in verdicts.checks() if check.name in CHECKS]
-        patch.setattr(verdicts, "checks", lambda: only)
+        only = [check for check in verdicts.CHECKS if check.name in CHECKS]
+        patch.setattr(verdicts, "CHECKS", only)
         patch.setattr(verdicts, "PROFILES", {"quick": replace(PROFILES["quick"], examples=20)})
         patch.setattr(
             verdicts,

@@ -5,8 +5,8 @@ With b sorted descending, G_k = g_1 + ... + g_k, and k_i the number of b_j > -a_
     sum_j ReLU(a_i + b_j) g_j = (a_i + b_k) G_k + sum_{m<k} (b_m - b_{m+1}) G_m    (1)
                               = a_i G_k + sum_{m<=k} b_m g_m                       (2)
 
-Every factor of a G in (1) is >= 0: nothing cancels that does not on the left, so (1) gives the
-value. (2) gives the derivatives: in those of (1) by b, sums over many keys cancel.
+(1) gives the value: every factor of a G is >= 0, so nothing cancels that does not cancel on the
+left. (2) gives the derivatives: in the derivatives of (1) by b, sums over many keys cancel.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 from keras import ops
 
-from nlcore_keras.operation.precision import divided
+from nlcore_keras.operation.precision import divided, sum_dtype
 
 
 def concatenation(a: Any, b: Any, g: Any, by_sum: bool) -> Any:
     """y_i = 1/C(x) sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V).
 
-    a and b are of the dtype of sums. C(x) is the sum of the ReLUs or M; where that sum is 0,
-    y_i = 0 with no gradient.
+    a and b have the dtype of sums. C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0
+    with no gradient.
     """
     values = ops.cast(g, a.dtype)  # the dtype of sums
     if not by_sum:
@@ -32,9 +32,24 @@ def concatenation(a: Any, b: Any, g: Any, by_sum: bool) -> Any:
     return ops.cast(divided(sums[:, :, :-1], sums[:, :, -1:]), g.dtype)
 
 
+def concatenation_weights(a: Any, b: Any, by_sum: bool) -> Any:
+    """w (B, R, M) of a few queries' shares a (B, R) and the keys' shares b (B, M)."""
+    f = ops.relu(ops.expand_dims(a, 2) + ops.expand_dims(b, 1))  # (B, R, M)
+    if by_sum:
+        return divided(f, ops.sum(f, axis=2, keepdims=True))
+    return f / ops.cast(ops.shape(b)[1], b.dtype)
+
+
+def logit_share(rows: Any, weight: Any, bias: Any = None) -> Any:
+    """rows (B, N, D) times weight (D,) plus bias () -> (B, N), a_i or b_j in the dtype of sums."""
+    dtype = sum_dtype(rows.dtype)
+    logits = (ops.cast(rows, dtype) @ ops.cast(ops.expand_dims(weight, 1), dtype))[..., 0]  # (B, N)
+    return logits if bias is None else logits + ops.cast(bias, dtype)
+
+
 def pair_sums(a: Any, b: Any, g: Any) -> Any:
     """sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V)."""
-    # a NaN has no place in an order, and TensorFlow's sort has none for it: it is put back below
+    # TensorFlow's sort has no place for a NaN, so NaNs are taken out here and put back below
     undefined = ops.logical_or(ops.isnan(a), ops.any(ops.isnan(b), axis=1, keepdims=True))  # (B, N)
     a, b = (ops.where(ops.isnan(array), ops.zeros_like(array), array) for array in (a, b))
     unbounded = ops.logical_not(ops.all(ops.isfinite(g), axis=1, keepdims=True))  # (B, 1, V)
@@ -52,14 +67,14 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
     fixed = ops.stop_gradient
     a, b, prefix, active = fixed(a), fixed(b), fixed(prefix), fixed(active)
     before = ops.concatenate([b[:, :1], b[:, :-1]], axis=1)  # (B, M)
-    # 0, b_1 - b_2, ...; 0 between equal infinities as well
+    # 0, b_1 - b_2, ...; also 0 between equal infinities
     gaps = ops.where(before == b, ops.zeros_like(b), before - b)  # (B, M)
     steps = _table(ops.expand_dims(gaps, 2) * prefix[:, :-1])  # (B, M + 1, V): the sum in (1)
     last = ops.take_along_axis(b, ops.maximum(count - 1, 0), axis=1)  # (B, N): b_k
     lead = ops.where(count > 0, a + last, ops.zeros_like(a))  # (B, N)
     value = ops.expand_dims(lead, 2) * active + _rows(steps, count)  # (B, N, V)
 
-    # an infinite or NaN g_j makes its column NaN, since it is NaN wherever f_ij = 0
+    # an infinite or NaN g_j makes its column NaN, because f_ij g_j is NaN wherever f_ij = 0
     undefined = ops.logical_or(ops.expand_dims(undefined, 2), unbounded)  # (B, N, V)
     value = ops.where(undefined, ops.full_like(value, float("nan")), value)
     derivatives = by_parts - fixed(by_parts)  # (B, N, V): 0, or NaN where (2) is infinite
@@ -68,7 +83,7 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
 
 def _count(a: Any, b: Any) -> Any:
     """How many b_j (B, M), which descend, are > -a_i (B, N) -> (B, N), by bisection."""
-    # unknown in a compiled graph, a symbol in an exported one
+    # M may be unknown in a compiled graph, and is a symbol in an exported one
     steps = b.shape[1].bit_length() if isinstance(b.shape[1], int) else 31
     size = ops.shape(b)[1]
 
@@ -77,7 +92,7 @@ def _count(a: Any, b: Any) -> Any:
         next_b = ops.take_along_axis(b, ops.minimum(more, size) - 1, axis=1)
         return ops.where(ops.logical_and(more <= size, next_b > -a), more, count)
 
-    # a loop in the graph: written out, XLA would compute it again for each of the V columns
+    # a loop in the graph: XLA would compute a written-out one again for each of the V columns
     return ops.fori_loop(0, steps, halve, ops.zeros_like(a, dtype="int32"))
 
 
@@ -85,7 +100,7 @@ def _table(terms: Any) -> Any:
     """Prefix sums of terms (B, M, V) -> (B, M + 1, V), beginning with the empty one."""
     sums = ops.cumsum(terms, axis=1)
     if sums.dtype != terms.dtype:
-        # keras.ops.cumsum makes float64 float32 on PyTorch: sums of 2, 4, 8, ... terms instead
+        # keras.ops.cumsum makes float64 float32 on PyTorch, so these are sums of 2, 4, 8, ... terms
         sums, reach = terms, 1
         while reach < terms.shape[1]:
             sums = sums + ops.pad(sums[:, :-reach], [[0, 0], [reach, 0], [0, 0]])
@@ -95,7 +110,7 @@ def _table(terms: Any) -> Any:
 
 def _rows(table: Any, index: Any) -> Any:
     """Rows (B, N, V) of table (B, R, V) at index (B, N)."""
-    # one flat gather: take_along_axis on all V columns took 15 times as long on TensorFlow
+    # one flat gather, because take_along_axis on all V columns took 15 times as long on TensorFlow
     batch, size = ops.shape(table)[:2]
     start = ops.expand_dims(ops.arange(batch, dtype="int32") * size, 1)  # (B, 1)
     flat = ops.reshape(table, (-1, table.shape[2]))  # (B R, V)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,8 +13,9 @@ from keras import layers, ops
 from nlcore.video import NetworkSpec, check_network_weights
 from nlcore.video.network import BN_EPS, FC_STD, Conv, Pool, Residual, Sizes
 from nlcore_keras.block import NonLocalBlock
+from nlcore_keras.operation.arguments import checked_data_format
 
-#: What nlcore calls the weights of Keras' batch normalization.
+#: Keras' names of batch normalization's weights -> nlcore's.
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean"}
 NORM |= {"moving_variance": "running_var"}
 
@@ -32,45 +33,60 @@ class Network(keras.Model):
         Non-local blocks start as the identity, so that the network is its own without them.
     data_format : {"channels_last", "channels_first"}, optional
         Default keras.config.image_data_format(). With "channels_first", clips (B, 3, T, H, W).
+    dtype : str or keras.DTypePolicy, optional
+        Of every layer.
     **kwargs
-        Of keras.Model: name, trainable; and dtype, of every layer.
+        Of keras.Model: name, trainable.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Unknown data format; clips that a non-local block or a pooling does not take.
 
     Notes
     -----
     `export_weights` has the names and shapes of `nlcore.video.network_weight_shapes(spec)`, so that
-    one file serves this and `nlcore_torch.video.network.Network`. While training, Keras' batch
-    normalization takes the biased variance into its running one, PyTorch's the unbiased.
+    one file serves this and `nlcore_torch.video.Network`. In training, Keras' batch normalization
+    takes the biased variance into its running one, and PyTorch's takes the unbiased.
 
     Source: arXiv 1711.07971, Table 1 and Sec. 4.
+
+    Examples
+    --------
+    >>> from nlcore.video import NetworkSpec
+    >>> network = Network(NetworkSpec().with_blocks(5), data_format="channels_last")
+    >>> logits = network(keras.random.normal((1, 32, 224, 224, 3)))  # (1, 400)
     """
 
     def __init__(
         self,
         spec: NetworkSpec,
         *,
-        positions: tuple[int | None, ...] = (None, None, None),
+        positions: Sequence[int | None] = (None, None, None),
         identity: bool = True,
         data_format: str | None = None,
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
-        data_format = data_format or keras.config.image_data_format()
-        build = _Builder(identity, data_format, dtype)
+        data_format = checked_data_format(data_format)
+        policy = keras.dtype_policies.get(dtype)
+        build = _Builder(identity, data_format, policy)
         last = data_format == "channels_last"
-        clips = keras.Input((*positions, 3) if last else (3, *positions), dtype=dtype)
+        size = (*positions, 3) if last else (3, *positions)
+        clips = keras.Input(size, dtype=policy.variable_dtype)
         super().__init__(clips, build.logits(spec, clips), **kwargs)
-        self.spec, self.positions, self.identity = spec, positions, identity
-        self.data_format, self._named, self._dtype = data_format, build.named, dtype
+        self.spec, self.positions, self.identity = spec, tuple(positions), identity
+        self.data_format, self._named, self._policy = data_format, build.named, policy
 
     def export_weights(self) -> dict[str, np.ndarray]:
-        """The weights by name, as `nlcore.video.network_weight_shapes` names and shapes them."""
+        """The weights by name as NumPy arrays, as `nlcore.video.network_weight_shapes` has them."""
         found: dict[str, np.ndarray] = {}
         for name, layer in self._named.items():
             if isinstance(layer, NonLocalBlock):
                 found |= {f"{name}.{part}": w for part, w in layer.export_weights().items()}
                 continue
             for variable in layer.variables:
-                # a tensor, since NumPy warns where Keras hands it a TensorFlow variable
+                # a tensor, because NumPy warns where Keras hands it a TensorFlow variable
                 value = ops.convert_to_numpy(ops.stop_gradient(variable.value))
                 found[f"{name}.{_part(layer, variable)}"] = _from_keras(value)
         return found
@@ -95,13 +111,14 @@ class Network(keras.Model):
                 variable.assign(_to_keras(value))
 
     def get_config(self) -> dict[str, Any]:
+        """The arguments of the constructor, in types that JSON has, but for tuples."""
         spec = {f.name: getattr(self.spec, f.name) for f in fields(self.spec)}
         return {
             "spec": {**spec, "block": dict(self.spec.block)},
             "positions": self.positions,
             "identity": self.identity,
             "data_format": self.data_format,
-            "dtype": self._dtype,
+            "dtype": keras.dtype_policies.serialize(self._policy),
             "name": self.name,
             "trainable": self.trainable,
         }
@@ -116,25 +133,34 @@ class Network(keras.Model):
 
 @keras.saving.register_keras_serializable(package="nlcore")
 class MaxPool(layers.Layer):
-    """Max-pooling over (T, H, W) of what is >= 0, so that padding by 0 gives no maximum.
+    """Max-pooling of x (B, T, H, W, C) over (T, H, W), for x >= 0: it is padded with 0.
 
-    Over space, then over time: TensorFlow's pooling in three dimensions has no float64.
+    Parameters
+    ----------
+    kernel, stride, padding : (T, H, W)
+    data_format : {"channels_last", "channels_first"}
+        With "channels_first", x (B, C, T, H, W).
+
+    Notes
+    -----
+    Pools over space, then over time: TensorFlow's pooling in three dimensions has no float64.
     """
 
     def __init__(
         self,
-        kernel: Sizes,
-        stride: Sizes,
-        padding: Sizes,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
         *,
         data_format: str = "channels_last",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.kernel, self.stride, self.padding = kernel, stride, padding
-        self.data_format = data_format
+        self.kernel, self.stride, self.padding = tuple(kernel), tuple(stride), tuple(padding)
+        self.data_format = checked_data_format(data_format)
 
     def call(self, x: Any) -> Any:
+        """(B, T, H, W, C) -> (B, T', H', W', C)."""
         if self.data_format == "channels_first":
             x = ops.moveaxis(x, 1, -1)  # (B, T, H, W, C)
         x = ops.pad(x, [(0, 0), *((p, p) for p in self.padding), (0, 0)])
@@ -167,7 +193,7 @@ class MaxPool(layers.Layer):
 
 
 class _Builder:
-    """Puts layers after each other, and keeps those with weights by nlcore's names."""
+    """Calls layers one after the other, and stores those with weights by nlcore's names."""
 
     def __init__(self, identity: bool, data_format: str, dtype: Any) -> None:
         self.identity = identity
@@ -177,6 +203,7 @@ class _Builder:
         self.dtype = dtype
 
     def logits(self, spec: NetworkSpec, x: Any) -> Any:
+        """(B, classes) of clips (B, T, H, W, 3)."""
         conv1, pool1 = spec.stem
         x = self.pool(pool1, self.relu(self.conv(conv1, x)))
         for number, stage in enumerate(spec.stages):
@@ -191,6 +218,7 @@ class _Builder:
         return self.keep("fc", fc)(x)
 
     def residual(self, residual: Residual, x: Any) -> Any:
+        """The residual block, and the non-local block after it, if any."""
         first, second, third = residual.convs
         y = self.relu(self.conv(first, x))
         y = self.relu(self.conv(second, y))
@@ -238,7 +266,7 @@ class _Builder:
 
 
 def _keras(name: str) -> str:
-    """A layer's name of nlcore's: the PyTorch engine refuses dots."""
+    """A layer's name from nlcore's: the PyTorch engine refuses dots."""
     return name.replace(".", "_")
 
 

@@ -1,1 +1,1 @@
-"""What wraps an nn.Module as a backend for the conformance suite."""
+"""Adapters that make an nn.Module of another package a backend for the conformance suite."""

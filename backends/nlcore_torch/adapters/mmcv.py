@@ -1,4 +1,4 @@
-"""mmcv's NonLocal1d, NonLocal2d and NonLocal3d as backends, as they are installed.
+"""Backends for mmcv's NonLocal1d, NonLocal2d and NonLocal3d, as installed.
 
 pip install mmcv-lite==2.2.0
 nlcore-conformance run nlcore_torch.adapters.mmcv:nonlocal3d
@@ -13,13 +13,13 @@ import torch
 from mmcv.cnn.bricks.non_local import NonLocal1d, NonLocal2d, NonLocal3d
 
 from nlcore import NonLocalSpec
-from nlcore.checkpoints.rules import reduction
+from nlcore.checkpoints.requirements import reduction
 
 from .torch_module import Rules, TorchModule
 
 
 class MMCV(TorchModule):
-    """One of mmcv's modules."""
+    """A backend for one of mmcv's three modules."""
 
     def __init__(self, module: type, ndim: int, defaults: bool = False) -> None:
         super().__init__("mmcv", f"mmcv {module.__name__}", defaults)

@@ -1,4 +1,4 @@
-"""pytorchvideo's NonLocal, as create_nonlocal makes it, as a backend.
+"""A backend for pytorchvideo's NonLocal, as create_nonlocal makes it.
 
 pip install --no-deps pytorchvideo==0.1.5
 pip install fvcore iopath parameterized
@@ -19,7 +19,7 @@ from .torch_module import TorchModule
 
 
 class PyTorchVideo(TorchModule):
-    """create_nonlocal."""
+    """A backend for the module that create_nonlocal returns."""
 
     def build(self, spec: NonLocalSpec) -> torch.nn.Module:
         arguments: dict[str, Any] = {} if self.defaults else {"norm_eps": spec.eps}

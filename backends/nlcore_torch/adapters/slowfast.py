@@ -1,4 +1,4 @@
-"""SlowFast's Nonlocal as a backend, as it is installed.
+"""A backend for SlowFast's Nonlocal, as installed.
 
 pip install --no-deps slowfast==1.0
 nlcore-conformance run nlcore_torch.adapters.slowfast:nonlocal3d
@@ -18,7 +18,7 @@ from .torch_module import TorchModule
 
 
 class SlowFast(TorchModule):
-    """Nonlocal, with norm_type "batchnorm" or "none"."""
+    """A backend for Nonlocal, with norm_type "batchnorm" or "none"."""
 
     def build(self, spec: NonLocalSpec) -> torch.nn.Module:
         arguments: dict[str, Any] = {} if self.defaults else {"norm_eps": spec.eps}

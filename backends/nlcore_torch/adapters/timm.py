@@ -1,4 +1,4 @@
-"""timm's NonLocalAttn as a backend, as it is installed.
+"""A backend for timm's NonLocalAttn, as installed.
 
 pip install timm torchvision
 nlcore-conformance run nlcore_torch.adapters.timm:nonlocal2d
@@ -16,7 +16,7 @@ from .torch_module import TorchModule
 
 
 class Timm(TorchModule):
-    """NonLocalAttn."""
+    """A backend for NonLocalAttn."""
 
     def build(self, spec: NonLocalSpec) -> torch.nn.Module:
         use_scale = {} if self.defaults else {"use_scale": spec.scale != 1.0}

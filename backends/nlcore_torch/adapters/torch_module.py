@@ -1,7 +1,8 @@
-"""A package's torch module as a backend, for the adapters beside this file.
+"""A backend for a torch module of another package, the base class of the adapters in this folder.
 
-An adapter translates the spec into the constructor's arguments. `nlcore.checkpoints.origins` has
-the parameters' names and the rules that no argument changes. The package's code runs as it is.
+An adapter translates a spec into arguments of the module's constructor. The parameters' names, and
+the rules that no argument can change, are those of `nlcore.checkpoints.block_origins`. The code of
+the package is not changed.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ import numpy as np
 import torch
 
 from nlcore import NonLocalSpec
-from nlcore.checkpoints.origins import block_places, named_origin
+from nlcore.checkpoints.block_origins import block_places, named_origin
 from nlcore.weights import RUNNING
 from nlcore_torch.arrays import array
 
 Weights = Mapping[str, np.ndarray]
-#: What must hold of a spec, in words -> whether it does.
+#: A rule that a spec must satisfy, in words -> whether the spec satisfies it.
 Rules = dict[str, bool]
 
 
 class TorchModule(ABC):
-    """One class of a package as a backend.
+    """A backend for one class of a package.
 
     Parameters
     ----------
     origin : str
-        Its name in `nlcore.checkpoints.origins`.
+        Name of the package in `nlcore.checkpoints.block_origins`.
     name : str
-        The package's and the class'.
+        Name of the backend: the package and the class.
     defaults : bool
-        Build it as its constructor's defaults have it, for `nlcore-conformance identify`: the spec
-        says the sizes, the pairwise function and, as far as the constructor has them, batch
-        normalization and whether there is subsampling. The spec's other rules are not heeded.
+        Whether to use the defaults of the constructor, for `nlcore-conformance identify`. The spec
+        then determines only the sizes and the pairwise function, and batch normalization and
+        subsampling if the constructor has arguments for them. Its other fields are ignored.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")
@@ -45,19 +46,19 @@ class TorchModule(ABC):
         self.defaults = defaults
 
     def form(self, spec: NonLocalSpec) -> Rules:
-        """What there is no module or no weight for otherwise."""
+        """Rules that the spec must satisfy for a module with its weights to exist."""
         return {rule.words: rule.holds for rule in named_origin(self.origin).form(spec)}
 
     def rules(self, spec: NonLocalSpec) -> Rules:
-        """What the module computes, whatever its constructor is told."""
-        return {rule.words: rule.holds for rule in named_origin(self.origin).rules(spec)}
+        """Rules that describe what the module computes for any constructor arguments."""
+        return {limit.words: limit.holds for limit in named_origin(self.origin).limits(spec)}
 
     @abstractmethod
     def build(self, spec: NonLocalSpec) -> torch.nn.Module:
-        """The module; a rule that the spec leaves no choice about is left to its default."""
+        """Construct the module for the spec. Fields that `rules` determine keep their defaults."""
 
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
-        """True, or the first rule that the spec breaks."""
+        """True, or the first rule that the spec does not satisfy."""
         rules = self.form(spec) | ({} if self.defaults else self.rules(spec))
         rules |= {f"dtype is one of {', '.join(self.dtypes)}": dtype in self.dtypes}
         return next((rule for rule, holds in rules.items() if not holds), True)
@@ -65,7 +66,7 @@ class TorchModule(ABC):
     def block(
         self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool = False
     ) -> np.ndarray:
-        """As `nlcore.block`, in x's dtype."""
+        """`nlcore.block` in x's dtype: x (B, C, *positions) -> z (B, C, *positions)."""
         with torch.no_grad():
             return array(self._module(spec, weights, x, training)(tensor(x)))
 
@@ -77,7 +78,7 @@ class TorchModule(ABC):
         dz: np.ndarray,
         training: bool = False,
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """As `nlcore.block_vjp`, in x's dtype, by torch's automatic differentiation."""
+        """`nlcore.block_vjp` in x's dtype, by automatic differentiation: dx, dweights by name."""
         module = self._module(spec, weights, x, training)
         inputs = tensor(x).requires_grad_()
         own = self._parameters(module, spec)
@@ -93,10 +94,10 @@ class TorchModule(ABC):
         if (why := self.supports(spec, x.dtype.name)) is not True:
             raise NotImplementedError(why)
         if training and x.size == spec.channels:
-            raise NotImplementedError("torch refuses the batch statistics of a single value")
+            raise NotImplementedError("torch raises for batch statistics of a single value")
         module = self.build(spec).to(tensor(x).dtype)
         for own in module.parameters():
-            torch.nn.init.zeros_(own)  # its biases, where the spec has none
+            torch.nn.init.zeros_(own)  # so that biases that the spec does not have are 0
         parameters = self._parameters(module, spec)
         for name, value in weights.items():
             if name in parameters:
@@ -106,16 +107,16 @@ class TorchModule(ABC):
         return module.train(training)
 
     def _parameters(self, module: torch.nn.Module, spec: NonLocalSpec) -> dict[str, torch.Tensor]:
-        """The module's tensors by nlcore's names, but for a bias that it does not have."""
+        """The module's tensors by nlcore's names, without the weights that it does not have."""
         own = module.state_dict(keep_vars=True)
         return {name: own[place.name] for name, place in block_places(self.origin, spec).items()}
 
 
 def tensor(value: np.ndarray) -> torch.Tensor:
-    """A tensor with the array's values, and its memory layout where torch has such tensors."""
+    """Convert an array to a tensor. The memory layout stays the same if torch supports it."""
     native = value.astype(value.dtype.newbyteorder("="), copy=not value.flags.writeable)
     if any(stride < 0 for stride in native.strides):
         native = native.copy()
-    if native.dtype.name == "bfloat16":  # which torch knows, but not NumPy's form of it
+    if native.dtype.name == "bfloat16":  # torch does not accept the bfloat16 of ml_dtypes
         return torch.from_numpy(native.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(native)

@@ -1,1 +1,1 @@
-"""The operation in tensors: from x to W_z y + b, stage by stage."""
+"""The non-local operation in PyTorch: the stages from x to W_z y + b."""

@@ -1,4 +1,4 @@
-"""Checks of the tensors that a block is called with."""
+"""Checks of the tensor arguments of the block and of the bare operation."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from nlcore_torch.operation.precision import autocasts
 
 
 def dtype_name(tensor: Tensor) -> str:
-    """ "float32" of torch.float32."""
+    """The name of the tensor's dtype, such as "float32"."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
 def check_tensor(spec: NonLocalSpec, x: Tensor) -> None:
-    """Raise TypeError or ValueError unless x is a tensor that fits the spec."""
+    """Raise TypeError or ValueError unless x is a tensor and a valid input for the spec."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor; received {type(x).__name__}")
     check_input(spec, tuple(x.shape), dtype_name(x))
 
 
 def check_dtypes(x: Tensor, weights: Mapping[str, Tensor]) -> None:
-    """Raise TypeError unless the weights have x's dtype; autocast mixes dtypes on purpose.
+    """Raise TypeError unless the weights have the dtype of x.
 
-    Batch normalization's weights may be float32 beside a half-precision x.
+    The weights of batch normalization can also be float32. Under autocast, which mixes dtypes on
+    purpose, nothing is checked.
     """
     if autocasts(x):
         return

@@ -1,10 +1,11 @@
-"""Concatenation: w_f . [theta_i, phi_j] + b_f = a_i + b_j, so sums over j need no N x M array.
+"""The concatenation, f = ReLU(a_i + b_j) with a_i + b_j = w_f . [theta_i, phi_j] + b_f.
 
-With b sorted descending and G_k = g_1 + ... + g_k, the k keys with b_j > -a_i give
+Its sums over j need no N x M array. Sort the keys so that b is descending, and let
+G_k = g_1 + ... + g_k. If k is the number of keys with b_j > -a_i, then
 
     sum_j ReLU(a_i + b_j) g_j = (a_i + b_k) G_k + sum_{m<k} (b_m - b_{m+1}) G_m
 
-Every factor of a G is >= 0, so nothing cancels that does not cancel in the left-hand side.
+All factors of the G are >= 0. So the right-hand side cancels only where the left-hand side does.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from nlcore_torch.operation.precision import divided, sum_dtype, without_autocas
 def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
     """y_i = 1/C(x) sum_j ReLU(a_i + b_j) g_j from a (B, N), b (B, M), g (B, M, V) -> (B, N, V).
 
-    C(x) is the sum of the ReLUs or M; where that sum is 0, y_i = 0 with no gradient.
+    C(x) is the sum of the ReLUs (`by_sum`) or M. Where the sum is 0, y_i = 0 without a gradient.
     """
     if not by_sum:
-        # ReLU(a + b) / M = ReLU(a / M + b / M): divided while there are no rows of length V
+        # ReLU(a + b) / M = ReLU(a / M + b / M). Dividing a and b is cheaper than dividing y.
         share = 1 / g.shape[1]
         return pair_sums(a * share, b * share, g).to(g.dtype)
     sums, total = pair_sums_and_total(a, b, g)
@@ -32,16 +33,17 @@ def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
 
 
 def logit_share(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """rows (B, N, D) times weight (D,) plus bias () -> (B, N), a_i or b_j in the dtype of sums."""
+    """a_i or b_j (B, N) in the dtype of sums: rows (B, N, D) times weight (D,), plus bias ()."""
     dtype = sum_dtype(rows)
     with without_autocast(rows):
-        # by a (D, 1) matrix: onnxruntime 1.32 computes its fused product with a vector wrong
+        # The weight is a (D, 1) matrix, because onnxruntime 1.32 computes its fused product of a
+        # matrix and a vector wrongly.
         logits = (rows.to(dtype) @ weight.to(dtype).unsqueeze(1)).squeeze(2)  # (B, N)
         return logits if bias is None else logits + bias.to(dtype)
 
 
 def pair_sums(a: Tensor, b: Tensor, g: Tensor) -> Tensor:
-    """sum_j ReLU(a_i + b_j) g_j, in the dtype of sums -> (B, N, V)."""
+    """sum_j ReLU(a_i + b_j) g_j (B, N, V), in the dtype of sums."""
     return _pair_sums(a, b, g.to(sum_dtype(g)))[0]
 
 
@@ -54,26 +56,26 @@ def pair_sums_and_total(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor
 class _PairSums(torch.autograd.Function):
     """sum_j ReLU(a_i + b_j) g_j and sum_j [a_i + b_j > 0] g_j, each (B, N, V).
 
-    Both derivatives are sums of the same two kinds with the roles of i and j exchanged, so the
-    backward direction is as cheap and as exact, and is differentiable any number of times.
+    The derivatives are sums of the same two kinds with i and j exchanged. So the backward direction
+    is as cheap and as exact as the forward direction, and any order of derivative exists.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        descending, order = b.sort(dim=-1, descending=True)  # (B, M), a NaN comes first
+        descending, order = b.sort(dim=-1, descending=True)  # (B, M), NaN first
         g_sorted = _rows(g, order)  # (B, M, V)
         prefix = F.pad(g_sorted.cumsum(1), (0, 0, 1, 0))  # (B, M + 1, V): G_0 = 0, G_1, ...
         gaps = descending[:, :-1] - descending[:, 1:]  # (B, M - 1)
-        gaps = gaps.masked_fill(descending[:, :-1] == descending[:, 1:], 0)  # infinities as well
+        gaps = gaps.masked_fill(descending[:, :-1] == descending[:, 1:], 0)  # inf - inf is NaN
         steps = (gaps.unsqueeze(-1) * prefix[:, 1:-1]).cumsum(1)  # (B, M - 1, V)
-        count = _count(a, descending)  # (B, N): how many b_j > -a_i
+        count = _count(a, descending)  # (B, N): k, the number of b_j > -a_i
         last = descending.gather(1, (count - 1).clamp(min=0))  # (B, N): b_k
-        # where k = 0 this is 0, or NaN where a_i or the largest b_j is
+        # For k = 0 this is 0, or NaN if a_i or the largest b_j is NaN.
         lead = (a + last).clamp(min=0)
         active = _rows(prefix, count)  # (B, N, V)
-        # an infinite or NaN g_j makes its column NaN, since it is NaN wherever f_ij = 0
+        # An infinite or NaN g_j makes its column NaN, because f_ij g_j is NaN where f_ij = 0.
         rest = F.pad(steps, (0, 0, 2, 0)) + (0 * g).sum(1, keepdim=True)  # (B, M + 1, V)
         return torch.addcmul(_rows(rest, count), lead.unsqueeze(-1), active), active
 
@@ -99,7 +101,7 @@ class _PairSums(torch.autograd.Function):
 
 
 class _PairSumsForward(_PairSums):
-    """With the derivative in forward mode: torch.compile takes no function that has one."""
+    """`_PairSums` with a forward-mode derivative, which torch.compile does not accept."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -122,11 +124,11 @@ def _pair_sums(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _count(a: Tensor, descending: Tensor) -> Tensor:
-    """How many b_j (B, M), which descend, are > -a_i (B, N) -> (B, N)."""
+    """The number of b_j > -a_i, from a (B, N) and descending b (B, M) -> (B, N)."""
     size = descending.shape[1]
     if not torch.compiler.is_exporting():
         return torch.searchsorted(-descending.contiguous(), a.contiguous())
-    # a bisection written out: ONNX has no operator for it
+    # a bisection, because ONNX has no operator for searchsorted
     count = torch.zeros_like(a, dtype=torch.int64)  # (B, N)
     for power in reversed(range(size.bit_length() if isinstance(size, int) else 32)):
         more = count + (1 << power)  # (B, N)
@@ -136,7 +138,7 @@ def _count(a: Tensor, descending: Tensor) -> Tensor:
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows (B, N, V) of table (B, R, V) at index (B, N)."""
+    """The rows of table (B, R, V) at index (B, N) -> (B, N, V)."""
     batch, size, width = table.shape
     start = torch.arange(batch, device=table.device).unsqueeze(1) * size  # (B, 1)
     rows = table.flatten(0, 1).index_select(0, (index + start).flatten())  # (B N, V)

@@ -1,8 +1,8 @@
-"""The dot product, f = s theta_i . phi_j: its matrices are multiplied in the cheapest order.
+"""The dot product, f = s theta_i . phi_j, with its matrix products in the cheapest order.
 
-No array is larger than an argument or y. In half precision, and in an exported graph, keys come
-first: the product of other matrices may leave the range of the dtype, and a graph is for other
-sizes too.
+No array is larger than an argument or y. In half precision and in an exported graph, the order is
+always theta (phi^T g). In half precision, the intermediate product of another order could overflow.
+An exported graph must also be efficient at other sizes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from nlcore_torch.operation.precision import (
 
 def dot_product(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) -> Tensor:
     """y = s (theta phi^T) g / C (B, N, V) from theta (B, N, D), phi (B, M, D), g (B, M, V)."""
-    share = scale / phi.shape[1]  # C(x) = M: dividing first keeps a half-precision sum in range
+    share = scale / phi.shape[1]  # dividing by M first keeps half-precision sums in range
     if not by_sum:
         return _product(theta, phi, g, share)
-    dtype = sum_dtype(theta)  # before the division by C a product may be out of half's range
+    dtype = sum_dtype(theta)  # half precision could overflow before the division by C
     with without_autocast(theta):
         rows, keys = theta.to(dtype), phi.to(dtype)  # (B, N, D), (B, M, D)
         y = _product(rows, keys, g.to(dtype), share)  # (B, N, V)
@@ -34,35 +34,38 @@ def dot_product(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: boo
     return divided(y, total).to(g.dtype)
 
 
-def folded(spec: NonLocalSpec, w_z: Tensor, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor | None:
-    """W_z g^T phi s / M (B, C, D), so that W_z y_i is its product with theta_i: y is not needed.
+def merged_with_w_z(
+    spec: NonLocalSpec, w_z: Tensor, theta: Tensor, phi: Tensor, g: Tensor
+) -> Tensor | None:
+    """W_z g^T phi s / M (B, C, D), whose product with theta_i is W_z y_i, so that y is not needed.
 
-    None where another order is cheaper, or where a sum, an extent or a window is between W_z and
-    theta.
+    Returns None if another order is cheaper. Also returns None for normalization "sum", an extent
+    or a window, because W_z y_i is then not theta_i times one matrix per item of B.
     """
     if spec.normalization != "count" or spec.extent != "all" or spec.window is not None:
         return None
-    if _order(theta, phi, g, w_z.shape[0]) != "folded":
+    if _order(theta, phi, g, w_z.shape[0]) != "merged":
         return None
-    return w_z @ scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # by (B, D, D)
+    return w_z @ scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # (C, D) @ (B, D, D)
 
 
 def dot_product_order(
     queries: int, keys: int, inner: int, values: int, channels: int | None = None
 ) -> str:
-    """The order with the fewest multiply-adds, see `nlcore.block_cost.dot_product_costs`."""
+    """The order with the fewest multiply-adds in `nlcore.block_cost.dot_product_costs`."""
     costs = dot_product_costs(queries, keys, inner, values, channels)
     return min(costs, key=lambda order: costs[order])
 
 
 def _product(theta: Tensor, phi: Tensor, g: Tensor, share: float) -> Tensor:
-    """(theta phi^T) g times share."""
+    """share (theta phi^T) g (B, N, V)."""
     if _order(theta, phi, g) == "pairs":
         return scaled_product(theta, phi.mT, share) @ g  # (B, N, M), then (B, N, V)
     return theta @ scaled_product(phi.mT, g, share)  # (B, D, V), then (B, N, V)
 
 
 def _order(theta: Tensor, phi: Tensor, g: Tensor, channels: int | None = None) -> str:
+    """The order of the products for these tensors. "merged" is possible if channels is given."""
     full = theta.dtype == sum_dtype(theta) and not autocasts(theta)
     if not full or torch.compiler.is_exporting():
         return "keys"

@@ -1,4 +1,4 @@
-"""From x to theta, phi and g: products with weights, subsampling, and the extent's folding."""
+"""From x to theta, phi and g: linear maps, subsampling, and the extent as a reshape."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Weights = Mapping[str, Tensor]
 
 
 def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """theta (B', N', D), phi (B', M', D) and g (B', M', D), items of B' not seeing each other.
+    """theta (B', N', D), phi (B', M', D) and g (B', M', D), after `fold`.
 
-    The Gaussian's theta and phi are x's rows. The concatenation's are the shares a (B', N', 1) and
-    b (B', M', 1) of its logits, w_f . [theta_i, phi_j] + b_f = a_i + b_j.
+    For the Gaussian, theta and phi are the rows of x. For the concatenation, they are the terms
+    a (B', N', 1) and b (B', M', 1) of its logits, a_i + b_j = w_f . [theta_i, phi_j] + b_f.
     """
     make = _logit_shares if spec.pairwise == "concatenation" else _embeddings
     theta, phi, g = make(spec, weights, x)
@@ -32,17 +32,17 @@ def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor,
 
 
 def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """theta (B, N, D), phi (B, M, D) and g (B, M, D); the Gaussian's theta and phi are x's rows."""
+    """theta (B, N, D), phi (B, M, D), g (B, M, D). The Gaussian's theta and phi are rows of x."""
     rows, pooled = _rows(x), _pooled(spec, x, "input")
     if not spec.embedded:
-        phi = _rows(_pooled(spec, pooled, "embedding"))  # (B, M, C), the same wherever it is pooled
+        phi = _rows(_pooled(spec, pooled, "embedding"))  # (B, M, C), pooled x in either case
         (g,) = embedded(_rows(pooled), _stacked(weights, "g"))
         return rows, phi, _pooled_rows(spec, x, g)
     if spec.subsample is None:
         (stacked,) = embedded(rows, _stacked(weights, "theta", "phi", "g"))  # (B, N, 3 D)
         theta, phi, g = stacked.chunk(3, 2)
         return theta, phi, g
-    # theta alone, so that pooling needs no copy of the rest
+    # theta is a separate array, so that pooling phi and g needs no copy
     if pooled is x:  # (B, N, D), (B, N, 2 D)
         theta, stacked = embedded(rows, _stacked(weights, "theta"), _stacked(weights, "phi", "g"))
     else:  # (B, N, D), (B, M, 2 D)
@@ -53,11 +53,11 @@ def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor
 
 
 def _logit_shares(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """a (B, N, 1), b (B, M, 1), g (B, M, D): w_f . [theta_i, phi_j] + b_f = a_i + b_j."""
+    """a (B, N, 1), b (B, M, 1), g (B, M, D) with a_i + b_j = w_f . [theta_i, phi_j] + b_f."""
     theta_weight, phi_weight = weights["f.weight"].chunk(2)  # (D,), (D,)
     rows, dtype = _rows(x), sum_dtype(x)  # (B, N, C)
     a_layer = _through(weights, "theta", theta_weight, dtype)
-    if _pools(spec, "embedding"):  # the maximum is of phi's channels, so phi is needed
+    if _pools(spec, "embedding"):  # pooling acts on the channels of phi, so phi is needed
         stacked, a = _embeddings_and_shares(rows, _stacked(weights, "phi", "g"), a_layer)
         phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
         b = logit_share(phi, phi_weight).unsqueeze(2)
@@ -76,7 +76,7 @@ def _logit_shares(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tens
 
 
 def _through(weights: Weights, name: str, vector: Tensor, dtype: torch.dtype) -> Layer:
-    """vector . (W x + b) as (W^T vector) . x + vector . b."""
+    """The layer x -> vector . (W x + b), computed as (W^T vector) . x + vector . b."""
     bias = weights.get(f"{name}.bias")
     with without_autocast(vector):
         row = vector.to(dtype).unsqueeze(0)  # (1, D)
@@ -85,7 +85,7 @@ def _through(weights: Weights, name: str, vector: Tensor, dtype: torch.dtype) ->
 
 
 def _embeddings_and_shares(rows: Tensor, layer: Layer, *shares: Layer) -> tuple[Tensor, ...]:
-    """Embeddings of rows (B, P, C), and shares (B, P, 1) of the logits in the dtype of sums."""
+    """Embeddings of rows (B, P, C), and terms (B, P, 1) of the logits in the dtype of sums."""
     dtype = sum_dtype(rows)
     if rows.dtype == dtype and not autocasts(rows):
         return embedded(rows, layer, *shares)
@@ -95,7 +95,7 @@ def _embeddings_and_shares(rows: Tensor, layer: Layer, *shares: Layer) -> tuple[
 
 
 def _stacked(weights: Weights, *names: str) -> Layer:
-    """Several embeddings as one product: (len(names) D, C) and (len(names) D,)."""
+    """Several embeddings as one layer: weight (len(names) D, C) and bias (len(names) D,)."""
     weight = _cat([weights[f"{name}.weight"] for name in names])
     if f"{names[0]}.bias" not in weights:
         return weight, None
@@ -103,7 +103,7 @@ def _stacked(weights: Weights, *names: str) -> Layer:
 
 
 def _cat(tensors: list[Tensor]) -> Tensor:
-    """Of one tensor, that tensor and no copy."""
+    """`torch.cat`, without a copy if there is only one tensor."""
     return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
 
 
@@ -113,17 +113,18 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _pools(spec: NonLocalSpec, at: str) -> bool:
+    """Whether the spec subsamples at "embedding" or at "input"."""
     return spec.subsample is not None and spec.subsample_at == at
 
 
 def _pooled(spec: NonLocalSpec, x: Tensor, at: str) -> Tensor:
-    """x (B, C, *positions) -> (B, C, *pooled) where the spec subsamples there, else x itself."""
+    """x (B, C, *positions) -> (B, C, *pooled) if the spec subsamples at `at`, else x itself."""
     if not _pools(spec, at):
         return x
-    # on a tie torch's gradient goes to the first position in row-major order, as the spec says
+    # On a tie, torch's gradient goes to the first position in row-major order, as in NL-9.4.
     return (F.max_pool1d, F.max_pool2d, F.max_pool3d)[spec.ndim - 1](x, spec.pool)
 
 
 def _pooled_rows(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:
-    """rows (B, N, E) at x's positions -> (B, M, E) where embeddings are subsampled, else as is."""
+    """rows (B, N, E) at x's positions -> (B, M, E) if embeddings are subsampled, else rows."""
     return pooled_rows(rows, x.shape[2:], spec.pool) if _pools(spec, "embedding") else rows

@@ -1,7 +1,4 @@
-"""Which positions see each other, as reshapes of rows into the batch.
-
-The same reshapes as `nlcore.reference.extent`, on rows (B, N, E).
-"""
+"""The extent as a reshape into the batch, as in `nlcore.reference.extent`, for rows (B, N, E)."""
 
 from __future__ import annotations
 
@@ -13,7 +10,10 @@ from nlcore import NonLocalSpec
 
 
 def fold(spec: NonLocalSpec, rows: Tensor, positions: Sequence[int]) -> Tensor:
-    """rows (B, N, E) -> (B', N', E), each item of B' one set of positions."""
+    """Reshape the extent into the batch: rows (B, N, E) at `positions` -> (B', N', E).
+
+    In the result, a position sees all positions of its own batch item and no others.
+    """
     if spec.extent == "all" and spec.window is None:
         return rows
     frames, pixels = positions[0], positions[1] * positions[2]
@@ -24,7 +24,7 @@ def fold(spec: NonLocalSpec, rows: Tensor, positions: Sequence[int]) -> Tensor:
 
 
 def unfold(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:
-    """The inverse of `fold`, at x's positions or the pooled ones: (B', N', E) -> (B, N, E)."""
+    """The inverse of `fold`: rows (B', N', E) at x's positions or the pooled ones -> (B, N, E)."""
     if spec.extent == "time":
         rows = rows.unflatten(0, (x.shape[0], -1)).transpose(1, 2)  # (B, T, H W, E)
         return rows.flatten(1, 2)

@@ -1,9 +1,10 @@
 """Both Gaussians, t_ij = theta_i . phi_j: y_i = sum_j w_ij g_j, w = softmax_j(s t) or exp(s t) / M.
 
-No N x M array outlives a chunk of queries. On a GPU torch's fused attention does both directions
-where it takes the shape. On the CPU it does the forward direction, and chunks of queries, in which
-w is computed anew, the backward one: that is no slower than the fused kernel's own, and can be
-differentiated again. A problem of two chunks or fewer is computed as it is written.
+No N x M array is stored, only a chunk of its rows at a time. On a GPU, torch's fused attention
+computes both directions if it supports the shapes. On the CPU, it computes the forward direction
+only. The backward direction computes w again, one chunk of queries at a time. This is not slower
+than the backward direction of the fused kernel, and it can be differentiated again. A problem of at
+most two chunks is computed as the formula is written.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from torch.backends.cuda import (
 
 from nlcore_torch.operation.precision import scaled_product, sum_dtype, without_autocast
 
-#: Elements of f that are held at once, over the whole batch (at least one query of each item).
+#: Number of elements of f in a chunk, over the whole batch (at least one query per batch item).
 CHUNK = 1 << 21
 
 
 def gaussian(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) -> Tensor:
-    """y (B, N, V) from theta (B, N, D), phi (B, M, D), g (B, M, V)."""
+    """y (B, N, V) from theta (B, N, D), phi (B, M, D) and g (B, M, V)."""
     on_cpu, exporting = theta.device.type == "cpu", torch.compiler.is_exporting()
     if by_sum and (not on_cpu or exporting) and _takes(theta, phi, g):
         return _fused(theta, phi, g, scale)
@@ -41,7 +42,7 @@ def gaussian(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) 
 
 
 class _InChunks(torch.autograd.Function):
-    """y, whose backward direction computes w anew, chunk after chunk of the queries."""
+    """y, with a backward direction that computes w again, one chunk of queries at a time."""
 
     generate_vmap_rule = True
 
@@ -82,24 +83,24 @@ class _InChunks(torch.autograd.Function):
 
 
 def _weights(theta: Tensor, phi: Tensor, scale: float, by_sum: bool) -> Tensor:
-    """w of some of the queries: (B, R, D), (B, M, D) -> (B, R, M)."""
+    """w (B, R, M) of R queries, from theta (B, R, D) and phi (B, M, D)."""
     logits = scaled_product(theta, phi.mT, scale)  # (B, R, M)
     return logits.softmax(-1) if by_sum else logits.exp() / phi.shape[1]
 
 
 def _rows(theta: Tensor, phi: Tensor) -> int:
-    """How many queries of each item make a chunk."""
+    """Number of queries of each batch item in a chunk."""
     return max(1, CHUNK // (theta.shape[0] * phi.shape[1]))
 
 
 def _split(phi: Tensor, *by_query: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Chunks of arrays (B, N, ...) along their queries."""
+    """Split arrays (B, N, ...) into chunks of queries."""
     rows = _rows(by_query[0], phi)
     return zip(*(array.split(rows, 1) for array in by_query), strict=True)
 
 
 def _takes(theta: Tensor, phi: Tensor, g: Tensor) -> bool:
-    """Whether a kernel that stores no N x M array takes these shapes and this dtype."""
+    """Whether a fused kernel, which stores no N x M array, supports these shapes and this dtype."""
     if theta.device.type != "cuda":
         return theta.shape[-1] == g.shape[-1] and flash_sdp_enabled()
     params = SDPAParams(_head(theta), _head(phi), _head(g), None, 0.0, False, False)
@@ -107,11 +108,12 @@ def _takes(theta: Tensor, phi: Tensor, g: Tensor) -> bool:
 
 
 def _fused(theta: Tensor, phi: Tensor, g: Tensor, scale: float) -> Tensor:
-    """y by torch's attention, softmax_j(s t)."""
-    # the kernels take softmax's maximum of t before they scale it, so s must not be negative
+    """y with w = softmax_j(s t), by torch's fused attention."""
+    # The kernels take the maximum of t before they multiply it by s, so s must not be negative.
     query = _head(theta if scale >= 0 else -theta)  # (B, 1, N, D)
     y = F.scaled_dot_product_attention(query, _head(phi), _head(g), scale=abs(scale)).squeeze(1)
-    # a kernel may take a row whose logits are all NaN or -inf for a masked one: y_i = 0
+    # If all logits of a row are NaN or -inf, a kernel can treat it as masked and return y_i = 0.
+    # So y_i is set to NaN if theta_i is not finite, a phi_j is NaN, or no phi_j is finite.
     lost = ~theta.isfinite().all(-1, keepdim=True)  # (B, N, 1)
     finite = phi.isfinite().all(-1)  # (B, M)
     lost = lost | (phi.isnan().flatten(1).any(1) | ~finite.any(1)).view(-1, 1, 1)
@@ -119,5 +121,5 @@ def _fused(theta: Tensor, phi: Tensor, g: Tensor, scale: float) -> Tensor:
 
 
 def _head(rows: Tensor) -> Tensor:
-    """(B, P, E) -> (B, 1, P, E) with the last axis contiguous, as the fused kernels want it."""
+    """(B, P, E) -> (B, 1, P, E) with a contiguous last axis, as the fused kernels require."""
     return (rows if rows.stride(-1) == 1 else rows.contiguous()).unsqueeze(1)

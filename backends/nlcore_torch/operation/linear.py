@@ -1,6 +1,7 @@
-"""The block's linear maps: x's rows lie one channel after another, embeddings' rows whole.
+"""The block's linear maps, from x to the embeddings and from y to W_z y + b.
 
-Each product, and each of its gradients, is written the way round that the next one reads it.
+x is channels-first in memory, and the embeddings are channels-last. Each product and each gradient
+is computed in the memory layout in which it is read next, so that nothing has to be copied.
 """
 
 from __future__ import annotations
@@ -13,28 +14,30 @@ from torch import Tensor
 
 from nlcore_torch.operation.precision import autocasts
 
-#: A weight (E, C) and its bias (E,), or None.
+#: A weight (E, C), and its bias (E,) or None.
 Layer = tuple[Tensor, Tensor | None]
 
 
 def embedded(rows: Tensor, *layers: Layer) -> tuple[Tensor, ...]:
-    """W x + b of rows (B, P, C) for each weight (E, C) and bias (E,) -> (B, P, E) each."""
-    # a cast copies the rows in any case, and a compiler knows what to keep
+    """W x + b for rows x (B, P, C) and each layer -> one tensor (B, P, E) per layer."""
+    # Under autocast the rows are copied anyway, and a compiler decides itself what to store.
     if autocasts(rows) or torch.compiler.is_compiling():
         return tuple(F.linear(rows, weight, bias) for weight, bias in layers)
     return _Embedded.apply(rows, *(tensor for layer in layers for tensor in layer))
 
 
 def mapped(maps: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor:
-    """W y + b of rows y (B, N, D), maps (B, C, D) and bias (C,) -> (B, C, N)."""
+    """W y + b for rows y (B, N, D), W = maps (B, C, D) and b = bias (C,) -> (B, C, N)."""
     if autocasts(rows) or torch.compiler.is_compiling():
         return _Mapped.forward(maps, rows, bias)
     return _Mapped.apply(maps, rows, bias)
 
 
 class _Embedded(torch.autograd.Function):
-    """Torch's own product copies a batch's rows, keeps the copy, and makes a gradient of the rows
-    for each weight, to be summed.
+    """The products of `embedded`, without a copy of the rows.
+
+    torch's own linear function copies the rows of a batch and stores the copy for the backward
+    direction. It also computes one gradient of the rows per weight, and then adds them.
     """
 
     generate_vmap_rule = True
@@ -57,7 +60,7 @@ class _Embedded(torch.autograd.Function):
     def backward(ctx: Any, *ds: Tensor) -> tuple[Tensor | None, ...]:
         rows, *weights = ctx.saved_tensors
         needs_rows, *needs = ctx.needs_input_grad
-        columns = None  # (B, C, P): one channel after another, as the rows
+        columns = None  # (B, C, P), channels-first as the rows
         dlayers: list[Tensor | None] = []
         for weight, d, needs_weight, needs_bias in zip(
             weights, ds, needs[::2], needs[1::2], strict=True
@@ -66,7 +69,7 @@ class _Embedded(torch.autograd.Function):
                 product = weight.mT.expand(rows.shape[0], -1, -1), d.mT  # (B, C, E), (B, E, P)
                 if columns is None:
                     columns = torch.bmm(*product)
-                else:  # not in place: torch.vmap has no rule for that
+                else:  # not in place, because torch.vmap has no rule for that
                     add = columns.addcmul if len(weight) == 1 else columns.baddbmm
                     columns = add(*product)
             flat = d.reshape(-1, d.shape[-1])  # (B P, E)
@@ -85,7 +88,10 @@ class _Embedded(torch.autograd.Function):
 
 
 class _Mapped(torch.autograd.Function):
-    """Torch's own product makes a gradient of y that lies one channel after another."""
+    """The product of `mapped`, with a channels-last gradient of y.
+
+    The gradient of torch's own product is channels-first.
+    """
 
     generate_vmap_rule = True
 

@@ -1,4 +1,4 @@
-"""The bare non-local operation on embeddings, as tensors (B, N, D), (B, M, D), (B, M, V)."""
+"""The bare non-local operation, which takes the embeddings theta, phi and g."""
 
 from __future__ import annotations
 
@@ -20,39 +20,53 @@ def non_local_operation(
     f_weight: Tensor | None = None,
     f_bias: Tensor | None = None,
 ) -> Tensor:
-    """y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j, with C(x) = sum_j f or the number M of j.
+    """y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j, where C(x) is sum_j f or the number M of j.
 
-    Where C(x) = 0, y_i = 0. Memory is O(N + M): no N x M array is formed that is larger than an
-    argument or y, but for chunks of a fixed size where no fused attention kernel takes the shape
-    of a Gaussian.
+    Where C(x) = 0, y_i = 0. Memory is O(N + M): no N x M array is larger than an argument or y. For
+    Gaussians of shapes that no fused attention kernel supports, chunks of a fixed size are stored.
 
     Parameters
     ----------
     spec : NonLocalSpec
-        Gives the pairwise function, the normalization and the scale.
-    theta, phi, g : (B, N, D), (B, M, D), (B, M, V)
-        Embeddings of the positions i, of the positions j, and the values, of one dtype.
-    f_weight, f_bias : (2D,), ()
-        w_f, first D for theta, last D for phi, and b_f (default 0): concatenation's only.
+        Determines the pairwise function, the normalization and the scale. Other fields are not
+        read.
+    theta : (B, N, D)
+        Embeddings of the positions i.
+    phi, g : (B, M, D), (B, M, V)
+        Embeddings of the positions j, with the dtype of theta.
+    f_weight : (2D,)
+        w_f, for concatenation only. The first D entries multiply theta_i and the last D phi_j.
+    f_bias : (), optional
+        b_f, for concatenation only. Default 0.
 
     Returns
     -------
-    y : (B, N, V), of the dtype of g
+    y : (B, N, V), with the dtype of g
 
     Raises
     ------
     TypeError
-        Arguments that are not floating-point tensors of one dtype.
+        The arguments are not floating-point tensors of one dtype.
     ValueError
-        Shapes that do not go together, or f_weight with another pairwise function.
+        The shapes are inconsistent, f_weight is missing for concatenation, or f_weight or f_bias is
+        given for another pairwise function.
 
     Notes
     -----
-    Twice differentiable, but for a GPU's fused attention kernel, which has a first derivative only:
-    run under ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` to differentiate that twice. The
-    forward mode (``torch.func.jvp``) is there for all but the Gaussians of more than two chunks.
+    Second derivatives exist, except for the fused attention kernels of a GPU, which have only first
+    derivatives. To differentiate those twice, use
+    ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``. Forward-mode derivatives
+    (``torch.func.jvp``) exist, except for Gaussians of more than two chunks.
 
     Source: arXiv 1711.07971, Eq. 1 to 4 and Sec. 3.2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> spec = NonLocalSpec(1, 1, pairwise="dot_product")
+    >>> x = torch.tensor([[[1.0], [2.0]]])  # (B, N, D)
+    >>> non_local_operation(spec, x, x, x).flatten()  # x_i (1 + 4) / 2
+    tensor([2.5000, 5.0000])
     """
     given = {"theta": theta, "phi": phi, "g": g, "f_weight": f_weight, "f_bias": f_bias}
     tensors = {name: value for name, value in given.items() if value is not None}

@@ -1,8 +1,9 @@
-"""Max-pooling of rows that stand at positions, channels last.
+"""Max-pooling of channels-last rows over one to three position axes.
 
-torch pools two axes at a time channels last in a tenth of the time that three, or channels first,
-take, and needs no copy. A tie goes to the first position in row-major order, in the gradient too,
-and a NaN is the maximum.
+At most two axes are pooled at a time, because torch pools two axes of channels-last images in a
+tenth of the time that it takes for three axes or for channels-first images, and needs no copy. Of
+equal maxima, the first position in row-major order counts, also in the gradient. A NaN is the
+maximum.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from torch import Tensor
 
 
 def pooled_rows(rows: Tensor, positions: Sequence[int], window: Sequence[int]) -> Tensor:
-    """rows (B, N, E) at positions of one to three axes -> (B, M, E), window = stride, floor."""
+    """Pool rows (B, N, E) at `positions` -> (B, M, E). The stride is the window.
+
+    Positions that do not fill a window are dropped.
+    """
     if len(positions) == 2:
         positions, window = (1, *positions), (1, *window)
     frames, *pixels = (*positions, 1, 1)[:3]
     over_frames, *over_pixels = (*window, 1, 1)[:3]
-    # over pixels, then over frames: the first position in row-major order stays the first
+    # Pixels are pooled before frames, so that of equal maxima the first in row-major order counts.
     if over_pixels != [1, 1]:
         images = rows.unflatten(1, (frames, *pixels)).flatten(0, 1)  # (B T, H, W, E)
         rows = _pool(images, tuple(over_pixels)).unflatten(0, (-1, frames)).flatten(1, 3)
@@ -33,13 +37,16 @@ def pooled_rows(rows: Tensor, positions: Sequence[int], window: Sequence[int]) -
 
 def _pool(images: Tensor, window: tuple[int, ...]) -> Tensor:
     """(B, H, W, E) -> (B, H', W', E)."""
-    if torch.compiler.is_compiling():  # which keeps for the backward direction what it needs
+    if torch.compiler.is_compiling():  # a compiler decides itself what to store for the gradient
         return F.max_pool2d(images.movedim(-1, 1), window).movedim(1, -1)
     return _MaxPool.apply(images, window)[0]
 
 
 class _MaxPool(torch.autograd.Function):
-    """The maxima and their places: torch's own keeps the whole input for the backward direction."""
+    """Max-pooling that stores only the indices of the maxima for the backward direction.
+
+    torch's own function stores its whole input.
+    """
 
     generate_vmap_rule = True
 
@@ -47,8 +54,8 @@ class _MaxPool(torch.autograd.Function):
     def forward(images: Tensor, window: tuple[int, int]) -> tuple[Tensor, Tensor]:
         channels_first = images.movedim(-1, 1)  # (B, E, H, W)
         found, places = F.max_pool2d(channels_first, window, return_indices=True)
-        # (B, H', W', E), W h + w of each; int32, since in half precision int64 would be as large as
-        # the input that is not kept
+        # The indices W h + w (B, H', W', E) are int32, because int64 indices can be as large as the
+        # whole half-precision input.
         return found.movedim(1, -1), places.movedim(1, -1).int()
 
     @staticmethod
@@ -61,7 +68,7 @@ class _MaxPool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d: Tensor, _: Any) -> tuple[Tensor, None]:
         places = ctx.saved_tensors[0].long().flatten(1, 2)  # (B, H' W', E)
-        # expanded: scatter copies what it is given
+        # an expanded 0 instead of an array of zeros, because scatter copies its input anyway
         zeros = d.new_zeros(()).expand(d.shape[0], ctx.pixels.numel(), d.shape[-1])  # (B, H W, E)
         return zeros.scatter(1, places, d.flatten(1, 2)).unflatten(1, ctx.pixels), None
 

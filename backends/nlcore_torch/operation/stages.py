@@ -1,4 +1,4 @@
-"""From x to W_z y + b, which the block normalizes and adds to x."""
+"""The stages from x to W_z y + b. The block normalizes the result and adds x."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nlcore import NonLocalSpec
 from nlcore_torch.operation.concatenation import concatenation
-from nlcore_torch.operation.dot_product import dot_product, folded
+from nlcore_torch.operation.dot_product import dot_product, merged_with_w_z
 from nlcore_torch.operation.embeddings import Weights, embeddings
 from nlcore_torch.operation.extent import unfold
 from nlcore_torch.operation.gaussian import gaussian
@@ -14,17 +14,17 @@ from nlcore_torch.operation.linear import mapped
 
 
 def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
-    """W_z y + b for checked arguments: x (B, C, *positions) -> (B, C, *positions)."""
+    """W_z y + b (B, C, *positions) from x (B, C, *positions). The arguments must be checked."""
     theta, phi, g = embeddings(spec, weights, x)
     if spec.pairwise == "dot_product":
-        maps = folded(spec, weights["out.weight"], theta, phi, g)
-        if maps is not None:  # (B, C, D), with theta in the place of y
+        maps = merged_with_w_z(spec, weights["out.weight"], theta, phi, g)
+        if maps is not None:  # (B, C, D), and theta takes the place of y
             return project(spec, weights, x, theta, maps)
     return project(spec, weights, x, attend(spec, theta, phi, g))
 
 
 def attend(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
-    """y (B', N', D) from `embeddings`."""
+    """y (B', N', D) from theta, phi and g as `embeddings` returns them."""
     by_sum = spec.normalization == "sum"
     if spec.pairwise == "concatenation":
         return concatenation(theta.squeeze(2), phi.squeeze(2), g, by_sum)
@@ -36,9 +36,9 @@ def attend(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
 def project(
     spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor, maps: Tensor | None = None
 ) -> Tensor:
-    """W_z y + b at the positions of x (B, C, *positions), from y (B', N', D).
+    """W_z y + b (B, C, *positions) from y (B', N', D). x determines the positions.
 
-    `maps` (B, C, D) are for each item in the place of W_z.
+    If `maps` (B, C, D) is given, it replaces W_z by one matrix per batch item.
     """
     if maps is None:
         maps = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, D)

@@ -1,4 +1,4 @@
-"""The paper's video networks in PyTorch, and where their positions look."""
+"""The paper's video networks in PyTorch. `attend` draws the weights of one position."""
 
 from nlcore_torch.video.network import Network
 

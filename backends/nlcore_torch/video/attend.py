@@ -1,4 +1,4 @@
-"""python -m nlcore_torch.video.attend: where a position of a video looks, as a picture."""
+"""python -m nlcore_torch.video.attend: draw the largest weights of one position of a video."""
 
 from __future__ import annotations
 
@@ -37,55 +37,71 @@ console = Console(stderr=True)
 UNTRAINED = "Untrained: the weights of this network are random"
 
 
+Video = Annotated[Path, typer.Argument(help="Any file that FFmpeg reads.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of the network by nlcore's names, a .safetensors file. Without it the "
+        "weights are random, and the title of the figure says so."
+    ),
+]
+Output = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
+Block = Annotated[str, typer.Option(help="Residual block that the non-local block follows.")]
+Position = Annotated[
+    str | None,
+    typer.Option(
+        help="Position in the block's grid, counted from 0. Default: the middle.", metavar="T,H,W"
+    ),
+]
+Largest = Annotated[int, typer.Option("-k", help="Number of weights to draw.", min=1)]
+Depth = Annotated[int, typer.Option(help="Depth of the ResNet: 50 or 101.")]
+Inflation = Annotated[str, typer.Option(help="none (C2D), or 3x1x1 or 3x3x3 (I3D).")]
+Count = Annotated[int, typer.Option("--blocks", help="Number of non-local blocks: 1, 5 or 10.")]
+Fields = Annotated[
+    str,
+    typer.Option(
+        help="Other fields of nlcore.video.NetworkSpec in JSON, such as "
+        """'{"block": {"pairwise": "dot_product"}, "classes": 157}'.""",
+        metavar="JSON",
+    ),
+]
+Frames = Annotated[int, typer.Option(help="Number of frames of the clip.")]
+Every = Annotated[int, typer.Option(help="Step between frames of the clip.")]
+Start = Annotated[float, typer.Option(help="Start of the clip, in seconds.")]
+ShortSide = Annotated[int, typer.Option(help="Resize frames to this shorter side, in pixels.")]
+Crop = Annotated[
+    int | None, typer.Option(help="Crop frames to a centre with at most this side, in pixels.")
+]
+Columns = Annotated[int, typer.Option(help="Number of frames per row.", min=1)]
+Device = Annotated[str, typer.Option(help="Device, such as cpu or cuda.")]
+Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
+
+
 @app.command()
 def attend(
-    video: Annotated[Path, typer.Argument(help="Any file that FFmpeg reads.")],
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="The network's, by nlcore's names, in a .safetensors file. Without it they are "
-            "random, and the picture says so."
-        ),
-    ] = None,
-    output: Annotated[Path, typer.Option(help="The picture: .png, .svg, .pdf.")] = Path(
-        "responses.png"
-    ),
-    block: Annotated[
-        str, typer.Option(help="The residual block that the non-local block stands after.")
-    ] = "res3.3",
-    position: Annotated[
-        str | None,
-        typer.Option(
-            help="Of the block's own grid, from 0,0,0 on; by default the middle.", metavar="T,H,W"
-        ),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", help="How many of the largest weights.", min=1)] = 20,
-    depth: Annotated[int, typer.Option(help="ResNet-50 or -101.")] = 50,
-    inflation: Annotated[str, typer.Option(help="none, 3x1x1 or 3x3x3.")] = "none",
-    count: Annotated[int, typer.Option("--blocks", help="The paper's 1, 5 or 10.")] = 5,
-    fields: Annotated[
-        str,
-        typer.Option(
-            help="More of nlcore.video.NetworkSpec, in JSON, like "
-            """'{"block": {"pairwise": "dot_product"}, "classes": 157}'.""",
-            metavar="JSON",
-        ),
-    ] = "{}",
-    frames: Annotated[int, typer.Option(help="Of the clip.")] = 32,
-    every: Annotated[int, typer.Option(help="Take every such frame of the video.")] = 2,
-    start: Annotated[float, typer.Option(help="Of the clip, in seconds.")] = 0.0,
-    short_side: Annotated[int, typer.Option(help="Pixels that frames are resized to.")] = 256,
-    crop: Annotated[
-        int | None, typer.Option(help="Keep the middle of the frames, so many pixels a side.")
-    ] = None,
-    columns: Annotated[int, typer.Option(help="Frames that stand side by side.", min=1)] = 2,
-    device: Annotated[str, typer.Option(help="cpu, cuda, ...")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Of random weights.")] = 0,
+    video: Video,
+    weights: Weights = None,
+    output: Output = Path("responses.png"),
+    block: Block = "res3.3",
+    position: Position = None,
+    k: Largest = 20,
+    depth: Depth = 50,
+    inflation: Inflation = "none",
+    count: Count = 5,
+    fields: Fields = "{}",
+    frames: Frames = 32,
+    every: Every = 2,
+    start: Start = 0.0,
+    short_side: ShortSide = 256,
+    crop: Crop = None,
+    columns: Columns = 2,
+    device: Device = "cpu",
+    seed: Seed = 0,
 ) -> None:
-    """Draw where one position of a video looks in a non-local network: the paper's Figure 3.
+    """Draw the largest weights of one position of a video in a network: the paper's Figure 3.
 
-    The position is marked, and arrows lead from it to the k positions of the clip whose weight
-    w_ij = f(x_i, x_j) / C(x) is largest. Frames are resized and normalized as in the paper.
+    The position i is marked. Arrows lead from it to the k positions j of the clip with the largest
+    weights w_ij = f(x_i, x_j) / C(x). Frames are resized and normalized as in the paper.
     """
     with _or_exit():
         _check_output(output)
@@ -138,23 +154,23 @@ def _indices(position: str) -> tuple[int, ...]:
 
 
 def _named(network: Network, block: str) -> str:
-    """The name of the non-local block after a residual block."""
+    """The name of the non-local block that follows a residual block."""
     name, known = f"{block}.{NAME}", list(non_local_blocks(network))
     if name not in known:
         after = ", ".join(other.removesuffix(f".{NAME}") for other in known)
         raise ValueError(
-            f"--block must be one of {after or 'none, by --blocks 0'}; received {block}"
+            f"--block must be one of: {after or 'none, because of --blocks 0'}; received {block}"
         )
     return name
 
 
 @torch.no_grad()
 def _input_of(network: Network, name: str, clips: Tensor) -> Tensor:
-    """The x of a non-local block of the network, (B, C, T', H', W'), at clips (B, 3, T, H, W)."""
+    """The input (B, C, T', H', W') of a non-local block, for clips (B, 3, T, H, W)."""
     seen: list[Tensor] = []
     residuals = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("the network's residual blocks", total=len(residuals))
+        task = bar.add_task("residual blocks", total=len(residuals))
         for module in residuals:
             module.register_forward_hook(lambda *_: bar.advance(task))
         network.get_submodule(name).register_forward_pre_hook(lambda _, x: seen.append(x[0]))
@@ -166,8 +182,8 @@ def _check_output(output: Path) -> None:
     formats = Figure().canvas.get_supported_filetypes()
     if output.suffix.removeprefix(".") not in formats or not output.parent.is_dir():
         raise ValueError(
-            f"--output must be a file of {', '.join(formats)} in a folder that exists; "
-            f"received {output}"
+            f"--output must be a file with a suffix in {', '.join(formats)}, in a folder that "
+            f"exists; received {output}"
         )
 
 
@@ -176,13 +192,13 @@ def _check_device(device: str) -> None:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:
         raise ValueError(
-            f"--device must be one that PyTorch has; received {device}: {error}"
+            f"--device must be a device that PyTorch supports; received {device}: {error}"
         ) from None
 
 
 @contextmanager
 def _or_exit() -> Iterator[None]:
-    """What cannot be done ends the command with one line and status 2."""
+    """A context in which an error ends the command with one line and exit status 2."""
     try:
         yield
     except (OSError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The paper's networks for video, from `nlcore.video`, as one module."""
+"""The paper's video networks, which `nlcore.video.NetworkSpec` describes, as a module."""
 
 from __future__ import annotations
 
@@ -26,17 +26,24 @@ class Network(nn.Module):
     ----------
     spec : nlcore.video.NetworkSpec
     identity : bool
-        Non-local blocks start as the identity, so that the network is its own without them.
+        Whether the new non-local blocks are the identity, so that the network first computes the
+        same as without them.
     device, dtype
-        Of the parameters.
+        Device and dtype of the parameters.
 
     Notes
     -----
-    The state dict holds just the names and shapes of `nlcore.video.network_weight_shapes(spec)`.
-    Convolutions start as He et al. 2015 have it, by the number of outputs; fc from a normal
-    distribution of standard deviation 0.01.
+    The state dict has exactly the names and shapes of `nlcore.video.network_weight_shapes(spec)`.
+    The initial weights of convolutions are those of He et al. 2015 with fan_out. The initial
+    weights of fc are normal with standard deviation 0.01.
 
     Source: arXiv 1711.07971, Table 1 and Sec. 4.
+
+    Examples
+    --------
+    >>> network = Network(NetworkSpec(non_local=("res4.4",), width=4, classes=10)).eval()
+    >>> network(torch.zeros(1, 3, 8, 32, 32)).shape
+    torch.Size([1, 10])
     """
 
     def __init__(
@@ -74,19 +81,21 @@ class Network(nn.Module):
         return {name: array(value) for name, value in self.state_dict().items()}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:
-        """Replace every weight by the array or tensor of its name, in the module's dtype.
+        """Replace every weight by the array or tensor of the same name.
+
+        The values are converted to the dtype of the module.
 
         Raises
         ------
         TypeError, ValueError
-            A missing, extra or misshapen weight, by name.
+            See `nlcore.video.check_network_weights`.
         """
         check_network_weights(self.spec, weights)
         self.load_state_dict({name: tensor(value) for name, value in weights.items()})
 
 
 class ResidualBlock(nn.Module):
-    """ReLU(convolutions of x + shortcut of x), and the non-local block after it, if any."""
+    """ReLU(convolutions of x + shortcut of x), followed by the non-local block if there is one."""
 
     def __init__(self, residual: Residual, identity: bool, options: Options) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""What a backend is, how one is found by name, and those that the suite ships."""
+"""Backends: their interface, the way from a name to one, and those that the suite ships."""

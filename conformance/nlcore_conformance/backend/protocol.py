@@ -1,4 +1,4 @@
-"""What an implementation must look like to be judged: NumPy in, NumPy out."""
+"""The interface of an implementation to be judged: NumPy arrays in, NumPy arrays out."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
-from nlcore_conformance.bounds.arithmetic import arithmetic
+from nlcore_conformance.backend.formats import FORMATS, default_sums
 
 Weights = Mapping[str, np.ndarray]
 
 
 class CannotRun(Exception):
-    """Nothing could be judged; the message is one line that says what to do."""
+    """Nothing could be judged. The message is one line, with what to change."""
 
 
 class Backend(Protocol):
-    """An implementation of the block; the method `block` is the one thing required.
+    """An implementation of the block; only the method `block` is required.
 
     block(spec, weights, x, training=False) -> z
-        As `nlcore.block`, computed in the dtype of x (bfloat16 through ml_dtypes). Raising
-        NotImplementedError says that the spec is not supported.
+        As `nlcore.block`, computed in the dtype of x (bfloat16 is a dtype of ml_dtypes). It raises
+        NotImplementedError for a spec that it does not support.
 
-    Besides, it may have:
+    Optional:
 
     name
-        What `identify` and `runner.run` call it, by default how it was asked for. Reports of the
-        command and of pytest name it as it was asked for, which is how `replay` finds it.
+        The name that `identify` and `runner.run` use, by default the name that was asked for.
+        Reports of the command and of pytest always use the name that was asked for, because
+        `replay` finds the backend by it.
     dtypes
         Names of the dtypes that it computes in, by default ("float32",).
     supports(spec, dtype)
-        True, or a str that says why not.
+        True, or a str with the reason why not.
     block_vjp(spec, weights, x, dz, training=False) -> (dx, dweights)
         As `nlcore.block_vjp`.
     accumulates
-        dtype -> name of the dtype that sums are kept in, by default float32 for the half
-        precisions and the dtype itself for the others. Bounds are derived from it.
+        dtype -> dtype of its sums, both by name. By default float32 for the half precisions and
+        the dtype itself for the others. Bounds are derived from it.
     device
         A str, set from the command line's --device before the first call.
     """
@@ -64,7 +65,7 @@ def as_backend(found: Any, name: str) -> Backend:
     Raises
     ------
     TypeError
-        None of these, or one with an attribute of another form than `Backend` says.
+        `found` is none of these, or has an attribute that does not fit `Backend`.
     """
     if isinstance(found, type):
         return as_backend(found(), name)
@@ -79,6 +80,7 @@ def as_backend(found: Any, name: str) -> Backend:
 
 
 def _checked(backend: Any, name: str) -> Backend:
+    """The backend, its attributes checked; it is called `name` where it has no name."""
     if not hasattr(backend, "name"):
         try:
             backend.name = name
@@ -91,9 +93,10 @@ def _checked(backend: Any, name: str) -> Backend:
     if not isinstance(sums, Mapping) or not {*sums, *sums.values()} <= set(FLOATS):
         raise TypeError(f"accumulates must map some of {FLOATS} to them; received {sums!r}")
     for dtype, kept in sums.items():
-        if arithmetic(kept).unit > arithmetic(dtype).unit:
+        if FORMATS[kept].unit > FORMATS[dtype].unit:
             raise TypeError(
-                f"accumulates must name dtypes no coarser than that computed in; received {sums!r}"
+                "accumulates must name dtypes that are no coarser than the one computed in; "
+                f"received {sums!r}"
             )
     return backend
 
@@ -104,17 +107,17 @@ def dtypes(backend: Backend) -> tuple[str, ...]:
 
 
 def declared_sums(backend: Backend) -> dict[str, str]:
-    """What the backend itself says of the dtypes of its sums."""
+    """dtype -> dtype of the sums, for the dtypes of which the backend itself declares it."""
     return dict(getattr(backend, "accumulates", {}))
 
 
 def accumulates(backend: Backend, dtype: str) -> str:
-    """The dtype that the backend's sums are kept in, where it computes in `dtype`."""
-    return declared_sums(backend).get(dtype, "float64" if dtype == "float64" else "float32")
+    """The dtype of the backend's sums when it computes in `dtype`."""
+    return declared_sums(backend).get(dtype, default_sums(dtype))
 
 
 def supports(backend: Backend, spec: NonLocalSpec, dtype: str) -> bool | str:
-    """True, or why the backend does not support the spec in this dtype.
+    """True, or the reason why the backend does not support the spec in this dtype.
 
     Raises
     ------
@@ -126,11 +129,11 @@ def supports(backend: Backend, spec: NonLocalSpec, dtype: str) -> bool | str:
     try:
         answer = backend.supports(spec, dtype)
     except Exception as error:  # whatever someone's method may raise
-        why = f"supports must return True, or a str that says why not; it raised {said(error)}"
-        raise CannotRun(why) from error
+        why = "supports must return True, or a str with the reason why not; it raised "
+        raise CannotRun(f"{why}{one_line(error)}") from error
     return answer if answer is True or isinstance(answer, str) else "not supported"
 
 
-def said(error: Exception) -> str:
-    """An exception of someone's code in one line."""
+def one_line(error: Exception) -> str:
+    """An exception as one line: its type and its message."""
     return " ".join(f"{type(error).__name__}: {error}".split())

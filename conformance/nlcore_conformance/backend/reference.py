@@ -1,4 +1,4 @@
-"""The reference as a backend: it takes its own test."""
+"""The reference as a backend, so that the suite judges it too."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class Reference:
 
 @np.errstate(over="ignore")
 def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in this dtype; numbers beyond its range become infinite."""
     return array.astype(dtype)
 
 

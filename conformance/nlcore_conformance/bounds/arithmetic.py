@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from nlcore_conformance.backend.formats import FORMATS, default_sums
+
 #: Confidence of the probabilistic factor, see above.
 LAMBDA = 6.0
 #: Rounding errors, in units of the sums' dtype, of a library's exp relative to its result.
@@ -23,10 +25,10 @@ EXP_UNITS = 4.0
 
 @dataclass(frozen=True)
 class Bounded:
-    """Exact values, a bound on the error of the computed ones, and the size of their terms.
+    """Exact values, a bound on the error of the computed values, and the size of their terms.
 
     `magnitude` is the sum of the absolute values of the terms that a chain of linear operations
-    adds up, so that sums may be associated in any order: (theta phi^T) g or theta (phi^T g).
+    adds up, so that the bound covers every association: (theta phi^T) g and theta (phi^T g).
     """
 
     value: np.ndarray
@@ -35,19 +37,19 @@ class Bounded:
 
     @staticmethod
     def exact(value: np.ndarray | np.float64) -> Bounded:
-        """Values that carry no error, like the inputs."""
+        """Values without error, like the inputs."""
         value = np.asarray(value)
         return Bounded(value, np.zeros_like(value), np.abs(value))
 
     def settled(self) -> Bounded:
-        """The same number as something stored: its own size is the size of its terms."""
+        """The same number after it is stored: the size of its terms is its own size."""
         return Bounded(self.value, self.error, np.abs(self.value) + self.error)
 
     def reshape(self, *shape: int) -> Bounded:
         return self.apply(lambda a: a.reshape(*shape))
 
     def apply(self, move) -> Bounded:
-        """Move elements about, the same way in all three arrays."""
+        """Move the elements of all three arrays in the same way."""
         return Bounded(move(self.value), move(self.error), move(self.magnitude))
 
     @property
@@ -57,19 +59,19 @@ class Bounded:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The arithmetic that an implementation is granted.
+    """The arithmetic that an implementation may use.
 
     Attributes
     ----------
     unit, tiny, huge : float
         Unit roundoff, error of underflow and largest finite number of the dtype in which stages
-        are stored. float16 underflows gradually; the others may flush to zero.
+        are stored. float16 underflows gradually; the other dtypes may flush to zero.
     sum_unit, sum_tiny, sum_huge : float
-        The same of running sums, of what is between a logit and its exp, and the range of f.
+        The same for running sums, for the numbers between a logit and its exp, and for f.
     compensated : bool
-        Sums are rounded once, as in the reference itself.
+        Whether sums are rounded once, as in the reference itself.
     independent : bool
-        Roundings may be taken for independent. Those of a sum of equal terms are not.
+        Whether roundings are assumed to be independent. Those of a sum of equal terms are not.
     """
 
     unit: float
@@ -83,11 +85,11 @@ class Arithmetic:
 
     @property
     def wide(self) -> Arithmetic:
-        """The same for what is not stored between stages: its range is that of the sums."""
+        """The same for numbers that no stage stores: their range is that of the sums."""
         return replace(self, huge=self.sum_huge)
 
     def given(self, value: np.ndarray) -> Bounded:
-        """An argument: exact, but that a subnormal number may be flushed to zero."""
+        """An argument. It is exact, but subnormal numbers may be flushed to zero."""
         size = np.abs(value)
         return Bounded(value, np.where(size < self.tiny, size, 0.0), size)
 
@@ -102,7 +104,7 @@ class Arithmetic:
         return min(worst, float(np.expm1(LAMBDA * np.sqrt(n) * u + n * u * u / (1 - u))))
 
     def stored(self, x: Bounded, roundings: float = 1.0) -> Bounded:
-        """x rounded to the dtype; beyond `huge` nothing can be said."""
+        """x rounded to the dtype; where it may be beyond `huge`, the error is unbounded."""
         size = np.abs(x.value) + x.error
         error = x.error + np.where(size > 0, roundings * (self.unit * size + self.tiny), 0.0)
         error = np.where(size + error > self.huge, np.inf, error)
@@ -114,7 +116,7 @@ class Arithmetic:
     def total(self, *terms: Bounded) -> Bounded:
         """The sum of a few arrays, added in any order: each addition rounds a partial sum.
 
-        Nothing can be said where a partial sum may be beyond `huge`.
+        Where a partial sum may be beyond `huge`, the error is unbounded.
         """
         value, error, magnitude = terms[0].value, terms[0].error, terms[0].magnitude
         for t in terms[1:]:
@@ -135,7 +137,7 @@ class Arithmetic:
         return self.stored(Bounded(x.value * y.value, error, x.magnitude * y.magnitude))
 
     def divide(self, x: Bounded, y: Bounded) -> Bounded:
-        """x / y, and 0 where y is exactly 0 and certain; nothing can be said of an uncertain 0."""
+        """x / y, and 0 where y is certainly 0; where y may be 0 or not, the error is unbounded."""
         zero = (y.value == 0) & (y.error == 0)
         least = np.where(np.abs(y.value) > y.error, np.abs(y.value) - y.error, np.nan)
         quotient = x.value / np.where(y.value == 0, np.inf, y.value)
@@ -150,6 +152,7 @@ class Arithmetic:
         )
 
     def scale(self, x: Bounded, factor: float) -> Bounded:
+        """x times an exact factor."""
         return self.multiply(x, Bounded.exact(np.float64(factor)))
 
     def matmul(self, x: Bounded, y: Bounded) -> Bounded:
@@ -167,7 +170,7 @@ class Arithmetic:
         return self.stored(Bounded(x.value @ y.value, error, magnitude))
 
     def sum(self, x: Bounded, axis: int | tuple[int, ...]) -> Bounded:
-        """Sum over `axis`, which is kept with length 1."""
+        """Sum over `axis`, which stays with length 1."""
         value = x.value.sum(axis, keepdims=True)
         magnitude = x.magnitude.sum(axis, keepdims=True)
         terms = x.value.size // value.size
@@ -176,28 +179,28 @@ class Arithmetic:
         return self.stored(Bounded(value, error, magnitude))
 
     def exp(self, logit: Bounded, shift: np.ndarray | float) -> Bounded:
-        """exp(logit - shift), `shift` being any number of the row's that later cancels.
+        """exp(logit - shift), where `shift` is any number of the row, which later cancels.
 
-        The logit may be multiplied by log2(e), a rounded constant, before the shift is subtracted
-        or after: three roundings of the larger. The difference, the result, and the result over
-        C may be stored.
+        The logit may be multiplied by log2(e), a rounded constant, before or after the shift is
+        subtracted: three roundings of the larger number. The difference, the result, and the
+        result over C may be stored.
         """
         exponent = logit.value - shift
         larger = np.maximum(np.abs(logit.value), np.abs(exponent))
         error = logit.error + self.unit * np.abs(exponent) + 3 * self.sum_unit * larger
         value = np.exp(exponent)
         bound = value * np.expm1(error) + EXP_UNITS * self.sum_unit * value
-        # stored() adds the rounding, underflow and overflow
+        # stored() adds rounding, underflow and overflow
         return self.stored(Bounded(value, bound, value), 2).settled()
 
     def relu(self, x: Bounded) -> Bounded:
-        """max(x, 0); certainly negative terms contribute nothing, not even rounding."""
+        """max(x, 0). Terms that are certainly negative contribute nothing, not even a rounding."""
         off = x.value + x.error <= 0
         error = np.where(x.value > 0, x.error, np.maximum(x.value + x.error, 0.0))
         return Bounded(np.maximum(x.value, 0.0), error, np.where(off, 0.0, x.magnitude))
 
     def step(self, x: Bounded) -> Bounded:
-        """1 where x > 0, else 0: the ReLU's derivative, in doubt within x's own error."""
+        """1 where x > 0, else 0: the ReLU's derivative. It is in doubt within x's own error."""
         certain = (np.abs(x.value) > x.error) | ((x.value == 0) & (x.error == 0))
         doubtful = ~certain  # NaN too
         value = np.where(x.value > 0, 1.0, 0.0)
@@ -206,7 +209,7 @@ class Arithmetic:
     def rsqrt(self, x: Bounded, floor: float = 0.0) -> Bounded:
         """1 / sqrt(x) for x > 0, computed from no less than `floor`.
 
-        Three roundings: sqrt, division, and one to spare.
+        Three roundings are granted: the root's, the division's, and one more.
         """
         least = np.maximum(x.value - x.error, floor)
         root, root_least = np.sqrt(x.value), np.sqrt(least)
@@ -216,21 +219,12 @@ class Arithmetic:
         return self.stored(Bounded(value, error, value), 3).settled()
 
 
-#: Unit roundoff, error of underflow, largest finite number. float16's smallest number is 2^-24.
-_FLOATS = {
-    "float64": (2.0**-53, 2.0**-1022, float(np.finfo(np.float64).max)),
-    "float32": (2.0**-24, 2.0**-126, float(np.finfo(np.float32).max)),
-    "float16": (2.0**-11, 2.0**-25, 65504.0),
-    "bfloat16": (2.0**-8, 2.0**-126, 3.3895313892515355e38),
-}
-
-
 def arithmetic(
     dtype: str, sums: str | None = None, compensated: bool = False, independent: bool = True
 ) -> Arithmetic:
-    """The arithmetic of a dtype whose sums are kept in dtype `sums`.
+    """The arithmetic of a dtype whose sums have dtype `sums`.
 
-    By default half precision is granted sums in float32, and needs them.
+    By default sums of the half precisions are in float32.
     """
-    sums = sums or ("float64" if dtype == "float64" else "float32")
-    return Arithmetic(*_FLOATS[dtype], *_FLOATS[sums], compensated, independent)
+    sums = sums or default_sums(dtype)
+    return Arithmetic(*FORMATS[dtype], *FORMATS[sums], compensated, independent)

@@ -1,1 +1,1 @@
-"""The checks: what a backend is asked, and how its answers are judged."""
+"""The checks: the problems that a backend is asked, and how its answers are judged."""

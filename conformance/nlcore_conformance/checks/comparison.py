@@ -1,4 +1,4 @@
-"""What is expected of a backend, and how what came compares: ratio = error / bound."""
+"""The outputs that are expected of a backend, and how those received compare: error / bound."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 
 import nlcore
+from nlcore_conformance.backend.protocol import Backend, accumulates
 from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_conformance.problems.case import Case, Problem, problem
-from nlcore_conformance.backend.protocol import Backend, accumulates
 
 
 class Broken(Exception):
-    """The backend did not answer, or not in the form that the protocol asks for."""
+    """The backend gave no answer, or one of another form than the protocol asks for."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """How one output compares with what is expected, at its worst element."""
+    """How one output compares with the expected one, at its worst element."""
 
     output: str  # "z", "dx" or a weight's name
-    ratio: float  # error / bound; inf where the shape, the dtype or a NaN is wrong
+    ratio: float  # error / bound; inf where the shape or the dtype is wrong, or a NaN received
     index: tuple[int, ...]
     expected: float
     received: float
@@ -33,7 +33,7 @@ class Judgement:
     elements: int
     unpredictable: int  # elements without a finite bound, which do not count
     vacuous: int = 0  # elements that count, with a bound above the output's largest |expected|
-    note: str = ""
+    note: str = ""  # the form that was expected and received, where it is wrong
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Expected:
 
 
 def expected(p: Problem, sums: str, gradient: bool) -> Expected:
-    """What the reference computes for a problem, whose sums the backend keeps in dtype `sums`."""
+    """The reference's outputs for a problem, and their bounds if sums have the dtype `sums`."""
     if gradient:
         dx, dweights = nlcore.block_vjp(p.spec, p.weights, p.x, p.dz, p.training)
         values = {"dx": dx, **dweights}
@@ -55,16 +55,25 @@ def expected(p: Problem, sums: str, gradient: bool) -> Expected:
     return Expected(values, {name: bounds[name] for name in values})
 
 
-@lru_cache(maxsize=4)  # several backends are asked the same
+@lru_cache(maxsize=4)  # several backends get the same problem
 def expected_of(case: Case, sums: str, gradient: bool) -> Expected:
-    """`expected`, for a case's problem."""
+    """`expected` of a case's problem, which must not be changed."""
     return expected(problem(case), sums, gradient)
 
 
 def bounds_of(p: Problem, sums: str, gradient: bool = False) -> dict[str, np.ndarray]:
-    """Bounds of z, or of the gradients too."""
+    """Bounds by name: of z, and with `gradient` of the gradients too."""
     dz = p.dz if gradient else None
-    return block_bounds(p.spec, p.weights, p.x, dz, p.training, p.dtype, p.independent, sums)
+    return block_bounds(
+        p.spec,
+        p.weights,
+        p.x,
+        dz,
+        training=p.training,
+        dtype=p.dtype,
+        independent=p.independent,
+        sums=sums,
+    )
 
 
 def judge_forward(backend: Backend, p: Problem, right: Expected | None = None) -> list[Judgement]:
@@ -90,10 +99,19 @@ def judge_gradient(backend: Backend, p: Problem, right: Expected | None = None) 
 def judged(
     output: str, received: Any, right: np.ndarray, bound: np.ndarray, dtype: str
 ) -> Judgement:
-    """The worst element of one output; what is right and its bound are float64 of one shape.
+    """The worst element of one output.
 
-    An element without a finite bound does not count. One with a bound, but with no finite number to
-    be near to, fails: so the reference and a backend's first answer are judged too.
+    An element without a finite bound does not count. An element that has one fails where `right`
+    is not finite: so the reference, and a first answer of the backend's own, are judged too.
+
+    Parameters
+    ----------
+    received
+        The output, whatever it is.
+    right, bound : array
+        float64, of the output's shape.
+    dtype : str
+        The dtype that the output must have.
     """
     if isinstance(received, np.generic):
         received = np.asarray(received)
@@ -127,6 +145,7 @@ def judged(
 
 
 def _misformed(output: str, right: np.ndarray, wanted: str, came: str) -> Judgement:
+    """The judgement of an output of another form."""
     note = f"expected {wanted}; received {came}"
     return Judgement(output, np.inf, (), np.nan, np.nan, np.nan, right.size, 0, note=note)
 
@@ -150,11 +169,12 @@ def gradients(backend: Backend, p: Problem) -> dict[str, Any]:
 
 
 def float64(value: Any) -> np.ndarray:
+    """The numbers as a float64 array."""
     return np.asarray(value).astype(np.float64)
 
 
 def _unchanged(block: Callable[..., Any], p: Problem) -> Any:
-    """block's answer, having seen that it left its arguments alone."""
+    """block's answer; raises Broken if block has changed its arguments."""
     before = {"x": p.x.copy(), **{name: w.copy() for name, w in p.weights.items()}}
     z = _asked(block, p.spec, p.weights, p.x, p.training)
     for name, old in before.items():
@@ -165,7 +185,7 @@ def _unchanged(block: Callable[..., Any], p: Problem) -> Any:
 
 
 def _asked(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What the backend answers; its exceptions, but NotImplementedError, as Broken."""
+    """The backend's answer; its exceptions are raised as Broken, but for NotImplementedError."""
     try:
         return function(*arguments)
     except NotImplementedError:

@@ -1,4 +1,4 @@
-"""One case judged by one check: passed, or a failure that can be judged again."""
+"""One case judged by one check: it passes, or it is a failure that can be judged again."""
 
 from __future__ import annotations
 
@@ -6,37 +6,48 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nlcore_conformance.checks.catalogue import Check, checks
+from nlcore_conformance.backend.protocol import Backend
+from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.comparison import Broken, Judgement
 from nlcore_conformance.problems.case import Case
-from nlcore_conformance.backend.protocol import Backend
 
 
 @dataclass
 class Failure:
-    """The smallest failing case that was found, and what was wrong with it."""
+    """The smallest failing case that was found, and what is wrong with its answer.
+
+    Attributes
+    ----------
+    judgement : Judgement or None
+        The worst output; None where there was no answer.
+    error : str
+        Why there was no answer.
+    stage : str
+        The first stage at which the numbers part, "" where it is not known.
+    """
 
     case: Case
-    judgement: Judgement | None  # None where the backend raised
+    judgement: Judgement | None
     error: str = ""
-    stage: str = ""  # the first at which the numbers part, where that can be told
+    stage: str = ""
 
 
 class Failed(Exception):
-    """A ratio above 1, or no answer, or one of another form."""
+    """A ratio is above 1, or there is no answer, or it has another form."""
 
     def __init__(self, failure: Failure, judgements: Sequence[Judgement] = ()) -> None:
         super().__init__(failure.error or failure.judgement)
         self.failure = failure
-        self.judgements = judgements  # of all outputs; none where the backend raised
+        self.judgements = judgements  # of all outputs; none where there was no answer
 
 
 def attempt(check: Check, backend: Backend, case: Case) -> list[Judgement]:
-    """Judge one case.
+    """Judge one case; returns how each output compares.
 
     Raises
     ------
     Failed
+        It does not pass.
     NotImplementedError
         The backend does not support the case.
     """
@@ -50,21 +61,7 @@ def attempt(check: Check, backend: Backend, case: Case) -> list[Judgement]:
     return judgements
 
 
-def named_check(name: str) -> Check:
-    """The check of this name.
-
-    Raises
-    ------
-    ValueError
-        There is none.
-    """
-    known = {check.name: check for check in checks()}
-    if name not in known:
-        raise ValueError(f"check must be one of {list(known)}; received {name!r}")
-    return known[name]
-
-
 def reproduction(backend: str, check: str, case: Case) -> str:
-    """One line to paste that judges the case again."""
+    """One line to paste into a shell, which judges the case again."""
     text = json.dumps({"backend": backend, "check": check, "case": case.to_json()})
     return f"nlcore-conformance replay '{text}'"

@@ -1,7 +1,7 @@
-"""Properties that hold whatever the reference says: the backend's answers against each other.
+"""Properties of a block, judged without the reference: the backend's answers against each other.
 
-Two answers to problems that are the same in exact arithmetic may differ by the sum of their
-bounds. The bounds come from the formulas' own magnitudes, not from the reference's results.
+Two answers to problems that are equal in exact arithmetic may differ by the sum of their bounds.
+The bounds come from the magnitudes of the formulas' terms, not from the reference's results.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.reference.extent import fold, unfold
+from nlcore.weights import identity_weights
+from nlcore_conformance.backend.protocol import Backend, accumulates, supports
 from nlcore_conformance.bounds.arithmetic import arithmetic
 from nlcore_conformance.checks.comparison import (
     Judgement,
@@ -23,7 +25,6 @@ from nlcore_conformance.checks.comparison import (
     judged,
 )
 from nlcore_conformance.problems.case import Case, Problem, problem
-from nlcore_conformance.backend.protocol import Backend, accumulates, supports
 
 Move = Callable[[np.ndarray], np.ndarray]
 
@@ -31,20 +32,19 @@ Move = Callable[[np.ndarray], np.ndarray]
 def identity(backend: Backend, case: Case) -> list[Judgement]:
     """With BN's weight and bias 0, or without BN W_z and its bias 0, z = x exactly.
 
-    But for a subnormal x, which may be flushed to zero.
+    A subnormal x may be flushed to zero.
     """
     p = problem(case)
-    # where a stage before may overflow, 0 times infinity is no 0
+    # where an earlier stage may overflow, its product with 0 is NaN
     overflow = np.isinf(_bound(backend, p))
     flushed = arithmetic(case.dtype).given(float64(p.x)).error
-    names = ("bn.weight", "bn.bias") if case.spec.batch_norm else ("out.weight", "out.bias")
-    zeros = {name: np.zeros_like(p.weights[name]) for name in names if name in p.weights}
+    zeros = {name: np.zeros_like(p.weights[name]) for name in identity_weights(case.spec)}
     z = asked(backend, replace(p, weights=p.weights | zeros))
     return [judged("z", z, float64(p.x), np.where(overflow, np.inf, flushed), case.dtype)]
 
 
 def repeatable(backend: Backend, case: Case) -> list[Judgement]:
-    """The same call twice gives the same bits: weights are held, nothing is drawn."""
+    """The same call twice gives the same bits: weights are those given, and nothing is random."""
     p = problem(case)
     once, again = (asked(backend, p) for _ in range(2))
     first = _formed(once, p)
@@ -54,7 +54,7 @@ def repeatable(backend: Backend, case: Case) -> list[Judgement]:
 def permutation(backend: Backend, case: Case) -> list[Judgement]:
     """Positions in another order give their outputs in that order.
 
-    All together where every position sees every other, else frames and pixels each.
+    All positions are reordered where all see each other. Otherwise frames are, and pixels.
     """
     p = problem(case)
     rng = np.random.default_rng(case.seed)
@@ -79,14 +79,14 @@ def permutation(backend: Backend, case: Case) -> list[Judgement]:
 
 
 def batch_independence(backend: Backend, case: Case) -> list[Judgement]:
-    """An item of a batch gives what it gives alone."""
+    """An item of a batch has the same output alone."""
     p = problem(case)
     chosen = slice(case.batch - 1, case.batch)
     return _alike(backend, p, replace(p, x=p.x[chosen]), lambda a: a[chosen])
 
 
 def constant_g(backend: Backend, case: Case) -> list[Judgement]:
-    """A constant g comes back under "sum": z = BN(W_z g + b) + x, whatever f is.
+    """Under "sum" y = g where g is constant: z = BN(W_z g + b) + x, whatever f is.
 
     g is constant because W_g reads the first channel only, which is 1 everywhere.
     """
@@ -106,7 +106,7 @@ def constant_g(backend: Backend, case: Case) -> list[Judgement]:
 
 
 def extent_as_batches(backend: Backend, case: Case) -> list[Judgement]:
-    """Frames, pixels or windows that do not see each other may as well be items of the batch."""
+    """Frames, pixels or windows that do not see each other, as items of a batch, give the same."""
     p = problem(case)
     spec = replace(case.spec, extent="all", window=None)
     rows = np.moveaxis(p.x, 1, -1)  # (B, T, H, W, C)
@@ -119,9 +119,9 @@ def extent_as_batches(backend: Backend, case: Case) -> list[Judgement]:
 
 
 def rescaling(backend: Backend, case: Case) -> list[Judgement]:
-    """W_g times 4 and W_z over 4 is the same; so is theta times 2 and phi over 2.
+    """W_g times 4 with W_z over 4 gives the same, and theta times 2 with phi over 2.
 
-    For concatenation theta and phi times 2 and w_f over 2 is. Powers of two round nothing.
+    For concatenation theta and phi times 2 with w_f over 2 does. Powers of two round nothing.
     """
     p = problem(case)
     factors = {"g": 4.0, "out": 0.25}
@@ -153,7 +153,7 @@ def outside_the_extent(backend: Backend, case: Case) -> list[Judgement]:
 
 
 def _scope(spec: NonLocalSpec, position: tuple[int, ...]) -> tuple[slice | int, ...]:
-    """Indices of the positions that see each other with `position`."""
+    """Indices of the positions that `position` sees."""
     everything = slice(None)
     if spec.extent == "time":
         return (everything, *position[1:])
@@ -166,7 +166,7 @@ def _scope(spec: NonLocalSpec, position: tuple[int, ...]) -> tuple[slice | int, 
 
 
 def _alike(backend: Backend, first: Problem, second: Problem, move: Move) -> list[Judgement]:
-    """The answer to `second` against that to `first`, moved; each may err by its bound."""
+    """The answer to `second` against the moved answer to `first`; each may err by its bound."""
     for p in (first, second):
         if (why := supports(backend, p.spec, p.dtype)) is not True:
             raise NotImplementedError(why)
@@ -179,12 +179,12 @@ def _alike(backend: Backend, first: Problem, second: Problem, move: Move) -> lis
 
 
 def _formed(z: object, p: Problem) -> Judgement:
-    """Whether z has the right form; its values do not count."""
+    """The judgement of z's form alone; no element counts."""
     return judged("z", z, np.zeros(p.x.shape), np.full(p.x.shape, np.inf), p.dtype)
 
 
 def _exactly(z: object, first: np.ndarray, p: Problem) -> Judgement:
-    """z against a first answer of the right form, whose overflows and NaN are to come again."""
+    """z against a first answer of the right form: equal, NaN and infinity in the same places."""
     right, bound = float64(first), np.zeros(p.x.shape)
     if not _formed(z, p).note:
         again = np.isclose(float64(z), right, rtol=0, atol=0, equal_nan=True) & ~np.isfinite(right)
@@ -193,4 +193,5 @@ def _exactly(z: object, first: np.ndarray, p: Problem) -> Judgement:
 
 
 def _bound(backend: Backend, p: Problem) -> np.ndarray:
+    """The bound of z."""
     return bounds_of(p, accumulates(backend, p.dtype))["z"]

@@ -1,7 +1,7 @@
-"""The first stage at which a backend's numbers part from the reference's, seen from outside.
+"""The first stage at which a backend's numbers part from the reference's, found from outside.
 
-Of a failing problem, others are made in which only some stages have anything to do, while the
-numbers that reach these stay as they were. The first of them that fails names the stage.
+A failing problem is turned into others in which only some stages do anything, while the numbers
+that reach these stages do not change. The first of those problems that fails names the stage.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 
 from nlcore import weight_shapes
 from nlcore.reference.pooling import max_pool
-from nlcore_conformance.checks.catalogue import Check
+from nlcore_conformance.backend.protocol import Backend, accumulates, supports
+from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.comparison import (
     Broken,
     Judgement,
@@ -26,7 +27,6 @@ from nlcore_conformance.checks.comparison import (
     judge_gradient,
 )
 from nlcore_conformance.problems.case import Case, Problem, problem
-from nlcore_conformance.backend.protocol import Backend, accumulates, supports
 
 #: In the order of the data.
 STAGES = ("embedding", "pooling", "operation", "W_z", "batch normalization", "residual")
@@ -36,7 +36,7 @@ _EMBEDDINGS = ("theta", "phi", "g")
 
 @dataclass(frozen=True)
 class _Step:
-    """The stage is to blame where the backend fails in `problem`, and not in `control`."""
+    """The stage is wrong if the backend fails in `problem`, and not in `control`."""
 
     stage: str
     problem: Problem
@@ -44,15 +44,15 @@ class _Step:
 
 
 def first_stage(check: Check, backend: Backend, case: Case) -> str:
-    """One of STAGES, or "" where it cannot be told.
+    """One of STAGES, or "" where it is not known.
 
-    It cannot where z and the gradients are right in plain memory, whatever else the check found;
-    where the answer has not the form of one; and where the backend does not support the problems
-    that would tell.
+    It is not known where z and the gradients are right for a contiguous x, so that the check found
+    something else; where the answer has another form; and where the backend does not support the
+    problems that would tell.
     """
     whole = problem(replace(case, layout="contiguous"))
     try:
-        for gradient in (False, True) if check.needs_vjp else (False,):
+        for gradient in (False, True) if check.gradient else (False,):
             if _fails(backend, whole, "", gradient):
                 return _located(backend, whole, gradient)
     except (Broken, NotImplementedError):
@@ -61,6 +61,7 @@ def first_stage(check: Check, backend: Backend, case: Case) -> str:
 
 
 def _located(backend: Backend, whole: Problem, gradient: bool) -> str:
+    """The first stage that is wrong, of a problem in which the backend fails."""
     for step in _steps(backend, whole):
         stage, control = step.stage, step.control
         if not _fails(backend, step.problem, stage, gradient):
@@ -74,10 +75,10 @@ def _located(backend: Backend, whole: Problem, gradient: bool) -> str:
 
 
 def _fails(backend: Backend, p: Problem, stage: str, gradient: bool) -> bool:
-    """Whether outputs that are the stage's doing are wrong, or with stage "" any outputs.
+    """Whether outputs that the stage determines are wrong, or with stage "" any outputs.
 
-    A gradient at theta and phi that is wrong shows in dx and in their weights' alike; one at a
-    pooled x in dx alone.
+    A wrong gradient at theta and phi shows in dx and in the gradients of their weights. A wrong
+    gradient at a pooled x shows in dx alone.
     """
     if (why := supports(backend, p.spec, p.dtype)) is not True:
         raise NotImplementedError(why)
@@ -98,7 +99,7 @@ def _fails(backend: Backend, p: Problem, stage: str, gradient: bool) -> bool:
 
 
 def _wrong(judgements: list[Judgement], stage: str) -> set[str]:
-    """Names of the outputs that fail; a residual makes no NaN."""
+    """Names of the outputs that fail; those with a NaN do not count for a residual."""
     for j in judgements:
         if j.note:
             raise Broken(j.note)
@@ -107,14 +108,14 @@ def _wrong(judgements: list[Judgement], stage: str) -> set[str]:
 
 
 def _steps(backend: Backend, whole: Problem) -> Iterator[_Step]:
-    """Problems with ever more stages at work, and the stage that is to blame for each."""
+    """Problems in which more and more stages do something, and the stage that is wrong in each."""
     c, d = whole.spec.channels, whole.spec.inner_channels
     bare = _without_batch_norm(backend, whole)
     zeros = {"g.weight": np.zeros((d, c)), "out.weight": np.zeros((c, d))}
     yield _Step("residual", _short(_with(bare, zeros)))  # z = x
     plain = _with(bare, {"out.weight": _selector(c, d)})  # z = y + x
     apart = _apart(backend, plain)
-    if apart is not None:  # an operation that has nothing to do
+    if apart is not None:  # the operation does nothing
         yield _Step("embedding", apart, _short(_embedded(apart, pooled=False)))
     operation = _embedded(bare, pooled=True)
     yield _Step("operation", _without_pooling(backend, operation) or operation)
@@ -124,7 +125,7 @@ def _steps(backend: Backend, whole: Problem) -> Iterator[_Step]:
     yield _Step("embedding", plain)
     if whole.spec.batch_norm:
         yield _Step("W_z", bare)
-        # b_z may be lost just where BN follows
+        # b_z may be lost only where BN follows
         yield _Step("W_z", whole, _with(whole, {"out.weight": whole.weights["out.weight"]}))
         # z = x, whatever BN does with its variance and weight
         nothing = {name: np.zeros(c) for name in ("bn.bias", "bn.running_mean")}
@@ -132,12 +133,12 @@ def _steps(backend: Backend, whole: Problem) -> Iterator[_Step]:
 
 
 def _without_batch_norm(backend: Backend, p: Problem) -> Problem:
-    """Nothing after W_z; where the backend cannot, statistics and weights that change nothing."""
+    """The problem without BN; for a backend that always has it, with a BN that changes nothing."""
     kept = {n: v for n, v in p.weights.items() if not n.startswith("bn.")}
     bare = replace(p, spec=replace(p.spec, batch_norm=False), weights=kept)
     if not p.spec.batch_norm or _supported(backend, bare):
         return bare
-    half = {"float16": 7, "float64": 50}.get(p.dtype, 20)  # eps is nothing beside 4**half
+    half = {"float16": 7, "float64": 50}.get(p.dtype, 20)  # 4**half + eps rounds to 4**half
     one = np.ones(p.spec.channels)
     values = {"weight": 2.0**half * one, "bias": 0 * one}
     values |= {"running_mean": 0 * one, "running_var": 4.0**half * one}
@@ -145,7 +146,7 @@ def _without_batch_norm(backend: Backend, p: Problem) -> Problem:
 
 
 def _with(p: Problem, weights: dict[str, np.ndarray]) -> Problem:
-    """p with these weights, and zeros for the biases beside them."""
+    """p with these weights, and with zeros as the biases that go with them."""
     biases = {name.replace("weight", "bias") for name in weights}
     zeros = {n: np.zeros_like(p.weights[n]) for n in biases if n in p.weights}
     given = {n: v.astype(p.x.dtype) for n, v in weights.items()}
@@ -153,12 +154,12 @@ def _with(p: Problem, weights: dict[str, np.ndarray]) -> Problem:
 
 
 def _selector(rows: int, columns: int, first: int = 0) -> np.ndarray:
-    """(rows, columns), whose row r selects column first + r, counted round."""
+    """(rows, columns), whose row r selects column (first + r) mod columns."""
     return np.eye(columns)[(first + np.arange(rows)) % columns]
 
 
 def _apart(backend: Backend, p: Problem) -> Problem | None:
-    """Every position an item of its own, so that f / C(x) is 1 under "sum" and y is g."""
+    """Every position as an item of its own, so that f / C(x) is 1 under "sum" and y is g."""
     spec = replace(p.spec, subsample=None, extent="all", window=None)
     ones = (1,) * spec.ndim
     x, dz = (
@@ -171,9 +172,9 @@ def _apart(backend: Backend, p: Problem) -> Problem | None:
 
 
 def _embedded(p: Problem, pooled: bool) -> Problem:
-    """The operation of p on theta, phi and g as channels of x; W_theta, W_phi, W_g and W_z select.
+    """The operation of p with theta, phi and g as channels of x, which the weights select.
 
-    z is y in g's channels. With `pooled`, phi and g are pooled already, each value standing at all
+    z is y in g's channels. With `pooled`, phi and g are pooled already: each value is at all
     positions of its window, so that pooling changes nothing. The Gaussian's x stays x.
     """
     spec, d = p.spec, p.spec.inner_channels
@@ -189,7 +190,7 @@ def _embedded(p: Problem, pooled: bool) -> Problem:
     keys = spread(rows, "input")
     if spec.embedded:
         phi, g = (spread(embedding(name, keys), "embedding") for name in ("phi", "g"))
-        kept = tuple(slice(n) for n in g.shape[:-1])  # what fills no window is dropped
+        kept = tuple(slice(n) for n in g.shape[:-1])  # positions that fill no window are dropped
         x = np.concatenate([embedding("theta", rows)[kept], phi, g], -1)  # (B, *positions, 3D)
         dz = np.concatenate([np.zeros_like(x[..., : 2 * d]), dz[kept] @ w["out.weight"]], -1)
         made = {f"{n}.weight": _selector(d, 3 * d, k * d) for k, n in enumerate(_EMBEDDINGS)}
@@ -216,7 +217,7 @@ def _embedded(p: Problem, pooled: bool) -> Problem:
 
 
 def _exchanged(backend: Backend, p: Problem) -> bool:
-    """Whether z is that of W_theta, W_phi and W_g exchanged, or of one used for another."""
+    """Whether z is right with W_theta, W_phi and W_g exchanged, or with one used for another."""
     if not p.spec.embedded:
         return False
     (own,) = judge_forward(backend, p)
@@ -233,13 +234,13 @@ def _exchanged(backend: Backend, p: Problem) -> bool:
 
 
 def _short(p: Problem) -> Problem:
-    """x to eight significant bits, which every arithmetic that rounds operands keeps."""
+    """x rounded to eight significant bits, which bfloat16, float16 and TF32 all hold."""
     mantissa, exponent = np.frexp(float64(p.x))
     return replace(p, x=np.ldexp(np.round(256 * mantissa) / 256, exponent).astype(p.x.dtype))
 
 
 def _spread(rows: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
-    """Each window's maximum at all its positions; (B, *positions, D), what fills none dropped."""
+    """Each window's maximum at all its positions; (B, *positions, D) without those in no window."""
     values = max_pool(rows, window)[0]
     for axis, size in enumerate(window, 1):
         values = values.repeat(size, axis)
@@ -247,12 +248,13 @@ def _spread(rows: np.ndarray, window: tuple[int, ...]) -> np.ndarray:
 
 
 def _without_pooling(backend: Backend, p: Problem) -> Problem | None:
+    """p without subsampling, or None where the backend does not support it."""
     unpooled = replace(p, spec=replace(p.spec, subsample=None))
     return unpooled if _supported(backend, unpooled) else None
 
 
 def _supported(backend: Backend, p: Problem) -> bool:
-    """Whether the backend takes the problem; one that cannot be asked is tried."""
+    """Whether the backend supports the problem; one without `supports` is called."""
     if hasattr(backend, "supports"):
         return supports(backend, p.spec, p.dtype) is True
     try:

@@ -1,54 +1,48 @@
-"""NL-2 and NL-1.1 got wrong: what theta, phi and g are."""
+"""NL-2 and NL-1.1 got wrong: theta, phi and g."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.plain_forward import Call
 from nlcore_conformance.mutants.mutant import Zoo
-from nlcore_conformance.backend.plain import Call, Plain
 
 ZOO = Zoo()
 
+for _layer, _rule in {
+    "theta": "b_theta is left out.",
+    "phi": "b_phi is left out, which a softmax does not feel.",
+    "g": "b_g is left out.",
+}.items():
+    ZOO.replace(
+        f"{_layer} without bias",
+        "NL-2.1",
+        "embedding",
+        _rule,
+        bias=lambda self, call, name, left_out=_layer: (
+            None if name == left_out else Plain.bias(self, call, name)
+        ),
+    )
 
-class _WithoutBias(Plain):
-    layer: str
-
-    def bias(self, call: Call, name: str) -> np.ndarray | None:
-        return None if name == self.layer else super().bias(call, name)
-
-
-@ZOO.wrong("theta without bias", "NL-2.1", "embedding")
-class _ThetaWithoutBias(_WithoutBias):
-    """b_theta is left out."""
-
-    layer = "theta"
-
-
-@ZOO.wrong("phi without bias", "NL-2.1", "embedding")
-class _PhiWithoutBias(_WithoutBias):
-    """b_phi is left out, which a softmax does not feel."""
-
-    layer = "phi"
-
-
-@ZOO.wrong("g without bias", "NL-2.1", "embedding")
-class _GWithoutBias(_WithoutBias):
-    """b_g is left out."""
-
-    layer = "g"
-
-
-@ZOO.wrong("bias where there is none", "NL-2.3", "embedding")
-class _KeptBias(Plain):
-    """theta keeps a bias of 0.01 where the spec has none."""
-
-    def bias(self, call: Call, name: str) -> np.ndarray | None:
-        if name == "theta" and not call.spec.bias:
-            return np.full(call.spec.inner_channels, 0.01, call.work)
-        return super().bias(call, name)
+ZOO.replace(
+    "bias where there is none",
+    "NL-2.3",
+    "embedding",
+    "theta keeps a bias of 0.01 where the spec has none.",
+    bias=lambda self, call, name: (
+        np.full(call.spec.inner_channels, 0.01, call.work)
+        if name == "theta" and not call.spec.bias
+        else Plain.bias(self, call, name)
+    ),
+)
 
 
 class _Tied(Plain):
+    """One layer takes another's weight."""
+
     layer: str
     to: str
 
@@ -57,29 +51,20 @@ class _Tied(Plain):
         return super().weight(call, self.to if tied else name)
 
 
-@ZOO.wrong("phi is theta", "NL-2.1", "embedding")
-class _PhiIsTheta(_Tied):
-    """phi takes W_theta."""
+ZOO.replace(
+    "phi is theta", "NL-2.1", "embedding", "phi takes W_theta.", base=_Tied, layer="phi", to="theta"
+)
+ZOO.replace("g is phi", "NL-2.1", "embedding", "g takes W_phi.", base=_Tied, layer="g", to="phi")
 
-    layer, to = "phi", "theta"
-
-
-@ZOO.wrong("g is phi", "NL-2.1", "embedding")
-class _GIsPhi(_Tied):
-    """g takes W_phi."""
-
-    layer, to = "g", "phi"
-
-
-@ZOO.wrong("theta and phi change places", "NL-2.1", "embedding")
-class _ChangedPlaces(Plain):
-    """W_theta and W_phi change places."""
-
-    def weight(self, call: Call, name: str) -> np.ndarray:
-        return super().weight(call, {"theta": "phi", "phi": "theta"}.get(name, name))
-
-    def bias(self, call: Call, name: str) -> np.ndarray | None:
-        return super().bias(call, {"theta": "phi", "phi": "theta"}.get(name, name))
+_EXCHANGED = {"theta": "phi", "phi": "theta", "g": "g", "out": "out"}
+ZOO.replace(
+    "theta and phi change places",
+    "NL-2.1",
+    "embedding",
+    "W_theta and W_phi change places.",
+    weight=lambda self, call, name: Plain.weight(self, call, _EXCHANGED[name]),
+    bias=lambda self, call, name: Plain.bias(self, call, _EXCHANGED[name]),
+)
 
 
 @ZOO.wrong("square weights transposed", "NL-2.1", "embedding")
@@ -111,9 +96,9 @@ class _OddWidth(Plain):
 
 
 class _Narrow(Plain):
-    def width(self, call: Call) -> int:
-        """How many of the D are used."""
-        raise NotImplementedError
+    """The embeddings use some of the D rows of their weights."""
+
+    width: Callable[[Call], int]  # how many
 
     def weight(self, call: Call, name: str) -> np.ndarray:
         weight = super().weight(call, name)
@@ -122,20 +107,22 @@ class _Narrow(Plain):
         return np.where(np.arange(len(weight))[:, None] < self.width(call), weight, 0)
 
 
-@ZOO.wrong("D is C // 2", "NL-2.4", "embedding")
-class _Halved(_Narrow):
-    """D is C // 2, whatever `inner_channels` says."""
-
-    def width(self, call: Call) -> int:
-        return max(call.spec.channels // 2, 1)
-
-
-@ZOO.wrong("D is at most C", "NL-2.1", "embedding")
-class _AtMost(_Narrow):
-    """D is at most C: the rows beyond are left out."""
-
-    def width(self, call: Call) -> int:
-        return call.spec.channels
+ZOO.replace(
+    "D is C // 2",
+    "NL-2.4",
+    "embedding",
+    "D is C // 2, whatever `inner_channels` says.",
+    base=_Narrow,
+    width=lambda self, call: max(call.spec.channels // 2, 1),
+)
+ZOO.replace(
+    "D is at most C",
+    "NL-2.1",
+    "embedding",
+    "D is at most C: the rows beyond are left out.",
+    base=_Narrow,
+    width=lambda self, call: call.spec.channels,
+)
 
 
 @ZOO.wrong("ReLU after the embeddings", "NL-2.1", "embedding")
@@ -166,9 +153,9 @@ class _ScaledBeforeBias(Plain):
     def theta(self, call: Call, x: np.ndarray) -> np.ndarray:
         theta = super().theta(call, x)
         bias = self.bias(call, "theta")
-        return (
-            theta if bias is None or call.spec.scale == 1 else theta + bias / call.spec.scale - bias
-        )
+        if bias is None or call.spec.scale == 1:
+            return theta
+        return theta + bias / call.spec.scale - bias
 
 
 @ZOO.wrong("Gaussian of D channels", "NL-2.2", "operation")

@@ -3,55 +3,58 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from nlcore import NonLocalSpec
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.plain_forward import Call, Pairs
 from nlcore_conformance.mutants.mutant import Respecified, Zoo
-from nlcore_conformance.backend.plain import Call, Pairs, Plain
 
 ZOO = Zoo()
-
-
-@ZOO.wrong("extent space ignored", "NL-6.2", "operation")
-class _SpaceIgnored(Respecified):
-    """Every frame sees every other."""
-
-    def other(self, spec: NonLocalSpec, positions: tuple[int, ...]) -> dict[str, Any]:
-        return {"extent": "all"} if spec.extent == "space" else {}
-
-
-@ZOO.wrong("extent time ignored", "NL-6.3", "operation")
-class _TimeIgnored(Respecified):
-    """Every pixel sees every other."""
-
-    def other(self, spec: NonLocalSpec, positions: tuple[int, ...]) -> dict[str, Any]:
-        return {"extent": "all"} if spec.extent == "time" else {}
-
-
-@ZOO.wrong("space and time change places", "NL-6.2", "operation")
-class _ChangedPlaces(Respecified):
-    """Space for time, and time for space."""
-
-    def other(self, spec: NonLocalSpec, positions: tuple[int, ...]) -> dict[str, Any]:
-        return {"extent": {"space": "time", "time": "space"}.get(spec.extent, spec.extent)}
-
-
-@ZOO.wrong("window ignored", "NL-6.4", "operation")
-class _WindowIgnored(Respecified):
-    """Frames see those of every window."""
-
-    def other(self, spec: NonLocalSpec, positions: tuple[int, ...]) -> dict[str, Any]:
-        return {"window": None}
-
-
-@ZOO.wrong("window counts the groups", "NL-6.4", "operation")
-class _NumberOfWindows(Respecified):
-    """w is the number of groups rather than of the frames in each."""
-
-    def other(self, spec: NonLocalSpec, positions: tuple[int, ...]) -> dict[str, Any]:
-        return {"window": positions[0] // spec.window} if spec.window else {}
+ZOO.replace(
+    "extent space ignored",
+    "NL-6.2",
+    "operation",
+    "Every frame sees every other.",
+    base=Respecified,
+    other=lambda self, spec, positions: {"extent": "all"} if spec.extent == "space" else {},
+)
+ZOO.replace(
+    "extent time ignored",
+    "NL-6.3",
+    "operation",
+    "Every pixel sees every other.",
+    base=Respecified,
+    other=lambda self, spec, positions: {"extent": "all"} if spec.extent == "time" else {},
+)
+ZOO.replace(
+    "space and time change places",
+    "NL-6.2",
+    "operation",
+    "Space for time, and time for space.",
+    base=Respecified,
+    other=lambda self, spec, positions: {
+        "extent": {"space": "time", "time": "space"}.get(spec.extent, spec.extent)
+    },
+)
+ZOO.replace(
+    "window ignored",
+    "NL-6.4",
+    "operation",
+    "Frames see those of every window.",
+    base=Respecified,
+    other=lambda self, spec, positions: {"window": None},
+)
+ZOO.replace(
+    "window counts the groups",
+    "NL-6.4",
+    "operation",
+    "w is the number of groups rather than of the frames in each.",
+    base=Respecified,
+    other=lambda self, spec, positions: (
+        {"window": positions[0] // spec.window} if spec.window else {}
+    ),
+)
 
 
 @ZOO.wrong("windows one frame late", "NL-6.4", "operation")
@@ -142,7 +145,7 @@ class _FirstKeys(Plain):
 
 
 class _Masked(Plain):
-    """Some f are 0; N is what it was."""
+    """Some f are 0; N does not change."""
 
     def seen(self, call: Call, n: int, m: int) -> np.ndarray | bool:
         """Which of (N, M) pairs are kept."""
@@ -152,28 +155,30 @@ class _Masked(Plain):
         return np.where(self.seen(call, *t.shape[1:]), super().pairwise(call, t), 0)
 
 
-@ZOO.wrong("only earlier positions", "NL-6.1", "operation")
-class _Causal(_Masked):
-    """i sees the positions up to its own."""
-
-    def seen(self, call: Call, n: int, m: int) -> np.ndarray | bool:
-        return np.tri(n, m, dtype=bool) if n == m else True
-
-
-@ZOO.wrong("not itself", "NL-6.1", "operation")
-class _NotItself(_Masked):
-    """i sees every position but its own."""
-
-    def seen(self, call: Call, n: int, m: int) -> np.ndarray | bool:
-        return ~np.eye(n, dtype=bool) if n == m > 1 else True
-
-
-@ZOO.wrong("keys beyond 1024", "NL-6.1", "operation")
-class _FirstKeysOnly(_Masked):
-    """i sees the first 1024 positions only."""
-
-    def seen(self, call: Call, n: int, m: int) -> np.ndarray | bool:
-        return np.arange(m) < 1024
+ZOO.replace(
+    "only earlier positions",
+    "NL-6.1",
+    "operation",
+    "i sees the positions up to its own.",
+    base=_Masked,
+    seen=lambda self, call, n, m: np.tri(n, m, dtype=bool) if n == m else True,
+)
+ZOO.replace(
+    "not itself",
+    "NL-6.1",
+    "operation",
+    "i sees every position but its own.",
+    base=_Masked,
+    seen=lambda self, call, n, m: ~np.eye(n, dtype=bool) if n == m > 1 else True,
+)
+ZOO.replace(
+    "keys beyond 1024",
+    "NL-6.1",
+    "operation",
+    "i sees the first 1024 positions only.",
+    base=_Masked,
+    seen=lambda self, call, n, m: np.arange(m) < 1024,
+)
 
 
 @ZOO.wrong("last odd frame", "NL-6.1", "operation")

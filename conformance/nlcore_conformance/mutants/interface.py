@@ -1,4 +1,4 @@
-"""NL-1, NL-10 and NL-11 got wrong: layouts, dtypes, state, and what is not finite."""
+"""NL-1, NL-10 and NL-11 got wrong: layouts, dtypes, state, NaN and infinity."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
-from nlcore_conformance.mutants.mutant import Zoo
-from nlcore_conformance.backend.plain import Call, Pairs, Plain
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.plain_forward import Call, Pairs
 from nlcore_conformance.backend.protocol import Weights
+from nlcore_conformance.mutants.mutant import Zoo
 
 ZOO = Zoo()
 NARROW = ("float32", "float16", "bfloat16")
 
 
 class _Wrapped(Plain):
-    """Something about x, the weights or z, around what is right."""
+    """The right block, around which x, the weights or z are changed."""
 
     def given(self, x: np.ndarray) -> np.ndarray:
-        """x as it is taken."""
+        """The x that is used."""
         return x
 
     def kept(self, spec: NonLocalSpec, weights: Weights) -> Weights:
-        """The weights as they are taken."""
+        """The weights that are used."""
         return weights
 
     def returned(self, z: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """What is returned for z."""
+        """The array that is returned for z."""
         return z
 
     def block(
@@ -38,36 +39,40 @@ class _Wrapped(Plain):
         return self.returned(z, x)
 
 
-@ZOO.wrong("z in float64", "NL-1.4", "", NARROW)
-class _Float64(_Wrapped):
-    """z comes in float64, whatever was asked for."""
-
-    def returned(self, z: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return z.astype(np.float64)
-
-
-@ZOO.wrong("z in float32", "NL-1.4", "", ("float16", "bfloat16"))
-class _Float32(_Wrapped):
-    """z comes in float32 where x is of half precision."""
-
-    def returned(self, z: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return z.astype(np.float32)
-
-
-@ZOO.wrong("z with channels last", "NL-1.2")
-class _ChannelsLast(_Wrapped):
-    """z comes as (B, *positions, C)."""
-
-    def returned(self, z: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.moveaxis(z, 1, -1)
-
-
-@ZOO.wrong("axes of 1 squeezed", "NL-1.3")
-class _Squeezed(_Wrapped):
-    """z loses its axes of size 1."""
-
-    def returned(self, z: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return z.squeeze()
+ZOO.replace(
+    "z in float64",
+    "NL-1.4",
+    "",
+    "z comes in float64, whatever was asked for.",
+    dtypes=NARROW,
+    base=_Wrapped,
+    returned=lambda self, z, x: z.astype(np.float64),
+)
+ZOO.replace(
+    "z in float32",
+    "NL-1.4",
+    "",
+    "z comes in float32 where x is of half precision.",
+    dtypes=("float16", "bfloat16"),
+    base=_Wrapped,
+    returned=lambda self, z, x: z.astype(np.float32),
+)
+ZOO.replace(
+    "z with channels last",
+    "NL-1.2",
+    "",
+    "z comes as (B, *positions, C).",
+    base=_Wrapped,
+    returned=lambda self, z, x: np.moveaxis(z, 1, -1),
+)
+ZOO.replace(
+    "axes of 1 squeezed",
+    "NL-1.3",
+    "",
+    "z loses its axes of size 1.",
+    base=_Wrapped,
+    returned=lambda self, z, x: z.squeeze(),
+)
 
 
 @ZOO.wrong("one position rejected", "NL-1.3")
@@ -112,20 +117,22 @@ class _NoLastStride(_Wrapped):
         return np.lib.stride_tricks.as_strided(x, x.shape, (*x.strides[:-1], x.itemsize))
 
 
-@ZOO.wrong("direction of strides ignored", "NL-1.5")
-class _NoDirection(_Wrapped):
-    """x is read forwards where it lies backwards."""
-
-    def given(self, x: np.ndarray) -> np.ndarray:
-        return x[..., ::-1] if x.strides[-1] < 0 else x
-
-
-@ZOO.wrong("byte order ignored", "NL-1.5")
-class _NoByteOrder(_Wrapped):
-    """The bytes of x are read in the machine's order."""
-
-    def given(self, x: np.ndarray) -> np.ndarray:
-        return x if x.dtype.isnative else x.view(x.dtype.newbyteorder("="))
+ZOO.replace(
+    "direction of strides ignored",
+    "NL-1.5",
+    "",
+    "x is read forwards where it lies backwards.",
+    base=_Wrapped,
+    given=lambda self, x: x[..., ::-1] if x.strides[-1] < 0 else x,
+)
+ZOO.replace(
+    "byte order ignored",
+    "NL-1.5",
+    "",
+    "The bytes of x are read in the machine's order.",
+    base=_Wrapped,
+    given=lambda self, x: x if x.dtype.isnative else x.view(x.dtype.newbyteorder("=")),
+)
 
 
 @ZOO.wrong("x overwritten", "NL-1.5")
@@ -176,20 +183,22 @@ class _Stale(_Wrapped):
         return self.first.setdefault(shapes, copy)
 
 
-@ZOO.wrong("NaN taken for 0", "NL-11.1")
-class _NaNToZero(_Wrapped):
-    """NaN and infinity in x become 0 and the largest number."""
-
-    def given(self, x: np.ndarray) -> np.ndarray:
-        return np.nan_to_num(x)
-
-
-@ZOO.wrong("NaN everywhere", "NL-11.2")
-class _NaNEverywhere(_Wrapped):
-    """One NaN makes all of z NaN."""
-
-    def returned(self, z: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.where(np.isnan(z).any(), z.dtype.type(np.nan), z)
+ZOO.replace(
+    "NaN taken for 0",
+    "NL-11.1",
+    "",
+    "NaN and infinity in x become 0 and the largest number.",
+    base=_Wrapped,
+    given=lambda self, x: np.nan_to_num(x),
+)
+ZOO.replace(
+    "NaN everywhere",
+    "NL-11.2",
+    "",
+    "One NaN makes all of z NaN.",
+    base=_Wrapped,
+    returned=lambda self, z, x: np.where(np.isnan(z).any(), z.dtype.type(np.nan), z),
+)
 
 
 @ZOO.wrong("NaN rejected", "NL-11.1")

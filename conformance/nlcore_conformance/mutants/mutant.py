@@ -1,4 +1,4 @@
-"""What a mutant is, and the ways in which most of them are made."""
+"""A mutant, and the ways in which most of them are made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
-from nlcore_conformance.backend.plain import Call, Plain
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.plain_forward import Call
 from nlcore_conformance.backend.protocol import Backend, Weights
 
 
@@ -19,10 +20,10 @@ class Mutant:
     """An implementation with one wrong rule."""
 
     name: str
-    rule: str  # what is wrong, in one line
+    mistake: str  # in one sentence
     clause: str  # of docs/spec.md, that it breaks
     make: Callable[[], Backend]
-    stage: str = ""  # where its numbers first part from the right ones, "" outside the stages
+    stage: str = ""  # the first at which its numbers are wrong, "" outside the stages
 
 
 class Zoo(list[Mutant]):
@@ -34,24 +35,49 @@ class Zoo(list[Mutant]):
         clause: str,
         stage: str = "",
         dtypes: tuple[str, ...] = FLOATS,
-        rule: str = "",
+        mistake: str = "",
     ) -> Callable[[type[Plain]], type[Plain]]:
-        """Add a kind of Plain; the rule is its docstring where none is given."""
+        """A decorator that adds a subclass of Plain; without `mistake`, its docstring says it."""
 
         def add(kind: type[Plain]) -> type[Plain]:
             kind.name, kind.dtypes = name, dtypes
-            said = rule or str(kind.__doc__)
+            said = mistake or str(kind.__doc__)
             self.append(Mutant(name, said.strip().splitlines()[0], clause, kind, stage))
             return kind
 
         return add
 
+    def replace(
+        self,
+        name: str,
+        clause: str,
+        stage: str,
+        mistake: str,
+        dtypes: tuple[str, ...] = FLOATS,
+        base: type[Plain] = Plain,
+        **attributes: Any,
+    ) -> None:
+        """Add a subclass of `base` in which these methods, or other attributes, are replaced.
+
+        A method takes `self` first. ``Plain.pairwise(self, call, t)`` calls the right one.
+
+        Parameters
+        ----------
+        name, clause, stage, mistake
+            The mutant's.
+        dtypes
+            The dtypes in which it is wrong.
+        base
+            Plain, or a family of mutants whose undefined methods `attributes` define.
+        """
+        self.wrong(name, clause, stage, dtypes, mistake)(type("_Replaced", (base,), attributes))
+
 
 class Respecified(Plain):
-    """Computes another spec than the one asked for, where that other one can be."""
+    """Computes another spec than the one asked for, if there is such a spec."""
 
     def other(self, spec: NonLocalSpec, positions: tuple[int, ...]) -> dict[str, Any]:
-        """The fields that differ."""
+        """The fields of the other spec that differ."""
         raise NotImplementedError
 
     def call(self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool) -> Call:
@@ -66,9 +92,20 @@ class Respecified(Plain):
 
 
 def by_sum(call: Call) -> bool:
+    """Whether C(x) is the sum of f."""
     return call.spec.normalization == "sum"
 
 
 def gaussian(call: Call) -> bool:
     """Whether f is an exp."""
     return "gaussian" in call.spec.pairwise
+
+
+def concatenation(call: Call) -> bool:
+    """Whether f is the concatenation's ReLU."""
+    return call.spec.pairwise == "concatenation"
+
+
+def dot_product(call: Call) -> bool:
+    """Whether f is the dot product."""
+    return call.spec.pairwise == "dot_product"

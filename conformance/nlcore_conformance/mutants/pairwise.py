@@ -2,68 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from nlcore_conformance.mutants.mutant import Zoo, gaussian
-from nlcore_conformance.backend.plain import Call, Plain
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.plain_forward import Call
+from nlcore_conformance.mutants.mutant import Zoo, concatenation, dot_product, gaussian
 
 ZOO = Zoo()
 
-
-@ZOO.wrong("scale D^-1/2", "NL-3.2", "operation")
-class _OverRootD(Plain):
-    """The scale is D^-1/2, whatever the spec says."""
-
-    def scale(self, call: Call) -> float:
-        return call.spec.inner_channels**-0.5
-
-
-@ZOO.wrong("scale C^-1/2", "NL-3.2", "operation")
-class _OverRootC(Plain):
-    """The scale is C^-1/2, of the channels of x."""
-
-    def scale(self, call: Call) -> float:
-        return call.spec.channels**-0.5
-
-
-@ZOO.wrong("scale D^+1/2", "NL-3.2", "operation")
-class _TimesRootD(Plain):
-    """Divided by the scale D^-1/2 rather than multiplied: D^+1/2."""
-
-    def scale(self, call: Call) -> float:
-        return call.spec.inner_channels**0.5
-
-
-@ZOO.wrong("no scale", "NL-3.1", "operation")
-class _Unscaled(Plain):
-    """The scale is 1, whatever the spec says."""
-
-    def scale(self, call: Call) -> float:
-        return 1.0
-
-
-@ZOO.wrong("no scale for the dot product", "NL-3.3", "operation")
-class _DotUnscaled(Plain):
-    """The scale is the two Gaussians' only."""
-
-    def scale(self, call: Call) -> float:
-        return super().scale(call) if gaussian(call) else 1.0
-
-
-@ZOO.wrong("scale squared", "NL-3.2", "operation")
-class _ScaledTwice(Plain):
-    """theta and phi are each multiplied with the scale."""
-
-    def scale(self, call: Call) -> float:
-        return call.spec.scale**2
-
-
-@ZOO.wrong("scale without sign", "NL-3.2", "operation")
-class _Unsigned(Plain):
-    """The scale is |s|."""
-
-    def scale(self, call: Call) -> float:
-        return abs(call.spec.scale)
+ZOO.replace(
+    "scale D^-1/2",
+    "NL-3.2",
+    "operation",
+    "The scale is D^-1/2, whatever the spec says.",
+    scale=lambda self, call: call.spec.inner_channels**-0.5,
+)
+ZOO.replace(
+    "scale C^-1/2",
+    "NL-3.2",
+    "operation",
+    "The scale is C^-1/2, of the channels of x.",
+    scale=lambda self, call: call.spec.channels**-0.5,
+)
+ZOO.replace(
+    "scale D^+1/2",
+    "NL-3.2",
+    "operation",
+    "Divided by the scale D^-1/2 rather than multiplied: D^+1/2.",
+    scale=lambda self, call: call.spec.inner_channels**0.5,
+)
+ZOO.replace(
+    "no scale",
+    "NL-3.1",
+    "operation",
+    "The scale is 1, whatever the spec says.",
+    scale=lambda self, call: 1.0,
+)
+ZOO.replace(
+    "no scale for the dot product",
+    "NL-3.3",
+    "operation",
+    "The scale is the two Gaussians' only.",
+    scale=lambda self, call: Plain.scale(self, call) if gaussian(call) else 1.0,
+)
+ZOO.replace(
+    "scale squared",
+    "NL-3.2",
+    "operation",
+    "theta and phi are each multiplied with the scale.",
+    scale=lambda self, call: call.spec.scale**2,
+)
+ZOO.replace(
+    "scale without sign",
+    "NL-3.2",
+    "operation",
+    "The scale is |s|.",
+    scale=lambda self, call: abs(call.spec.scale),
+)
 
 
 @ZOO.wrong("distances for products", "NL-3.1", "operation")
@@ -96,139 +93,130 @@ class _Clipped(Plain):
         return np.clip(t, -30, 30) if gaussian(call) else t
 
 
-@ZOO.wrong("ReLU on the dot product", "NL-3.3", "operation")
-class _DotActivated(Plain):
-    """The dot product passes a ReLU."""
-
-    def pairwise(self, call: Call, t: np.ndarray) -> np.ndarray:
-        return (
-            np.maximum(t, 0) if call.spec.pairwise == "dot_product" else super().pairwise(call, t)
-        )
-
-
-@ZOO.wrong("|dot product|", "NL-3.3", "operation")
-class _DotUnsigned(Plain):
-    """The dot product's absolute value."""
-
-    def pairwise(self, call: Call, t: np.ndarray) -> np.ndarray:
-        return np.abs(t) if call.spec.pairwise == "dot_product" else super().pairwise(call, t)
+ZOO.replace(
+    "ReLU on the dot product",
+    "NL-3.3",
+    "operation",
+    "The dot product passes a ReLU.",
+    pairwise=lambda self, call, t: (
+        np.maximum(t, 0) if dot_product(call) else Plain.pairwise(self, call, t)
+    ),
+)
+ZOO.replace(
+    "|dot product|",
+    "NL-3.3",
+    "operation",
+    "The dot product's absolute value.",
+    pairwise=lambda self, call, t: (
+        np.abs(t) if dot_product(call) else Plain.pairwise(self, call, t)
+    ),
+)
 
 
 class _Relu(Plain):
     """Another function in the place of the concatenation's ReLU."""
 
-    def relu(self, t: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    relu: Callable[[np.ndarray], np.ndarray]  # of t
 
     def pairwise(self, call: Call, t: np.ndarray) -> np.ndarray:
-        return self.relu(t) if call.spec.pairwise == "concatenation" else super().pairwise(call, t)
+        return self.relu(t) if concatenation(call) else super().pairwise(call, t)
 
 
-@ZOO.wrong("concatenation without ReLU", "NL-3.4", "operation")
-class _NoRelu(_Relu):
-    """The concatenation's ReLU is missing."""
+ZOO.replace(
+    "concatenation without ReLU",
+    "NL-3.4",
+    "operation",
+    "The concatenation's ReLU is missing.",
+    base=_Relu,
+    relu=lambda self, t: t,
+)
+ZOO.replace(
+    "leaky ReLU",
+    "NL-3.4",
+    "operation",
+    "A leaky ReLU, 0.01 t below 0.",
+    base=_Relu,
+    relu=lambda self, t: np.where(t > 0, t, t.dtype.type(0.01) * t),
+)
+ZOO.replace(
+    "|.| for ReLU",
+    "NL-3.4",
+    "operation",
+    "The absolute value in the place of the ReLU.",
+    base=_Relu,
+    relu=lambda self, t: np.abs(t),
+)
+ZOO.replace(
+    "ReLU6",
+    "NL-3.4",
+    "operation",
+    "A ReLU that ends at 6.",
+    base=_Relu,
+    relu=lambda self, t: np.clip(t, 0, 6),
+)
 
-    def relu(self, t: np.ndarray) -> np.ndarray:
-        return t
-
-
-@ZOO.wrong("leaky ReLU", "NL-3.4", "operation")
-class _Leaky(_Relu):
-    """A leaky ReLU, 0.01 t below 0."""
-
-    def relu(self, t: np.ndarray) -> np.ndarray:
-        return np.where(t > 0, t, t.dtype.type(0.01) * t)
-
-
-@ZOO.wrong("|.| for ReLU", "NL-3.4", "operation")
-class _Unsigned2(_Relu):
-    """The absolute value in the place of the ReLU."""
-
-    def relu(self, t: np.ndarray) -> np.ndarray:
-        return np.abs(t)
-
-
-@ZOO.wrong("ReLU6", "NL-3.4", "operation")
-class _Relu6(_Relu):
-    """A ReLU that ends at 6."""
-
-    def relu(self, t: np.ndarray) -> np.ndarray:
-        return np.clip(t, 0, 6)
-
-
-@ZOO.wrong("phi before theta", "NL-3.4", "operation")
-class _Reordered(Plain):
-    """[phi_j, theta_i]: the halves of w_f change places."""
-
-    def halves(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
-        left, right = super().halves(call)
-        return right, left
-
-
-@ZOO.wrong("first half of w_f twice", "NL-3.4", "operation")
-class _OneHalf(Plain):
-    """The first half of w_f multiplies both theta_i and phi_j."""
-
-    def halves(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
-        left, _ = super().halves(call)
-        return left, left
-
-
-@ZOO.wrong("w_f interleaved", "NL-3.4", "operation")
-class _Interleaved(Plain):
-    """w_f's even entries are theta's, its odd entries phi's."""
-
-    def halves(self, call: Call) -> tuple[np.ndarray, np.ndarray]:
-        weight = call.w["f.weight"]
-        return weight[::2], weight[1::2]
+ZOO.replace(
+    "phi before theta",
+    "NL-3.4",
+    "operation",
+    "[phi_j, theta_i]: the halves of w_f change places.",
+    halves=lambda self, call: Plain.halves(self, call)[::-1],
+)
+ZOO.replace(
+    "first half of w_f twice",
+    "NL-3.4",
+    "operation",
+    "The first half of w_f multiplies both theta_i and phi_j.",
+    halves=lambda self, call: (Plain.halves(self, call)[0],) * 2,
+)
+ZOO.replace(
+    "w_f interleaved",
+    "NL-3.4",
+    "operation",
+    "w_f's even entries are theta's, its odd entries phi's.",
+    halves=lambda self, call: (call.w["f.weight"][::2], call.w["f.weight"][1::2]),
+)
 
 
-class _PairSum(Plain):
-    def pair_sum(self, call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        bias = call.w["f.bias"] if call.spec.pair_bias else call.work.type(0)
-        return self.summed(call, a, b, bias)
-
-    def summed(self, call: Call, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+def _pair_bias(call: Call) -> np.ndarray:
+    return call.w["f.bias"] if call.spec.pair_bias else call.work.type(0)
 
 
-@ZOO.wrong("ReLU of each half", "NL-3.4", "operation")
-class _EachActivated(_PairSum):
-    """A ReLU on w_f's product with theta_i, another on that with phi_j."""
-
-    def summed(self, call: Call, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        return np.maximum(a, 0) + np.maximum(b, 0) + bias
-
-
-@ZOO.wrong("no pair bias", "NL-3.4", "operation")
-class _NoPairBias(_PairSum):
-    """b_f is left out."""
-
-    def summed(self, call: Call, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        return a + b
-
-
-@ZOO.wrong("pair bias twice", "NL-3.4", "operation")
-class _PairBiasTwice(_PairSum):
-    """b_f is added to both halves."""
-
-    def summed(self, call: Call, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        return (a + bias) + (b + bias)
-
-
-@ZOO.wrong("no pair bias in training", "NL-3.4", "operation")
-class _NoPairBiasInTraining(_PairSum):
-    """b_f is left out in training."""
-
-    def summed(self, call: Call, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        return a + b if call.training else a + b + bias
+ZOO.replace(
+    "ReLU of each half",
+    "NL-3.4",
+    "operation",
+    "A ReLU on w_f's product with theta_i, another on that with phi_j.",
+    pair_sum=lambda self, call, a, b: np.maximum(a, 0) + np.maximum(b, 0) + _pair_bias(call),
+)
+ZOO.replace(
+    "no pair bias",
+    "NL-3.4",
+    "operation",
+    "b_f is left out.",
+    pair_sum=lambda self, call, a, b: a + b,
+)
+ZOO.replace(
+    "pair bias twice",
+    "NL-3.4",
+    "operation",
+    "b_f is added to both halves.",
+    pair_sum=lambda self, call, a, b: (a + _pair_bias(call)) + (b + _pair_bias(call)),
+)
+ZOO.replace(
+    "no pair bias in training",
+    "NL-3.4",
+    "operation",
+    "b_f is left out in training.",
+    pair_sum=lambda self, call, a, b: a + b if call.training else a + b + _pair_bias(call),
+)
 
 
 @ZOO.wrong("pair bias after the ReLU", "NL-3.4", "operation")
-class _PairBiasAfter(_PairSum):
+class _PairBiasAfter(Plain):
     """b_f is added to the ReLU's result."""
 
-    def summed(self, call: Call, a: np.ndarray, b: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    def pair_sum(self, call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a + b
 
     def pairwise(self, call: Call, t: np.ndarray) -> np.ndarray:

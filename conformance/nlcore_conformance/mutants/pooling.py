@@ -1,34 +1,34 @@
-"""NL-5 and NL-11.1 got wrong: what is pooled, where and how."""
+"""NL-5 and NL-11.1 got wrong: subsampling."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.reference.pooling import max_pool, max_pool_vjp, windows
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.plain_forward import Call
 from nlcore_conformance.mutants.mutant import Respecified, Zoo
-from nlcore_conformance.backend.plain import Call, Plain
 
 ZOO = Zoo()
-
-
-@ZOO.wrong("pooling before phi and g", "NL-5.3", "pooling")
-class _Before(Plain):
-    """x is pooled where phi and g should be: W max(x) for max(W x)."""
-
-    def pools(self, call: Call) -> tuple[str, ...]:
-        return ("keys",) if super().pools(call) else ()
-
-
-@ZOO.wrong("pooling after phi and g", "NL-5.4", "pooling")
-class _After(Plain):
-    """phi and g are pooled where x should be: max(W x) for W max(x)."""
-
-    def pools(self, call: Call) -> tuple[str, ...]:
-        return ("phi", "g") if super().pools(call) else ()
+ZOO.replace(
+    "pooling before phi and g",
+    "NL-5.3",
+    "pooling",
+    "x is pooled where phi and g should be: W max(x) for max(W x).",
+    pools=lambda self, call: ("keys",) if Plain.pools(self, call) else (),
+)
+ZOO.replace(
+    "pooling after phi and g",
+    "NL-5.4",
+    "pooling",
+    "phi and g are pooled where x should be: max(W x) for W max(x).",
+    pools=lambda self, call: ("phi", "g") if Plain.pools(self, call) else (),
+)
 
 
 @ZOO.wrong("Gaussian pools x for g", "NL-5.5", "pooling")
@@ -40,12 +40,7 @@ class _GaussianBefore(Plain):
         return ("keys",) if pools and not call.spec.embedded else pools
 
 
-@ZOO.wrong("no pooling", "NL-5.1", "pooling")
-class _Never(Plain):
-    """Nothing is pooled."""
-
-    def pools(self, call: Call) -> tuple[str, ...]:
-        return ()
+ZOO.replace("no pooling", "NL-5.1", "pooling", "Nothing is pooled.", pools=lambda self, call: ())
 
 
 @ZOO.wrong("theta pooled too", "NL-5.1", "pooling")
@@ -64,10 +59,9 @@ class _ThetaToo(Plain):
 
 
 class _Pooling(Plain):
-    """Another pooling: of each window's values (..., W, D), the place of one."""
+    """Another pooling: it takes the value at a place of each window."""
 
-    def place(self, split: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    place: Callable[[np.ndarray], np.ndarray]  # of a window's values (..., W, D)
 
     def pool(self, call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         split = windows(x, call.spec.pool)
@@ -75,28 +69,30 @@ class _Pooling(Plain):
         return np.take_along_axis(split, index, -2)[..., 0, :], index
 
 
-@ZOO.wrong("strides for pooling", "NL-5.1", "pooling")
-class _Strides(_Pooling):
-    """The first position of each window rather than the largest value."""
-
-    def place(self, split: np.ndarray) -> np.ndarray:
-        return np.zeros_like(split.argmax(-2))
-
-
-@ZOO.wrong("pooling by size", "NL-5.1", "pooling")
-class _BySize(_Pooling):
-    """The value of the largest size, whatever its sign."""
-
-    def place(self, split: np.ndarray) -> np.ndarray:
-        return np.abs(split).argmax(-2)
-
-
-@ZOO.wrong("NaN is no maximum", "NL-11.1", "pooling")
-class _SkipsNaN(_Pooling):
-    """A maximum leaves NaN out."""
-
-    def place(self, split: np.ndarray) -> np.ndarray:
-        return np.where(np.isnan(split), -np.inf, split).argmax(-2)
+ZOO.replace(
+    "strides for pooling",
+    "NL-5.1",
+    "pooling",
+    "The first position of each window rather than the largest value.",
+    base=_Pooling,
+    place=lambda self, split: np.zeros_like(split.argmax(-2)),
+)
+ZOO.replace(
+    "pooling by size",
+    "NL-5.1",
+    "pooling",
+    "The value of the largest size, whatever its sign.",
+    base=_Pooling,
+    place=lambda self, split: np.abs(split).argmax(-2),
+)
+ZOO.replace(
+    "NaN is no maximum",
+    "NL-11.1",
+    "pooling",
+    "A maximum leaves NaN out.",
+    base=_Pooling,
+    place=lambda self, split: np.where(np.isnan(split), -np.inf, split).argmax(-2),
+)
 
 
 @ZOO.wrong("average pooling", "NL-5.1", "pooling")
@@ -119,9 +115,8 @@ class _Average(Plain):
 class _Shifted(Plain):
     """Pooling of x with rows added or left out at either end of each axis."""
 
-    def ends(self, n: int, window: int) -> tuple[int, int]:
-        """What is added (> 0) or left out (< 0) before and after."""
-        raise NotImplementedError
+    #: (size, window) of an axis -> rows added (> 0) or left out (< 0) at its start and its end.
+    ends: Callable[[int, int], tuple[int, int]]
 
     def pool(self, call: Call, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ends = self.all_ends(call, x.shape)
@@ -142,20 +137,22 @@ class _Shifted(Plain):
         return [(0, 0), *(self.ends(n, window) for n, window in axes), (0, 0)]
 
 
-@ZOO.wrong("pooling rounds up", "NL-5.2", "pooling")
-class _Ceil(_Shifted):
-    """What does not fill a window is pooled all the same."""
-
-    def ends(self, n: int, window: int) -> tuple[int, int]:
-        return 0, -n % window
-
-
-@ZOO.wrong("pooling from the end", "NL-5.2", "pooling")
-class _FromTheEnd(_Shifted):
-    """The first positions are dropped rather than the last."""
-
-    def ends(self, n: int, window: int) -> tuple[int, int]:
-        return -(n % window), 0
+ZOO.replace(
+    "pooling rounds up",
+    "NL-5.2",
+    "pooling",
+    "What does not fill a window is pooled all the same.",
+    base=_Shifted,
+    ends=lambda self, n, window: (0, -n % window),
+)
+ZOO.replace(
+    "pooling from the end",
+    "NL-5.2",
+    "pooling",
+    "The first positions are dropped rather than the last.",
+    base=_Shifted,
+    ends=lambda self, n, window: (-(n % window), 0),
+)
 
 
 @ZOO.wrong("pooling a flat list", "NL-5.6", "pooling")
@@ -189,64 +186,67 @@ class _Together(Plain):
 class _Repooled(Respecified):
     """Other windows."""
 
-    def windows(self, pool: tuple[int, ...], spec: NonLocalSpec) -> tuple[int, ...]:
-        raise NotImplementedError
+    windows: Callable[[tuple[int, ...], NonLocalSpec], tuple[int, ...]]  # of the spec's own
 
     def other(self, spec: NonLocalSpec, positions: tuple[int, ...]) -> dict[str, Any]:
         return {"subsample": self.windows(spec.pool, spec)} if spec.subsample else {}
 
 
-@ZOO.wrong("window sizes reversed", "NL-5.1", "pooling")
-class _ReversedSizes(_Repooled):
-    """The windows' sizes are read from the last axis on."""
-
-    def windows(self, pool: tuple[int, ...], spec: NonLocalSpec) -> tuple[int, ...]:
-        return pool[::-1]
-
-
-@ZOO.wrong("windows of 2", "NL-5.1", "pooling")
-class _Twos(_Repooled):
-    """Windows are 2 wide where they should be wider."""
-
-    def windows(self, pool: tuple[int, ...], spec: NonLocalSpec) -> tuple[int, ...]:
-        return tuple(min(n, 2) for n in pool)
-
-
-@ZOO.wrong("no pooling in time", "NL-5.1", "pooling")
-class _SpatialOnly(_Repooled):
-    """Frames are not pooled."""
-
-    def windows(self, pool: tuple[int, ...], spec: NonLocalSpec) -> tuple[int, ...]:
-        return (1, *pool[1:]) if spec.ndim == 3 and spec.extent == "all" else pool
-
-
-@ZOO.wrong("no pooling of extent time", "NL-6.3", "pooling")
-class _TimeUnpooled(_Repooled):
-    """With extent time the frames are not pooled."""
-
-    def windows(self, pool: tuple[int, ...], spec: NonLocalSpec) -> tuple[int, ...]:
-        return (1, 1, 1) if spec.extent == "time" else pool
-
-
-@ZOO.wrong("no pooling in windows", "NL-5.1", "pooling")
-class _WindowUnpooled(_Repooled):
-    """With temporal windows nothing is pooled."""
-
-    def windows(self, pool: tuple[int, ...], spec: NonLocalSpec) -> tuple[int, ...]:
-        return (1, 1, 1) if spec.window else pool
-
-
-@ZOO.wrong("no pooling in 1-D", "NL-5.1", "pooling")
-class _LineUnpooled(_Repooled):
-    """With one axis nothing is pooled."""
-
-    def windows(self, pool: tuple[int, ...], spec: NonLocalSpec) -> tuple[int, ...]:
-        return (1,) if spec.ndim == 1 else pool
-
-
-@ZOO.wrong("square windows", "NL-5.1", "pooling")
-class _Square(_Repooled):
-    """H is pooled by W's window."""
-
-    def windows(self, pool: tuple[int, ...], spec: NonLocalSpec) -> tuple[int, ...]:
-        return (*pool[:-2], pool[-1], pool[-1]) if spec.ndim > 1 else pool
+ZOO.replace(
+    "window sizes reversed",
+    "NL-5.1",
+    "pooling",
+    "The windows' sizes are read from the last axis on.",
+    base=_Repooled,
+    windows=lambda self, pool, spec: pool[::-1],
+)
+ZOO.replace(
+    "windows of 2",
+    "NL-5.1",
+    "pooling",
+    "Windows are 2 wide where they should be wider.",
+    base=_Repooled,
+    windows=lambda self, pool, spec: tuple(min(n, 2) for n in pool),
+)
+ZOO.replace(
+    "no pooling in time",
+    "NL-5.1",
+    "pooling",
+    "Frames are not pooled.",
+    base=_Repooled,
+    windows=lambda self, pool, spec: (
+        (1, *pool[1:]) if spec.ndim == 3 and spec.extent == "all" else pool
+    ),
+)
+ZOO.replace(
+    "no pooling of extent time",
+    "NL-6.3",
+    "pooling",
+    "With extent time the frames are not pooled.",
+    base=_Repooled,
+    windows=lambda self, pool, spec: (1, 1, 1) if spec.extent == "time" else pool,
+)
+ZOO.replace(
+    "no pooling in windows",
+    "NL-5.1",
+    "pooling",
+    "With temporal windows nothing is pooled.",
+    base=_Repooled,
+    windows=lambda self, pool, spec: (1, 1, 1) if spec.window else pool,
+)
+ZOO.replace(
+    "no pooling in 1-D",
+    "NL-5.1",
+    "pooling",
+    "With one axis nothing is pooled.",
+    base=_Repooled,
+    windows=lambda self, pool, spec: (1,) if spec.ndim == 1 else pool,
+)
+ZOO.replace(
+    "square windows",
+    "NL-5.1",
+    "pooling",
+    "H is pooled by W's window.",
+    base=_Repooled,
+    windows=lambda self, pool, spec: (*pool[:-2], pool[-1], pool[-1]) if spec.ndim > 1 else pool,
+)

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
-from nlcore_conformance.mutants.mutant import Zoo
-from nlcore_conformance.backend.plain import Call, Plain
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.plain_forward import Call
 from nlcore_conformance.backend.protocol import Weights
+from nlcore_conformance.mutants.mutant import Zoo
 
 ZOO = Zoo()
-
-
-@ZOO.wrong("W_z without bias", "NL-7.1", "W_z")
-class _NoBias(Plain):
-    """b_z is left out."""
-
-    def bias(self, call: Call, name: str) -> np.ndarray | None:
-        return None if name == "out" else super().bias(call, name)
-
-
-@ZOO.wrong("W_z's bias only without BN", "NL-7.1", "W_z")
-class _NoBiasBesideBN(Plain):
-    """b_z is left out beside batch normalization."""
-
-    def bias(self, call: Call, name: str) -> np.ndarray | None:
-        return None if name == "out" and call.spec.batch_norm else super().bias(call, name)
+ZOO.replace(
+    "W_z without bias",
+    "NL-7.1",
+    "W_z",
+    "b_z is left out.",
+    bias=lambda self, call, name: None if name == "out" else Plain.bias(self, call, name),
+)
+ZOO.replace(
+    "W_z's bias only without BN",
+    "NL-7.1",
+    "W_z",
+    "b_z is left out beside batch normalization.",
+    bias=lambda self, call, name: (
+        None if name == "out" and call.spec.batch_norm else Plain.bias(self, call, name)
+    ),
+)
 
 
 @ZOO.wrong("b_z after BN", "NL-7.1", "batch normalization")
@@ -43,52 +45,46 @@ class _BiasAfter(Plain):
         return super().residual(call, v + call.w["out.bias"] if late else v, x)
 
 
-@ZOO.wrong("W_z is W_g transposed", "NL-7.1", "W_z")
-class _TiedOut(Plain):
-    """W_z takes W_g's transpose."""
-
-    def weight(self, call: Call, name: str) -> np.ndarray:
-        return super().weight(call, "g").T if name == "out" else super().weight(call, name)
-
-
-@ZOO.wrong("no residual", "NL-7.1", "residual")
-class _NoResidual(Plain):
-    """x is not added."""
-
-    def residual(self, call: Call, v: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return v
-
-
-@ZOO.wrong("x twice", "NL-7.1", "residual")
-class _TwiceResidual(Plain):
-    """x is added by the block and by the model around it."""
-
-    def residual(self, call: Call, v: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return v + x + x
-
-
-@ZOO.wrong("silently off", "NL-7.1", "residual")
-class _Off(Plain):
-    """z = x: the block is there and never runs."""
-
-    def residual(self, call: Call, v: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return x
-
-
-@ZOO.wrong("ReLU after the block", "NL-7.2", "residual")
-class _ReluAfter(Plain):
-    """A ReLU follows the sum."""
-
-    def residual(self, call: Call, v: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.maximum(v + x, 0)
-
-
-@ZOO.wrong("ReLU before the sum", "NL-7.2", "residual")
-class _ReluBefore(Plain):
-    """A ReLU before x is added."""
-
-    def residual(self, call: Call, v: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return np.maximum(v, 0) + x
+ZOO.replace(
+    "W_z is W_g transposed",
+    "NL-7.1",
+    "W_z",
+    "W_z takes W_g's transpose.",
+    weight=lambda self, call, name: (
+        Plain.weight(self, call, "g").T if name == "out" else Plain.weight(self, call, name)
+    ),
+)
+ZOO.replace(
+    "no residual", "NL-7.1", "residual", "x is not added.", residual=lambda self, call, v, x: v
+)
+ZOO.replace(
+    "x twice",
+    "NL-7.1",
+    "residual",
+    "x is added by the block and by the model around it.",
+    residual=lambda self, call, v, x: v + x + x,
+)
+ZOO.replace(
+    "silently off",
+    "NL-7.1",
+    "residual",
+    "z = x: the block is there and never runs.",
+    residual=lambda self, call, v, x: x,
+)
+ZOO.replace(
+    "ReLU after the block",
+    "NL-7.2",
+    "residual",
+    "A ReLU follows the sum.",
+    residual=lambda self, call, v, x: np.maximum(v + x, 0),
+)
+ZOO.replace(
+    "ReLU before the sum",
+    "NL-7.2",
+    "residual",
+    "A ReLU before x is added.",
+    residual=lambda self, call, v, x: np.maximum(v, 0) + x,
+)
 
 
 @ZOO.wrong("dropout in training", "NL-7.2", "residual")
@@ -114,10 +110,9 @@ class _NormalizedSum(Plain):
 
 
 class _Eps(Plain):
-    """1 / sqrt(variance + eps), otherwise."""
+    """Another factor (C,) in the place of 1 / sqrt(variance + eps)."""
 
-    def rstd(self, call: Call, variance: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    rstd: Callable[[Call, np.ndarray], np.ndarray]  # of the variance (C,)
 
     def batch_norm(self, call: Call, out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         mean, variance = self.statistics(call, out)
@@ -126,87 +121,83 @@ class _Eps(Plain):
         return xhat * call.w["bn.weight"] + call.w["bn.bias"], xhat, rstd
 
 
-@ZOO.wrong("eps 1e-3", "NL-8.1", "batch normalization")
-class _LargeEps(Plain):
-    """eps is 1e-3, another framework's default."""
-
-    def eps(self, call: Call) -> float:
-        return 1e-3
-
-
-@ZOO.wrong("eps 1e-5", "NL-8.1", "batch normalization")
-class _DefaultEps(Plain):
-    """eps is 1e-5, whatever the spec says."""
-
-    def eps(self, call: Call) -> float:
-        return 1e-5
-
-
-@ZOO.wrong("eps after the root", "NL-8.1", "batch normalization")
-class _EpsOutside(_Eps):
-    """sqrt(variance) + eps."""
-
-    def rstd(self, call: Call, variance: np.ndarray) -> np.ndarray:
-        return 1 / (np.sqrt(variance) + call.spec.eps)
-
-
-@ZOO.wrong("variance for deviation", "NL-8.1", "batch normalization")
-class _NoRoot(_Eps):
-    """The deviation is divided by the variance, not by its root."""
-
-    def rstd(self, call: Call, variance: np.ndarray) -> np.ndarray:
-        return 1 / (variance + call.spec.eps)
+for _eps, _why in {
+    "1e-3": "another framework's default",
+    "1e-5": "whatever the spec says",
+}.items():
+    ZOO.replace(
+        f"eps {_eps}",
+        "NL-8.1",
+        "batch normalization",
+        f"eps is {_eps}, {_why}.",
+        eps=lambda self, call, eps=float(_eps): eps,
+    )
+ZOO.replace(
+    "eps after the root",
+    "NL-8.1",
+    "batch normalization",
+    "sqrt(variance) + eps.",
+    base=_Eps,
+    rstd=lambda self, call, variance: 1 / (np.sqrt(variance) + call.spec.eps),
+)
+ZOO.replace(
+    "variance for deviation",
+    "NL-8.1",
+    "batch normalization",
+    "The deviation is divided by the variance, not by its root.",
+    base=_Eps,
+    rstd=lambda self, call, variance: 1 / (variance + call.spec.eps),
+)
 
 
 class _Affine(Plain):
-    """BN's weight and bias, otherwise."""
+    """Other weights of BN."""
 
-    def affine(self, w: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        raise NotImplementedError
+    affine: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]  # of all weights, by name
 
     def call(self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool) -> Call:
         call = super().call(spec, weights, x, training)
         return replace(call, w=call.w | self.affine(call.w)) if spec.batch_norm else call
 
 
-@ZOO.wrong("BN without weight", "NL-8.1", "batch normalization")
-class _NoWeight(_Affine):
-    """BN's weight is left out."""
-
-    def affine(self, w: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"bn.weight": np.ones_like(w["bn.weight"])}
-
-
-@ZOO.wrong("BN's weight plus 1", "NL-8.1", "batch normalization")
-class _WeightPlusOne(_Affine):
-    """BN multiplies with 1 + weight."""
-
-    def affine(self, w: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"bn.weight": 1 + w["bn.weight"]}
-
-
-@ZOO.wrong("BN without bias", "NL-8.1", "batch normalization")
-class _NoShift(_Affine):
-    """BN's bias is left out."""
-
-    def affine(self, w: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"bn.bias": np.zeros_like(w["bn.bias"])}
-
-
-@ZOO.wrong("BN without mean", "NL-8.1", "batch normalization")
-class _NoMean(_Affine):
-    """The running mean is taken for 0."""
-
-    def affine(self, w: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {"bn.running_mean": np.zeros_like(w["bn.running_mean"])}
-
-
-@ZOO.wrong("zero init lost", "NL-10.4", "batch normalization")
-class _Reset(_Affine):
-    """A BN weight that is all 0 is set to 1, as by a model that initializes it again."""
-
-    def affine(self, w: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {} if w["bn.weight"].any() else {"bn.weight": np.ones_like(w["bn.weight"])}
+ZOO.replace(
+    "BN without weight",
+    "NL-8.1",
+    "batch normalization",
+    "BN's weight is left out.",
+    base=_Affine,
+    affine=lambda self, w: {"bn.weight": np.ones_like(w["bn.weight"])},
+)
+ZOO.replace(
+    "BN's weight plus 1",
+    "NL-8.1",
+    "batch normalization",
+    "BN multiplies with 1 + weight.",
+    base=_Affine,
+    affine=lambda self, w: {"bn.weight": 1 + w["bn.weight"]},
+)
+for _part, _rule in {
+    "bias": "BN's bias is left out.",
+    "running_mean": "The running mean is taken for 0.",
+}.items():
+    ZOO.replace(
+        f"BN without {_part.removeprefix('running_')}",
+        "NL-8.1",
+        "batch normalization",
+        _rule,
+        base=_Affine,
+        affine=lambda self, w, name=f"bn.{_part}": {name: np.zeros_like(w[name])},
+    )
+ZOO.replace(
+    "zero init lost",
+    "NL-10.4",
+    "batch normalization",
+    "A BN weight that is all 0 is set to 1, as by a model that initializes it again.",
+    base=_Affine,
+    affine=lambda self, w: (
+        {} if w["bn.weight"].any() else {"bn.weight": np.ones_like(w["bn.weight"])}
+    ),
+)
 
 
 @ZOO.wrong("zero W_z drawn again", "NL-10.4", "W_z")
@@ -218,20 +209,20 @@ class _Redrawn(Plain):
         return weight if weight.any() or name != "out" else np.full_like(weight, 0.01)
 
 
-@ZOO.wrong("frozen statistics", "NL-8.2", "batch normalization")
-class _Frozen(Plain):
-    """The running statistics, in training too."""
-
-    def statistics(self, call: Call, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return super().statistics(replace(call, training=False), out)
-
-
-@ZOO.wrong("batch statistics in inference", "NL-8.1", "batch normalization")
-class _Unfrozen(Plain):
-    """The batch's statistics, in inference too."""
-
-    def statistics(self, call: Call, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return super().statistics(replace(call, training=True), out)
+ZOO.replace(
+    "frozen statistics",
+    "NL-8.2",
+    "batch normalization",
+    "The running statistics, in training too.",
+    statistics=lambda self, call, out: Plain.statistics(self, replace(call, training=False), out),
+)
+ZOO.replace(
+    "batch statistics in inference",
+    "NL-8.1",
+    "batch normalization",
+    "The batch's statistics, in inference too.",
+    statistics=lambda self, call, out: Plain.statistics(self, replace(call, training=True), out),
+)
 
 
 @ZOO.wrong("unbiased variance", "NL-8.2", "batch normalization")
@@ -260,8 +251,7 @@ class _Momentum(Plain):
 class _Axes(Plain):
     """The batch's statistics over other axes of (B, *positions, C)."""
 
-    def axes(self, ndim: int) -> tuple[int, ...]:
-        raise NotImplementedError
+    axes: Callable[[int], tuple[int, ...]]  # of the number of axes
 
     def statistics(self, call: Call, out: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not call.training:
@@ -270,28 +260,30 @@ class _Axes(Plain):
         return out.mean(axes, keepdims=True), out.var(axes, keepdims=True)
 
 
-@ZOO.wrong("statistics of each item", "NL-8.2", "batch normalization")
-class _Instance(_Axes):
-    """Mean and variance of each item of the batch by itself."""
-
-    def axes(self, ndim: int) -> tuple[int, ...]:
-        return tuple(range(1, ndim - 1))
-
-
-@ZOO.wrong("statistics of each frame", "NL-8.2", "batch normalization")
-class _Frame(_Axes):
-    """Mean and variance over the batch and all but the first axis of positions."""
-
-    def axes(self, ndim: int) -> tuple[int, ...]:
-        return (0, *range(2, ndim - 1))
-
-
-@ZOO.wrong("statistics over channels", "NL-8.2", "batch normalization")
-class _Layer(_Axes):
-    """Mean and variance over the channels of each position."""
-
-    def axes(self, ndim: int) -> tuple[int, ...]:
-        return (ndim - 1,)
+ZOO.replace(
+    "statistics of each item",
+    "NL-8.2",
+    "batch normalization",
+    "Mean and variance of each item of the batch by itself.",
+    base=_Axes,
+    axes=lambda self, ndim: tuple(range(1, ndim - 1)),
+)
+ZOO.replace(
+    "statistics of each frame",
+    "NL-8.2",
+    "batch normalization",
+    "Mean and variance over the batch and all but the first axis of positions.",
+    base=_Axes,
+    axes=lambda self, ndim: (0, *range(2, ndim - 1)),
+)
+ZOO.replace(
+    "statistics over channels",
+    "NL-8.2",
+    "batch normalization",
+    "Mean and variance over the channels of each position.",
+    base=_Axes,
+    axes=lambda self, ndim: (ndim - 1,),
+)
 
 
 @ZOO.wrong("running statistics changed", "NL-8.3", "", FLOATS)

@@ -1,4 +1,4 @@
-"""Right formulas in an arithmetic that is less than the dtype claimed."""
+"""NL-12, NL-4.5 and NL-1.4 got wrong: right formulas in a worse arithmetic than the dtype's."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import ml_dtypes
 import numpy as np
 
 from nlcore import NonLocalSpec
-from nlcore_conformance.mutants.mutant import Zoo, by_sum, gaussian
-from nlcore_conformance.backend.plain import Call, Pairs, Plain
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.plain_forward import Call, Pairs
 from nlcore_conformance.backend.protocol import Weights
+from nlcore_conformance.mutants.mutant import Zoo, by_sum, gaussian
 
 ZOO = Zoo()
 SINGLE, HALF = ("float32",), ("float16",)
@@ -24,7 +25,7 @@ def tf32(a: np.ndarray) -> np.ndarray:
 
 
 class _Rounded(Plain):
-    """Products of operands rounded to less."""
+    """Products of operands that are rounded further."""
 
     def applies(self, call: Call) -> bool:
         return True
@@ -38,29 +39,31 @@ class _Rounded(Plain):
         return super().product(call, self.round(a), self.round(b))
 
 
-@ZOO.wrong("TF32", "NL-12.2", "embedding", SINGLE)
-class _TF32(_Rounded):
-    """Operands of products have 10 bits of mantissa, as with TF32, and float32 is claimed."""
+ZOO.replace(
+    "TF32",
+    "NL-12.2",
+    "embedding",
+    "Operands of products have 10 bits of mantissa, as with TF32, and float32 is claimed.",
+    dtypes=SINGLE,
+    base=_Rounded,
+)
 
 
-class _TF32At(_Rounded):
-    width: int
-
-    def applies(self, call: Call) -> bool:
-        # the Gaussian's products have the length of the channels
-        return (
-            call.spec.inner_channels if call.spec.embedded else call.spec.channels
-        ) == self.width
+def _length(call: Call) -> int:
+    """The length of the products of theta and phi; the Gaussian's have that of the channels."""
+    return call.spec.inner_channels if call.spec.embedded else call.spec.channels
 
 
 for _width in (8, 64, 512):
-    ZOO.wrong(
+    ZOO.replace(
         f"TF32 at D = {_width}",
         "NL-12.2",
         "embedding",
-        SINGLE,
         f"Operands of products have 10 bits of mantissa, only where theta has {_width} entries.",
-    )(type("_TF32AtOne", (_TF32At,), {"width": _width}))
+        dtypes=SINGLE,
+        base=_Rounded,
+        applies=lambda self, call, width=_width: _length(call) == width,
+    )
 
 
 class _TF32Logits(Plain):
@@ -75,29 +78,34 @@ class _TF32Logits(Plain):
 
 
 for _width in (8, 64, 512):
-    ZOO.wrong(
+    ZOO.replace(
         f"TF32 logits at D = {_width}",
         "NL-12.2",
         "operation",
-        SINGLE,
         f"theta and phi have 10 bits of mantissa in their product, only at a length of {_width}.",
-    )(type("_TF32LogitsOne", (_TF32Logits,), {"width": _width}))
-
-
-@ZOO.wrong("bfloat16 operands", "NL-12.2", "embedding", SINGLE)
-class _BFloat16(_Rounded):
-    """Operands of products are rounded to bfloat16, and float32 is claimed."""
-
-    def round(self, a: np.ndarray) -> np.ndarray:
-        return a.astype(ml_dtypes.bfloat16).astype(a.dtype)
-
-
-@ZOO.wrong("weights kept in float16", "NL-12.2", "embedding", SINGLE)
-class _HalfWeights(Plain):
-    """Weights are kept in float16, and float32 is claimed."""
-
-    def weight(self, call: Call, name: str) -> np.ndarray:
-        return super().weight(call, name).astype(np.float16).astype(call.work)
+        dtypes=SINGLE,
+        base=_TF32Logits,
+        width=_width,
+    )
+ZOO.replace(
+    "bfloat16 operands",
+    "NL-12.2",
+    "embedding",
+    "Operands of products are rounded to bfloat16, and float32 is claimed.",
+    dtypes=SINGLE,
+    base=_Rounded,
+    round=lambda self, a: a.astype(ml_dtypes.bfloat16).astype(a.dtype),
+)
+ZOO.replace(
+    "weights kept in float16",
+    "NL-12.2",
+    "embedding",
+    "Weights are kept in float16, and float32 is claimed.",
+    dtypes=SINGLE,
+    weight=lambda self, call, name: (
+        Plain.weight(self, call, name).astype(np.float16).astype(call.work)
+    ),
+)
 
 
 @ZOO.wrong("float32 for float64", "NL-12.2", "embedding", ("float64",))
@@ -140,38 +148,46 @@ class _Running(Plain):
         return total.reshape(right.shape)
 
 
-@ZOO.wrong("float16 sums", "NL-12.3", "embedding", HALF)
-class _HalfSums(_Running):
-    """Running sums are kept in float16."""
+ZOO.replace(
+    "float16 sums",
+    "NL-12.3",
+    "embedding",
+    "Running sums are kept in float16.",
+    dtypes=HALF,
+    base=_Running,
+    sums=np.float16,
+)
+ZOO.replace(
+    "float16 sums of 4096",
+    "NL-12.3",
+    "operation",
+    "Running sums of 4096 terms and more are kept in float16.",
+    dtypes=HALF,
+    base=_Running,
+    sums=np.float16,
+    least=4096,
+)
+ZOO.replace(
+    "bfloat16 sums",
+    "NL-12.3",
+    "embedding",
+    "Running sums are kept in bfloat16.",
+    dtypes=("bfloat16",),
+    base=_Running,
+    sums=ml_dtypes.bfloat16,
+)
+
+
+class _OneHalfSum(_Running):
+    """Only sums for which a method calls `_Running.total` are kept in float16."""
 
     sums = np.float16
-
-
-@ZOO.wrong("float16 sums of 4096", "NL-12.3", "operation", HALF)
-class _LongHalfSums(_Running):
-    """Running sums of 4096 terms and more are kept in float16."""
-
-    sums, least = np.float16, 4096
-
-
-@ZOO.wrong("bfloat16 sums", "NL-12.3", "embedding", ("bfloat16",))
-class _BrainSums(_Running):
-    """Running sums are kept in bfloat16."""
-
-    sums = ml_dtypes.bfloat16
+    product, total = Plain.product, Plain.total
 
 
 @ZOO.wrong("float16 softmax sum", "NL-12.3", "operation", HALF)
-class _HalfSoftmax(_Running):
+class _HalfSoftmax(_OneHalfSum):
     """The softmax's sum, and no other, is kept in float16."""
-
-    sums = np.float16
-
-    def product(self, call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return Plain.product(self, call, a, b)
-
-    def total(self, call: Call, a: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-        return Plain.total(self, call, a, axis)
 
     def normalizer(self, call: Call, t: np.ndarray, f: np.ndarray) -> np.ndarray:
         if not (by_sum(call) and gaussian(call)):
@@ -180,16 +196,8 @@ class _HalfSoftmax(_Running):
 
 
 @ZOO.wrong("float16 mean", "NL-12.3", "batch normalization", HALF)
-class _HalfMean(_Running):
+class _HalfMean(_OneHalfSum):
     """The batch's mean and variance are summed in float16."""
-
-    sums = np.float16
-
-    def product(self, call: Call, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return Plain.product(self, call, a, b)
-
-    def total(self, call: Call, a: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-        return Plain.total(self, call, a, axis)
 
     def mean(self, call: Call, out: np.ndarray) -> np.ndarray:
         rows = out.reshape(-1, out.shape[-1])
@@ -215,12 +223,15 @@ class _LateDivision(Plain):
         return p
 
 
-@ZOO.wrong("exp in float16 without maximum", "NL-4.5", "operation", HALF)
-class _HalfExp(_HalfF):
-    """exp of the logits themselves, kept in float16."""
-
-    def shift(self, call: Call, t: np.ndarray) -> np.ndarray | float:
-        return 0.0
+ZOO.replace(
+    "exp in float16 without maximum",
+    "NL-4.5",
+    "operation",
+    "exp of the logits themselves, kept in float16.",
+    dtypes=HALF,
+    base=_HalfF,
+    shift=lambda self, call, t: 0.0,
+)
 
 
 @dataclass(frozen=True)
@@ -248,13 +259,14 @@ class _CoarseExp(Plain):
         return f * (1 + np.float32(1e-4) * np.sin(37 * t)) if gaussian(call) else f
 
 
-@ZOO.wrong("coarse 1 / C", "NL-12.5", "operation", SINGLE)
-class _CoarseReciprocal(Plain):
-    """1 / C(x) has 10 bits of mantissa."""
-
-    def divided(self, call: Call, f: np.ndarray, c: np.ndarray) -> np.ndarray:
-        one = super().divided(call, np.ones_like(c), c)
-        return f * tf32(one)
+ZOO.replace(
+    "coarse 1 / C",
+    "NL-12.5",
+    "operation",
+    "1 / C(x) has 10 bits of mantissa.",
+    dtypes=SINGLE,
+    divided=lambda self, call, f, c: f * tf32(Plain.divided(self, call, np.ones_like(c), c)),
+)
 
 
 @ZOO.wrong("coarse 1 / sqrt", "NL-12.5", "batch normalization", SINGLE)
@@ -262,9 +274,8 @@ class _CoarseRoot(Plain):
     """BN's 1 / sqrt(variance + eps) has 10 bits of mantissa."""
 
     def batch_norm(self, call: Call, out: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        _, _, rstd = super().batch_norm(call, out)
         mean, _ = self.statistics(call, out)
-        rstd = tf32(rstd)
+        rstd = tf32(super().batch_norm(call, out)[2])
         xhat = (out - mean) * rstd
         return xhat * call.w["bn.weight"] + call.w["bn.bias"], xhat, rstd
 

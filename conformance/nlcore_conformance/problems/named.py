@@ -1,8 +1,8 @@
-"""Named problems, which every search of rules and gradients tries first: random search rarely does.
+"""Named problems, which checks of rules and gradients try first: random search rarely draws them.
 
-Each kind of number, and the shapes at which implementations break: one position, one key, odd sizes
-under pooling, rows of thousands of tiny weights, products of length 8, 64 and 512, and batch
-statistics of one value.
+They have each kind of number, and the shapes at which implementations break: one position, one key,
+odd sizes under pooling, rows of thousands of tiny weights, products of length 8, 64 and 512, and
+batch statistics of one value.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nlcore import NonLocalSpec
-from nlcore_conformance.checks.catalogue import Check
-from nlcore_conformance.problems.case import DATA, Case
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.problems.numbers import DATA
+from nlcore_conformance.problems.question import Question
 from nlcore_conformance.problems.templates import Template
 
 #: How many positions see each other in long rows: in z in float16, and in the gradients.
@@ -24,7 +25,7 @@ LONG, LONG_GRADIENT = 4096, 512
 
 @dataclass(frozen=True)
 class Named:
-    """A problem whose rules are left open."""
+    """A problem whose spec is still to be drawn."""
 
     name: str
     positions: Callable[[NonLocalSpec], tuple[int, ...]]
@@ -32,21 +33,33 @@ class Named:
     inner: int = 5
     batch: int = 2
     data: str = "normal"
-    dtypes: tuple[str, ...] = ()  # those that it must be tried in; else two in turn
+    dtypes: tuple[str, ...] = ()  # the dtypes to try it in; without any, two of the backend's
     applies: Callable[[NonLocalSpec], bool] = lambda spec: True
 
 
 def problems(
-    check: Check, allowed: list[Template], dtypes: tuple[str, ...], seed: int
+    question: Question, allowed: list[Template], dtypes: tuple[str, ...], seed: int
 ) -> Iterator[Case]:
-    """The check's named problems, each with rules drawn from the allowed templates."""
-    if not check.named:
+    """The named problems of a check, each with a spec drawn from the allowed templates.
+
+    Parameters
+    ----------
+    question
+        The check.
+    allowed
+        Templates of the specs that the check applies to and the backend supports.
+    dtypes
+        The backend's dtypes.
+    seed
+        The same seed gives the same problems.
+    """
+    if not question.named:
         return
-    rng = np.random.default_rng([seed, zlib.crc32(check.name.encode())])
+    rng = np.random.default_rng([seed, zlib.crc32(question.name.encode())])
     specs = [(t, t.spec(64, 24, 2, 3, 1e-5)) for t in allowed]
-    for number, named in enumerate(_named(check)):
+    for number, named in enumerate(_named(question)):
         fitting = [t for t, spec in specs if named.applies(spec)]
-        # where D follows from C, C follows from the D that is wanted
+        # a template that derives D from C gets the C that makes the wanted D
         wide = named.inner > 64
         free = [t for t in fitting if t.inner == "any"]
         fitting = free if wide and free else fitting
@@ -63,47 +76,64 @@ def problems(
                 batch=named.batch,
                 positions=_in_windows(spec, named.positions(spec)),
                 dtype=dtype,
-                data=named.data if named.data in check.data else "normal",
+                data=named.data if named.data in question.data else "normal",
                 seed=int(rng.integers(2**16)),
-                training=check.training,
+                training=question.training,
             )
 
 
-def _named(check: Check) -> Iterator[Named]:
-    every = ("float32", "float64", "float16", "bfloat16")
+def _named(question: Question) -> Iterator[Named]:
+    """All named problems of a check."""
     yield Named("one position", _one, applies=_one_fits)
     yield Named("one key", lambda s: tuple(2 * p - 1 for p in s.pool), applies=_pools)
     yield Named("odd sizes", lambda s: tuple(p * 3 + p - 1 for p in s.pool), applies=_pools)
     for data in DATA:
-        if data == "overflow":
-            yield Named(data, _some, data=data, dtypes=("float16",), applies=_all_together)
-        elif data == "zero f":  # by count a gradient reaches f, by sum C = 0
-            yield Named("zero f by count", _some, data=data, applies=_by_count)
-            yield Named("zero f by sum", _some, data=data, applies=_by_sum)
-        elif data == "large":
-            dtypes = ("float16", "float32", "float64")
-            yield Named(data, _some, data=data, dtypes=dtypes, applies=_softmax)
-        elif data == "large bias":  # a variance that is small beside the mean's square
-            yield Named(data, _some, data=data, dtypes=("float32",), applies=_biased)
-        elif data == "subnormal":  # a bias would be all that is left of them
-            yield Named(data, _some, data=data, dtypes=("float16", "float32"), applies=_unbiased)
-        else:
-            yield Named(data, _some, data=data)
-    gaussian = check.name.endswith(" gaussian")  # its products have the length of the channels
+        yield from _with_data(data)
+    yield from _widths(question)
+    yield from _many_values() if question.training else _long_rows(question)
+
+
+def _with_data(data: str) -> Iterator[Named]:
+    """Numbers of one kind, in the dtypes and under the rules in which they are difficult."""
+    if data == "overflow":
+        yield Named(data, _some, data=data, dtypes=("float16",), applies=_all_together)
+    elif data == "zero f":  # by count the gradient reaches f, by sum C = 0
+        yield Named("zero f by count", _some, data=data, applies=_by_count)
+        yield Named("zero f by sum", _some, data=data, applies=_by_sum)
+    elif data == "large":
+        dtypes = ("float16", "float32", "float64")
+        yield Named(data, _some, data=data, dtypes=dtypes, applies=_softmax)
+    elif data == "large bias":  # its variance is small beside the square of its mean
+        yield Named(data, _some, data=data, dtypes=("float32",), applies=_biased)
+    elif data == "subnormal":  # which a bias would absorb
+        yield Named(data, _some, data=data, dtypes=("float16", "float32"), applies=_unbiased)
+    else:
+        yield Named(data, _some, data=data)
+
+
+def _widths(question: Question) -> Iterator[Named]:
+    """Products of lengths for which implementations have kernels of their own."""
+    every = ("float32", "float64", "float16", "bfloat16")
+    gaussian = question.name.endswith(" gaussian")  # its products have the length of the channels
     for width in (8, 64, 512):
         channels = width if gaussian else 12
         yield Named(f"width {width}", _few, channels, width, dtypes=every)
         yield Named(f"width {width}, aligned", _few, channels, width, 2, "aligned", ("float32",))
-    if check.training:
-        yield Named("one value", _one, batch=1, applies=_one_fits)
-        scopes = ("float16", "float32")
-        yield Named("many values", _scopes, channels=3, inner=2, dtypes=scopes, applies=_scoped)
-        return
-    # the sum in which a softmax's many small terms are lost is its normalizer
-    fits = _unpooled_by_sum if check.name.endswith("gaussian") else _unpooled
-    lengths = {"float16": LONG, "float32": LONG // 4}
-    for dtype, count in lengths.items():
-        if check.needs_vjp:  # whose bounds hold all pairs at once
+
+
+def _many_values() -> Iterator[Named]:
+    """Batch statistics of a single value, and of many."""
+    yield Named("one value", _one, batch=1, applies=_one_fits)
+    dtypes = ("float16", "float32")
+    yield Named("many values", _scopes, channels=3, inner=2, dtypes=dtypes, applies=_scoped)
+
+
+def _long_rows(question: Question) -> Iterator[Named]:
+    """Sums of many terms, in which a narrow accumulator loses the small ones."""
+    # a softmax loses its many small terms in its normalizer
+    fits = _unpooled_by_sum if question.name.endswith("gaussian") else _unpooled
+    for dtype, count in {"float16": LONG, "float32": LONG // 4}.items():
+        if question.gradient:  # its bounds need an array of all pairs
             count = LONG_GRADIENT
 
         def long(spec: NonLocalSpec, count: int = count) -> tuple[int, ...]:
@@ -129,7 +159,7 @@ def _unbiased(spec: NonLocalSpec) -> bool:
 
 
 def _softmax(spec: NonLocalSpec) -> bool:
-    """By count a logit is kept from overflowing; x x^T has its largest on the diagonal."""
+    """By sum, as by count logits do not overflow; s > 0, as x x^T is largest on its diagonal."""
     return _by_sum(spec) and _all_together(spec) and spec.scale > 0
 
 
@@ -138,7 +168,7 @@ def _unpooled_by_sum(spec: NonLocalSpec) -> bool:
 
 
 def _scoped(spec: NonLocalSpec) -> bool:
-    """An f above 0, whose y has a small bound beside the one of the statistics."""
+    """f > 0, so that the bound of y is small beside that of the statistics."""
     return spec.extent != "all" and "gaussian" in spec.pairwise
 
 
@@ -159,7 +189,7 @@ def _one_fits(spec: NonLocalSpec) -> bool:
 
 
 def _in_windows(spec: NonLocalSpec, positions: tuple[int, ...]) -> tuple[int, ...]:
-    """As many frames as make whole windows."""
+    """The positions, their frames rounded up to whole windows."""
     window = spec.window or 1
     return (-(-positions[0] // window) * window, *positions[1:])
 
@@ -185,7 +215,7 @@ def _scopes(spec: NonLocalSpec) -> tuple[int, ...]:
 
 
 def _long(spec: NonLocalSpec, count: int) -> tuple[int, ...]:
-    """So many positions that see each other."""
+    """Positions of which `count` see each other."""
     side = int(np.sqrt(count))
     if spec.ndim < 3:
         return {1: (count,), 2: (side, count // side)}[spec.ndim]

@@ -1,4 +1,4 @@
-"""Which cases hypothesis draws: rules from the templates, sizes, dtypes and kinds of numbers."""
+"""The cases that hypothesis draws: rules from templates, sizes, dtypes and kinds of numbers."""
 
 from __future__ import annotations
 
@@ -7,28 +7,24 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from nlcore_conformance.problems.case import DATA, Case
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.problems.question import Question
 from nlcore_conformance.problems.templates import Template
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large problems get."""
+    """The largest sizes that are drawn."""
 
-    channels: int = 20
-    wide: int = 512  # of C and D, with few positions
-    axis: tuple[int, int, int] = (40, 9, 6)  # by ndim
+    channels: int = 20  # of C and D
+    wide: int = 512  # of C and D where there are few positions
+    axis: tuple[int, int, int] = (40, 9, 6)  # of an axis of 1, 2 and 3
 
 
 def cases(
-    allowed: list[Template],
-    dtypes: tuple[str, ...],
-    sizes: Sizes,
-    training: bool = False,
-    data: tuple[str, ...] = DATA,
-    layouts: tuple[str, ...] = ("contiguous",),
+    question: Question, allowed: list[Template], dtypes: tuple[str, ...], sizes: Sizes
 ) -> st.SearchStrategy[Case]:
-    """Cases over the allowed templates and dtypes."""
+    """A strategy for the cases of a check, with specs of the allowed templates in these dtypes."""
     choices = _tree(allowed)
 
     @st.composite
@@ -48,20 +44,20 @@ def cases(
         return Case(
             spec=spec,
             # batch statistics of a single value are left out: frameworks may refuse them
-            batch=draw(st.integers(2 if training else 1, 3)),
+            batch=draw(st.integers(2 if question.training else 1, 3)),
             positions=tuple(positions),
             dtype=draw(st.sampled_from(dtypes)),
-            data=draw(st.sampled_from(data)),
-            layout=draw(st.sampled_from(layouts)),
+            data=draw(st.sampled_from(question.data)),
+            layout=draw(st.sampled_from(question.layouts)),
             seed=draw(st.integers(0, 2**16)),
-            training=training,
+            training=question.training,
         )
 
     return draw_case()
 
 
 def _tree(allowed: list[Template]) -> dict[Any, Any]:
-    """The templates told apart by one choice a level, so that each choice is drawn evenly."""
+    """The templates as a tree with one choice a level, so that each choice is drawn evenly."""
     root: dict[Any, Any] = {}
     for template in allowed:
         node = root

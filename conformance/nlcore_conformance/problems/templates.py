@@ -1,4 +1,4 @@
-"""Every combination of the spec's rules, the sizes left open."""
+"""Every combination of the spec's rules, without sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SCALES: dict[str, Callable[[int, int], float]] = {
 
 @dataclass(frozen=True)
 class Template:
-    """A spec but for its sizes: every choice of a rule, from which sizes are drawn."""
+    """A spec without its sizes: one choice for each rule."""
 
     fields: tuple[tuple[str, Any], ...]
     inner: str  # "half", "eighth" or "any"
@@ -29,7 +29,7 @@ class Template:
     pool: str  # "none", "paper" or "any"
 
     def spec(self, channels: int, inner: int, window: int, pool: int, eps: float) -> NonLocalSpec:
-        """The spec with these sizes; each is used where the template leaves it open."""
+        """The spec with these sizes; a size that the template determines is not used."""
         fields = dict(self.fields)
         ndim, extent = fields["ndim"], fields["extent"]
         inner = {"half": max(channels // 2, 1), "eighth": max(channels // 8, 1), "any": inner}[
@@ -38,7 +38,7 @@ class Template:
         if fields.pop("windowed"):
             fields["window"] = window
         if self.pool != "none":
-            # of two sizes, lest height be taken for width
+            # two sizes, so that height is not mistaken for width
             first, second = (2, 2) if self.pool == "paper" else (pool, 5 - pool)
             if extent == "time":
                 fields["subsample"] = (first, 1, 1)

@@ -1,1 +1,1 @@
-"""Verdicts for people and for other programs."""
+"""Verdicts as text, HTML and JUnit XML."""

@@ -1,4 +1,4 @@
-"""Verdicts as one HTML file that stands alone: text, tables, and a picture of the ratios."""
+"""Verdicts as one HTML file without links to others: text, tables, and a picture of the ratios."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nlcore_conformance.run.coverage import VALUES
 from nlcore_conformance.checks.judging import reproduction
-from nlcore_conformance.run.known import ratio_of
 from nlcore_conformance.reports.terminal import COLUMNS, ratio, share
-from nlcore_conformance.run.runner import CheckResult, Report
+from nlcore_conformance.run.coverage import VALUES
+from nlcore_conformance.run.known import ratio_of
+from nlcore_conformance.run.results import CheckResult, Report
 from nlcore_conformance.run.verdict import Verdict, described
 
-#: How many of the passing cases that came nearest to failing are shown.
+#: How many passing cases are shown, the nearest to failing first.
 NEAREST = 5
 
 _COLOURS = {"pass": "#1f5fa8", "FAIL": "#b3261e", "known": "#b26a00"}
-#: The picture's range; a ratio outside stands at its edge, with its value beside it.
+#: The picture's range. A ratio outside is drawn at its edge, with its value beside it.
 _LEAST, _MOST = 1e-4, 1e3
 
 
@@ -52,7 +52,7 @@ def write(file: Path, verdicts: list[Verdict]) -> None:
 
 
 def _by_output(report: Report) -> dict[str, list]:
-    """The checks that judge several outputs, and the names of these."""
+    """The checks that judge several outputs, and the names of the outputs; {} if there is none."""
     several = [r for r in report.results if len(r.by_output) > 1]
     names = dict.fromkeys(name for r in several for name in r.by_output)
     return {"checks": several, "outputs": list(names)} if several else {}
@@ -65,7 +65,7 @@ def _nearest(report: Report) -> list[CheckResult]:
 
 
 def _picture(verdict: Verdict) -> str:
-    """What `draw` draws, as the address of an SVG."""
+    """The picture that `draw` makes, as the address of an SVG; "" if no check was run."""
     count = sum(r.verdict != "not run" for r in verdict.report.results)
     if not count:
         return ""
@@ -78,7 +78,7 @@ def _picture(verdict: Verdict) -> str:
 
 
 def draw(axes: Axes, verdict: Verdict) -> None:
-    """A row for each check that was tried: its worst ratio, and that of each of its outputs."""
+    """Draw a row for each check that was run: its worst ratio, and that of each of its outputs."""
     results = [r for r in verdict.report.results if r.verdict != "not run"]
     for row, result in enumerate(results):
         if row % 2 == 0:
@@ -110,7 +110,7 @@ def draw(axes: Axes, verdict: Verdict) -> None:
 
 
 def _figure(result: CheckResult) -> str:
-    """A check's worst ratio, and the output that it is of."""
+    """A check's worst ratio, after the name of its output."""
     if result.failure is None:
         worst = max(result.by_output, key=result.by_output.__getitem__, default="")
         return f"{worst} {ratio(result)}"
@@ -121,4 +121,5 @@ def _figure(result: CheckResult) -> str:
 
 
 def _clipped(value: float) -> float:
+    """The value in the picture's range."""
     return min(max(value, _LEAST), _MOST)

@@ -1,4 +1,4 @@
-"""A verdict for people: the table of checks, the failures, and what of the spec was covered."""
+"""A verdict on the terminal: the table of checks, the failures, and the coverage of the spec."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nlcore_conformance.run.coverage import VALUES
 from nlcore_conformance.checks.judging import reproduction
+from nlcore_conformance.run.coverage import VALUES
 from nlcore_conformance.run.known import ratio_of
-from nlcore_conformance.run.runner import CheckResult, Report
+from nlcore_conformance.run.results import CheckResult, Report
 from nlcore_conformance.run.verdict import Verdict, described
 
 _STYLE = {"pass": "green", "FAIL": "bold red", "known": "yellow", "not run": "yellow"}
 
-#: Column -> what its figures are.
+#: Column -> the meaning of its figures.
 COLUMNS = {
     "tried": "problems that were asked and judged",
     "not judged": "elements of the output without a finite bound: a stage may overflow the dtype, "
@@ -26,12 +26,12 @@ COLUMNS = {
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage, or nothing of nothing."""
+    """part / whole as a percentage, "" where the whole is 0."""
     return f"{part / whole:.1%}" if whole else ""
 
 
 def ratio(result: CheckResult) -> str:
-    """The result's ratio to three digits, or nothing where nothing was tried."""
+    """The result's ratio to three digits, "" where the check was not run."""
     return "" if result.verdict == "not run" else f"{ratio_of(result):.3g}"
 
 
@@ -54,7 +54,7 @@ def table(verdict: Verdict) -> Table:
 
 
 def failure(report: Report, result: CheckResult) -> Text:
-    """The smallest failing case, what was expected and what came, and a line to paste."""
+    """The smallest failing case, the values expected and received, and a line to paste."""
     assert result.failure is not None
     return Text.assemble(
         (f"FAIL {result.name} ({result.clause})\n", "bold red"),
@@ -65,7 +65,7 @@ def failure(report: Report, result: CheckResult) -> Text:
 
 
 def coverage(report: Report) -> Text:
-    """How much of the spec was tried, by field and value, and why the rest was not."""
+    """How much of the spec was judged, by field and value, and why the rest was not."""
     if not report.tried:
         return Text("covered: nothing, so there is nothing that it conforms to", style="yellow")
     count = sum(len(v) for v in VALUES.values())
@@ -88,7 +88,7 @@ def coverage(report: Report) -> Text:
 
 
 def show(verdict: Verdict, console: Console) -> None:
-    """Print all of it."""
+    """Print all of a verdict."""
     report = verdict.report
     console.print(table(verdict))
     meanings = Table.grid(padding=(0, 2, 0, 0))
@@ -97,7 +97,7 @@ def show(verdict: Verdict, console: Console) -> None:
     console.print(meanings)
     for result in report.results:
         if result in verdict.failed:
-            # lines to paste must be neither cut nor wrapped by the terminal's width
+            # the terminal's width must neither cut nor wrap lines to paste
             console.print(failure(report, result), soft_wrap=True)
         elif result.not_run:
             console.print(Text(f"not run: {result.name}: {result.not_run}", style="yellow"))

@@ -1,1 +1,1 @@
-"""A run of the checks on one backend, and what came of it."""
+"""A run of the checks on one backend, its results, and the verdict."""

@@ -1,4 +1,4 @@
-"""Results as JSON text; numbers that JSON has not are the strings "inf", "-inf" and "nan"."""
+"""Results as JSON text; numbers that JSON lacks become the strings "inf", "-inf" and "nan"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, platform and device."""
+"""The environment of a run: versions, platform and device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import nlcore
 
-#: Reported wherever they have been imported, whoever did it.
+#: Reported if they are imported, even if another package imported them.
 _FRAMEWORKS = ("cupy", "jax", "keras", "mxnet", "numba", "numpy", "paddle", "tensorflow", "torch")
 
 
@@ -28,7 +28,7 @@ def environment(backend: Any) -> dict[str, str]:
 
 
 def _used(backend: Any) -> set[str]:
-    """Top-level names of the packages that the backend's module has imported from."""
+    """Top-level names of the packages that the backend's module imports from."""
     module = sys.modules.get(getattr(backend.block, "__module__", ""))
     names = set()
     for value in vars(module).values() if module else ():

@@ -1,4 +1,4 @@
-"""A failure as files: NAME.npz with the arrays of its smallest case, NAME.json with all else.
+"""A failure as files: NAME.npz with the arrays of its smallest case, NAME.json with the rest.
 
 Both are read without hypothesis, so that a failure can be judged again wherever NumPy is.
 """
@@ -17,8 +17,10 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
-from nlcore_conformance.checks import catalogue as checks
-from nlcore_conformance.checks.catalogue import Check
+from nlcore_conformance.backend.protocol import Backend, CannotRun, Weights, accumulates, supports
+from nlcore_conformance.checks import check as judges
+from nlcore_conformance.checks.catalogue import named_check
+from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.comparison import (
     Broken,
     Judgement,
@@ -26,11 +28,10 @@ from nlcore_conformance.checks.comparison import (
     judge_forward,
     judge_gradient,
 )
+from nlcore_conformance.checks.judging import Failed, Failure, attempt, reproduction
+from nlcore_conformance.problems.case import Case, Problem, laid_out, problem
 from nlcore_conformance.run.document import dumps
 from nlcore_conformance.run.environment import environment
-from nlcore_conformance.checks.judging import Failed, Failure, attempt, named_check, reproduction
-from nlcore_conformance.problems.case import Case, Problem, laid_out, problem
-from nlcore_conformance.backend.protocol import Backend, CannotRun, Weights, accumulates, supports
 
 _NOTE = (
     "x, dz and the weights, under their names, are those of the check's last question to the "
@@ -43,19 +44,19 @@ _NOTE = (
 class Recorded:
     """A failure read back."""
 
-    backend: str  # as it was asked for
+    backend: str  # the name that was asked for
     check: Check
     case: Case
-    arrays: dict[str, np.ndarray] | None  # where the .npz file lies beside the .json file
+    arrays: dict[str, np.ndarray] | None  # None if there is no .npz file beside the .json file
 
 
 def possible(folder: Path) -> None:
-    """Whether failures can be written into the folder, which `write` makes where there is none.
+    """Check that failures can be written into the folder, which `write` makes if there is none.
 
     Raises
     ------
     CannotRun
-        It is a file, or lies in one.
+        The folder, or one above it, is a file.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
@@ -108,12 +109,12 @@ def write(folder: Path, name: str, backend: Backend, check: Check, failure: Fail
 
 
 def read(case: str) -> Recorded:
-    """A failure from the JSON that is printed with it, or from a file with such.
+    """A failure, from the JSON in its printed line or from the path of its JSON file.
 
     Raises
     ------
     ValueError
-        Neither; a KeyError or TypeError where the JSON is of another form.
+        It is neither. KeyError and TypeError are raised for JSON of another form.
     OSError
         The file cannot be read.
     """
@@ -129,10 +130,10 @@ def read(case: str) -> Recorded:
 
 
 def replay(recorded: Recorded, backend: Backend) -> tuple[list[Judgement], str]:
-    """Judge it again; returns what was judged, and the error if there was no answer to judge.
+    """Judge a failure again; returns the judgements, and the error if there was no answer.
 
-    What rules and gradients are judged by takes the arrays as they were recorded; every other
-    check makes its questions from the case.
+    The checks of rules and gradients use the recorded arrays. Every other check makes its problems
+    from the case.
 
     Raises
     ------
@@ -152,12 +153,13 @@ def replay(recorded: Recorded, backend: Backend) -> tuple[list[Judgement], str]:
 
 
 _ON_ARRAYS: dict[Callable, Callable[[Backend, Problem], list[Judgement]]] = {
-    checks.forward: judge_forward,
-    checks.gradient: judge_gradient,
+    judges.forward: judge_forward,
+    judges.gradient: judge_gradient,
 }
 
 
 def _problem(case: Case, arrays: dict[str, np.ndarray]) -> Problem:
+    """The case's problem with the recorded arrays."""
     p = problem(case)
     dtype = p.dz.dtype
     kept = {name: array.astype(dtype) for name, array in arrays.items()}
@@ -166,7 +168,7 @@ def _problem(case: Case, arrays: dict[str, np.ndarray]) -> Problem:
 
 
 def _kept(array: np.ndarray) -> np.ndarray:
-    """In a dtype that .npz files have, in this machine's byte order."""
+    """The array in a dtype that .npz files have, contiguous in this machine's byte order."""
     name = "float32" if array.dtype.name == "bfloat16" else array.dtype.name
     return np.ascontiguousarray(array.astype(name)).reshape(array.shape)
 
@@ -176,7 +178,7 @@ def _slug(name: str) -> str:
 
 
 class _Witness:
-    """A backend that notes what it was asked last, and what it answered."""
+    """A backend that remembers its last problem, and its answer."""
 
     name: str
 

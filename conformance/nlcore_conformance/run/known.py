@@ -1,4 +1,6 @@
-"""Known failures, from a file: a check that is known to fail does not fail the run, until it does.
+"""Known failures, from a TOML file: a failure that is listed does not fail the run.
+
+It does once it worsens, or after its last day.
 
 [[known]]
 check = "gradient / concatenation"
@@ -19,13 +21,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from nlcore_conformance.run.runner import CheckResult, Report
+from nlcore_conformance.run.results import CheckResult, Report
 
 KNOWN, WORSE, FIXED, EXPIRED = "known", "worse", "no longer fails", "expired"
 
 
 class KnownError(ValueError):
-    """The file is not one of known failures; the message names the entry, and what is expected."""
+    """The file has another form. The message names the entry, and the form expected."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,18 @@ class Known:
     check: str  # its name
     reason: str
     link: str
-    expires: date  # the last day on which the entry holds
-    worst_ratio: float  # of error and bound, above which the failure has worsened
-    backend: str = ""  # as it is asked for; every backend where it is not given
+    expires: date  # the last day of the entry
+    worst_ratio: float  # error / bound, above which the failure has worsened
+    backend: str = ""  # the name that is asked for; "" for every backend
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a run has found of an entry."""
+    """The state of an entry after a run."""
 
     entry: Known
     state: str  # KNOWN, WORSE, FIXED or EXPIRED
-    ratio: float  # the check's, inf where the backend raised
+    ratio: float  # of the check, inf where the backend raised
 
     def __str__(self) -> str:
         e = self.entry
@@ -54,19 +56,19 @@ class Status:
         return {
             KNOWN: f"known failure until {e.expires}: {about}",
             WORSE: f"known failure that has worsened from {e.worst_ratio:.3g}: {about}",
-            FIXED: f"known failure that no longer fails, so that its entry can go: {about}",
+            FIXED: f"known failure that no longer fails; its entry can be removed: {about}",
             EXPIRED: f"known failure that has expired on {e.expires}: {about}",
         }[self.state]
 
 
-def load(file: Path, checks: Collection[str]) -> list[Known]:
-    """The entries of a TOML file, of which each names one of `checks`.
+def known_failures(file: Path, checks: Collection[str]) -> list[Known]:
+    """The entries of a TOML file, each of which names one of `checks`.
 
     Raises
     ------
     KnownError
-        No such file, no TOML, an unknown check, a missing, unknown or wrong field, or two entries
-        for the same check and backend.
+        There is no such file, it is no TOML, a check is unknown, a field is missing, unknown or
+        wrong, or two entries are for the same check and backend.
     """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -90,6 +92,7 @@ def load(file: Path, checks: Collection[str]) -> list[Known]:
 
 
 def _entry(where: str, table: dict[str, Any]) -> Known:
+    """One entry, its fields checked."""
     allowed = [f.name for f in fields(Known)]
     required = [f.name for f in fields(Known) if f.default is MISSING]
     missing, extra = set(required) - set(table), set(table) - set(allowed)
@@ -98,7 +101,7 @@ def _entry(where: str, table: dict[str, Any]) -> Known:
             f"{where}: expected the fields {required}, and backend if wanted; "
             f"received {list(table)}"
         )
-    if type(table["expires"]) is not date:  # a date with a time is a date to isinstance
+    if type(table["expires"]) is not date:  # a datetime is an instance of date
         raise KnownError(
             f"{where}: expires must be a date like 2027-01-01; received {table['expires']!r}"
         )
@@ -114,7 +117,7 @@ def _entry(where: str, table: dict[str, Any]) -> Known:
 
 
 def ratio_of(result: CheckResult) -> float:
-    """The failure's error / bound, inf where the backend raised; without one the worst."""
+    """The failure's error / bound, inf where the backend raised; without a failure the worst."""
     if result.failure is None:
         return result.worst
     judgement = result.failure.judgement
@@ -122,7 +125,7 @@ def ratio_of(result: CheckResult) -> float:
 
 
 def statuses(entries: list[Known], report: Report, today: date | None = None) -> list[Status]:
-    """What the report says of each entry that is about its backend and a check that it tried."""
+    """The state of each entry for the report's backend and a check that was run."""
     today = today or date.today()
     own = [e for e in entries if e.backend == report.backend]
     named = {e.check for e in own}

@@ -1,4 +1,4 @@
-"""A bar that says how far long work has come."""
+"""A progress bar for long work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """The bar is gone in the end; the function given is told what is done, how much and of what."""
+    """Show a bar until the end of the block; yields `tell(name, done, total)`, which updates it."""
     columns = (
         TextColumn("{task.description:28}"),
         BarColumn(),

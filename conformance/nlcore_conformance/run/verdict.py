@@ -1,21 +1,24 @@
-"""A backend's verdict: its report beside the known failures, and what it ran on."""
+"""A backend's verdict: its report, its known failures, and the environment of the run."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from nlcore_conformance.checks.comparison import Judgement
 from nlcore_conformance.checks.judging import Failure
-from nlcore_conformance.run.known import KNOWN, Known, Status
 from nlcore_conformance.problems.case import Case
-from nlcore_conformance.run.runner import CheckResult, Report
+from nlcore_conformance.run.document import dumps
+from nlcore_conformance.run.known import KNOWN, Known, Status
+from nlcore_conformance.run.results import CheckResult, Report
 
 
 @dataclass
 class Verdict:
-    """What a run says of one backend."""
+    """The outcome of a run on one backend."""
 
     report: Report
     environment: dict[str, str] = field(default_factory=dict)
@@ -23,7 +26,7 @@ class Verdict:
     cannot_run: str = ""  # why there is nothing in the report
 
     def status(self, check: str) -> Status | None:
-        """What is known of a check."""
+        """The known failure of a check, if there is one."""
         return next((s for s in self.known if s.entry.check == check), None)
 
     def excused(self, result: CheckResult) -> bool:
@@ -42,7 +45,7 @@ class Verdict:
 
     @property
     def conforms(self) -> bool:
-        """Nothing failed but what is known to, and something was tried."""
+        """Nothing failed except known failures, and something was judged."""
         return self.report.tried and not self.failed
 
     @property
@@ -65,7 +68,7 @@ class Verdict:
         return 2 if self.cannot_run else int(not self.conforms)
 
     def to_json(self) -> dict[str, Any]:
-        """Fields of the report and, beside them, of the rest."""
+        """The report's fields, and beside them those of the verdict."""
         known = [
             {**asdict(s), "entry": {**asdict(s.entry), "expires": str(s.entry.expires)}}
             for s in self.known
@@ -80,7 +83,7 @@ class Verdict:
 
 
 def described(failure: Failure) -> list[tuple[str, str]]:
-    """What failed, as labels and their text: the case, and what was expected and received."""
+    """A failure as labels and texts: the case, and the values expected and received."""
     case, j = failure.case, failure.judgement
     shape = (case.batch, case.spec.channels, *case.positions)
     lines = [
@@ -107,8 +110,18 @@ def described(failure: Failure) -> list[tuple[str, str]]:
     return lines
 
 
+def write(file: Path, verdicts: list[Verdict]) -> None:
+    """Write verdicts as JSON: a list, one object for each backend."""
+    file.write_text(dumps([verdict.to_json() for verdict in verdicts]), encoding="utf-8")
+
+
+def read(file: Path) -> list[Verdict]:
+    """The verdicts that `write` wrote."""
+    return [from_json(fields) for fields in json.loads(file.read_text(encoding="utf-8"))]
+
+
 def from_json(fields: dict[str, Any]) -> Verdict:
-    """The verdict that `Verdict.to_json` was made of, after it has been text."""
+    """The verdict whose `to_json` was written as text and read back."""
     given = {**fields}
     del given["conforms"]
     environment, cannot_run = given.pop("environment"), given.pop("cannot_run")

@@ -9,7 +9,7 @@ import pytest
 import nlcore
 from nlcore import DIALECTS, NonLocalSpec, weight_shapes
 from nlcore.checkpoints.block_conversion import convert_block, export_block
-from nlcore.checkpoints.origins import ORIGINS, block_places
+from nlcore.checkpoints.block_origins import ORIGINS, block_places
 from nlcore.dialects import POOLS
 
 C, D = 6, 3
@@ -233,8 +233,8 @@ def test_a_bias_that_mmcv_has_not_is_zero():
     np.testing.assert_array_equal(
         converted.weights["out.bias"], np.zeros(C, np.float32), strict=True
     )
-    assert converted.notes == ("0, since the origin has none: ['out.bias']",)
-    assert "note: 0, since the origin has none: ['out.bias']" in converted.report()
+    assert converted.notes == ("0, because the origin does not have them: ['out.bias']",)
+    assert "note: 0, because the origin does not have them: ['out.bias']" in converted.report()
     assert "ignored: conv_out.bn.num_batches_tracked" in converted.report()
 
 
@@ -249,7 +249,7 @@ def test_affine_layers_are_a_scale_and_a_shift_exactly(dtype):
         assert weights["bn.running_var"].dtype == dtype
         np.testing.assert_array_equal(weights["bn.weight"], state["bn_s"])
         np.testing.assert_array_equal(weights["bn.bias"], state["bn_b"])
-        assert converted.notes[0].startswith("mean 0 and variance 1 - eps, where")
+        assert converted.notes[0].startswith("mean 0 and variance 1 - eps, because")
 
 
 def test_statistics_of_half_precision_layers_are_single():
@@ -292,7 +292,7 @@ def held(origin):
             subsample=POOLS[ndim] if pools else None,
             batch_norm=batch_norm,
         )
-        if all(rule.holds for rule in (*known.form(spec), *known.rules(spec))):
+        if all(rule.holds for rule in (*known.form(spec), *known.limits(spec))):
             yield spec
 
 
@@ -386,7 +386,7 @@ def test_what_an_origin_cannot_hold_is_named(origin, change, field):
         change = {"normalization": None, **change}
     other = replace(spec, **change)
     weights = nlcore.init_weights(other, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=rf"^{origin} cannot hold {field}: there "):
+    with pytest.raises(ValueError, match=rf"^{origin} cannot hold {field}: in its block, "):
         export_block(other, weights, origin)
 
 
@@ -420,7 +420,9 @@ def test_without_a_scale():
     assert convert_block(state, "mmcv", "embedded_gaussian", use_scale=False).spec.scale == 1
     assert convert_block(state, "mmcv", "dot_product").spec.scale == 1
     assert convert_block(filled("timm"), "timm", use_scale=False).spec.scale == 1
-    with pytest.raises(ValueError, match=r"slowfast cannot hold scale=1.0: there scale is D"):
+    with pytest.raises(
+        ValueError, match=r"slowfast cannot hold scale=1.0: in its block, scale is D"
+    ):
         convert_block(
             filled("SlowFast"), "slowfast", "embedded_gaussian", use_scale=False, subsample=None
         )
@@ -458,7 +460,7 @@ def test_a_weight_of_another_shape_is_an_error(partial):
     state = filled(MMCV)
     state["conv_out.conv.weight"] = np.ones((D, C, 1, 1, 1))
     expected = (
-        r"'conv_out.conv.weight' must have shape \(6, 3, 1, 1, 1\), being 'out.weight'; "
+        r"'conv_out.conv.weight' must have shape \(6, 3, 1, 1, 1\) to become 'out.weight'; "
         r"received shape \(3, 6, 1, 1, 1\)"
     )
     with pytest.raises(ValueError, match=expected):
@@ -487,7 +489,7 @@ def test_a_pairwise_function_that_names_do_not_fit():
         with pytest.raises(ValueError, match=f"pairwise must be one of {fitting}.*'{given}'$"):
             convert_block(filled(name), SPECS[name][0], given)
     state = {n: v for n, v in filled("SlowFast").items() if "theta" not in n and "phi" not in n}
-    with pytest.raises(ValueError, match=r"\('gaussian',\) by the names .* and slowfast has"):
+    with pytest.raises(ValueError, match=r"\('gaussian',\), which .* and of .*, which slowfast"):
         convert_block(state, "slowfast", subsample=None)
 
 

@@ -58,7 +58,7 @@ def test_numbers_are_arrays_without_axes(pickled):
     ],
 )
 def test_what_holds_no_weights(pickled, content, came):
-    expected = "weights.pkl: expected arrays by name, or these under one of"
+    expected = "weights.pkl: expected arrays by name, or an entry in"
     with pytest.raises(ValueError, match=f"{expected}.*'blobs'.*; {came}"):
         read_arrays(pickled(content))
 

@@ -170,8 +170,10 @@ def test_affine_networks():
         assert not converted.weights[name].any()
         assert np.all(variance + np.float32(1e-5) == 1)
         assert name not in converted.names
-    assert converted.notes[0].startswith("mean 0 and variance 1 - eps, where")
-    assert converted.notes[1].endswith("res3's blocks in windows of 4 frames, res4's not")
+    assert converted.notes[0].startswith("mean 0 and variance 1 - eps, because")
+    assert converted.notes[1].endswith(
+        "the blocks of res3, but not of res4, in windows of 4 frames"
+    )
     back = export_network(network, converted.weights, "caffe2", affine=True)
     assert back.keys() == state.keys()
 
@@ -220,7 +222,10 @@ def test_theta_carries_the_scale_that_differs_by_stage():
             theirs, (ours.astype(np.float64) * inner**0.5).astype(np.float32), strict=True
         )
     converted = convert_network(state, network, "slowfast")
-    assert "res4.1.non_local.theta is multiplied by 0.25, the quotient of scales" in converted.notes
+    assert (
+        "res4.1.non_local.theta is multiplied by 0.25, the quotient of the two scales"
+        in converted.notes
+    )
     for name, value in weights.items():
         back = converted.weights[name]
         if ".theta." in name:  # two roundings, each of half a spacing at most
@@ -322,7 +327,7 @@ def test_another_network():
 )
 def test_blocks_that_the_origin_cannot_hold(origin, block, field):
     network = small(block=block)
-    expected = f"{NETWORKS[origin].block} cannot hold {field}: there"
+    expected = f"{NETWORKS[origin].block} cannot hold {field}: in its block, "
     with pytest.raises(ValueError, match=expected):
         export_network(network, weights_of(network), origin)
     with pytest.raises(ValueError, match=expected):
@@ -348,12 +353,12 @@ def test_what_else_cannot_go_back():
 
 #: What the published networks compute that a NetworkSpec does not, by the starts of the sentences.
 DIFFERENT = {
-    ("slowfast", "I3D_NLN_8x8_R50"): ["pool2 is of kernel (2, 1, 1)"],
-    ("mmaction2", DOT): ["pool1 is of kernel (1, 3, 3)", "pool2 is of kernel (2, 1, 1)"],
-    ("caffe2", "i3d_nonlocal_8x8"): ["pool2 is of kernel (2, 1, 1)"],
-    ("caffe2", "i3d_nonlocal_32x2"): ["pool1 is of kernel (2, 3, 3)", "pool2 is of kernel (2, 1"],
-    ("caffe2", "I3D_NLN_8x8_R50"): ["pool1 is of kernel (1, 3, 3)", "pool2 is of kernel (2, 1"],
-    ("slowfast", DOT): ["conv1 has stride 1", "pool1 is of", "pool2 is of"],
+    ("slowfast", "I3D_NLN_8x8_R50"): ["pool2 has kernel (2, 1, 1)"],
+    ("mmaction2", DOT): ["pool1 has kernel (1, 3, 3)", "pool2 has kernel (2, 1, 1)"],
+    ("caffe2", "i3d_nonlocal_8x8"): ["pool2 has kernel (2, 1, 1)"],
+    ("caffe2", "i3d_nonlocal_32x2"): ["pool1 has kernel (2, 3, 3)", "pool2 has kernel (2, 1"],
+    ("caffe2", "I3D_NLN_8x8_R50"): ["pool1 has kernel (1, 3, 3)", "pool2 has kernel (2, 1"],
+    ("slowfast", DOT): ["conv1 has temporal stride 1", "pool1 has", "pool2 has"],
 }
 
 

@@ -161,14 +161,14 @@ def test_no_attribute_is_set_on_what_a_pickle_can_name(write):
     ],
 )
 def test_what_is_neither_array_nor_plain_is_an_error(write, data, kind):
-    with pytest.raises(ValueError, match=f"it holds a {kind}$"):
+    with pytest.raises(ValueError, match=f"it contains a {kind}$"):
         read_pickle(write(data))
 
 
 def test_a_state_for_a_number_is_an_error(write):
     data = pickle.dumps(np.float32(1), 2)
     assert data[-1:] == b"."
-    with pytest.raises(ValueError, match="a state for what has none"):
+    with pytest.raises(ValueError, match="it sets a state on an object that has none"):
         read_pickle(write(data[:-1] + b"K\x01b."))
 
 

@@ -505,8 +505,8 @@ def test_dy_of_another_shape(shape):
         ({"f_weight": np.zeros(5)}, r"f_weight must have shape \(6,\).*received shape \(5,\)"),
         ({"f_weight": np.zeros((6, 1))}, r"f_weight must have shape \(6,\).*received"),
         ({"f_weight": np.zeros(6), "f_bias": np.zeros(1)}, r"f_bias must have shape \(\)"),
-        ({}, "f_weight .* goes with pairwise='concatenation'"),
-        ({"f_bias": 0.0}, "f_weight .* goes with pairwise='concatenation'"),
+        ({}, "f_weight must .* for pairwise='concatenation'"),
+        ({"f_bias": 0.0}, "f_weight must .* for pairwise='concatenation'"),
     ],
 )
 def test_pair_weights_of_the_concatenation(f, match):
@@ -519,7 +519,7 @@ def test_pair_weights_of_the_concatenation(f, match):
 @pytest.mark.parametrize(
     ("f", "match"),
     [
-        ({"f_weight": np.zeros(6)}, "with no other.*received shape \\(6,\\)"),
+        ({"f_weight": np.zeros(6)}, "must be None for every other.*received shape \\(6,\\)"),
         ({"f_bias": 0.0}, "f_bias is the concatenation's"),
     ],
 )

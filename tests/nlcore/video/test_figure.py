@@ -123,14 +123,14 @@ def test_weights_of_any_sign(weights, tmp_path):
     ("arguments", "message"),
     [
         ({"frames": FRAMES[..., 0]}, r"frames must have shape \(T, H, W, 3\); received .*24, 40\)"),
-        ({"sizes": (9, 4, 5)}, r"sizes must be three, from 1 to the clip's \(8, 24, 40\);.*9"),
+        ({"sizes": (9, 4, 5)}, r"sizes must be three ints from 1 to \(8, 24, 40\);.*9"),
         ({"sizes": (4, 5)}, "sizes must be three"),
-        ({"query": (0, 4, 0)}, r"query must lie in \(4, 4, 5\); received \(0, 4, 0\)"),
-        ({"query": (0, 0)}, r"query must lie in .*; received \(0, 0\)"),
+        ({"query": (0, 4, 0)}, r"query must be an index into \(4, 4, 5\); received \(0, 4, 0\)"),
+        ({"query": (0, 0)}, r"query must be .*; received \(0, 0\)"),
         ({"window": (2, 2)}, r"window must have an entry for each of \(T, H, W\); received \(2, 2"),
         ({"positions": np.zeros((1, 2))}, r"received shapes \(1,\) and \(1, 2\)"),
-        ({"weights": np.ones((1, 1))}, r"weights \(k,\) .* received shapes \(1, 1\) and"),
-        ({"times": [0.0]}, "times must be of 8 frames; received 1"),
+        ({"weights": np.ones((1, 1))}, r"shapes \(k,\) and .* received shapes \(1, 1\) and"),
+        ({"times": [0.0]}, "times must have one entry per frame, 8; received 1"),
     ],
 )
 def test_errors_of_the_picture(arguments, message):

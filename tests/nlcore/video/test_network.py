@@ -139,7 +139,7 @@ def test_placement():
         ({"depth": 18}, "depth must be one of"),
         ({"inflation": "2x1x1"}, "inflation must be one of"),
         ({"stem_padding": 2}, "stem_padding must be one of"),
-        ({"non_local": ("res4.6",)}, "non_local must name residual blocks of res2.0"),
+        ({"non_local": ("res4.6",)}, "non_local must name residual blocks from res2.0"),
         ({"non_local": ("res4.4", "res4.4")}, "each once"),
         ({"dropout": 1.0}, "dropout must be in"),
         ({"temporal_strides": (1, 2)}, "of conv1, pool1 and pool2"),
@@ -152,7 +152,7 @@ def test_errors(fields, message):
 
 
 def test_sizes_that_do_not_fit_name_the_layer():
-    with pytest.raises(ValueError, match=r"res4.4.non_local: positions \(4, 1, 1\)"):
+    with pytest.raises(ValueError, match=r"res4.4.non_local: positions must .* \(4, 1, 1\)"):
         cost(NetworkSpec().with_blocks(1), (32, 16, 16))
 
 

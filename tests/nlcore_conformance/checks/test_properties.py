@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nlcore import NonLocalSpec
-from nlcore_conformance.checks import properties
 from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.checks import properties
 from nlcore_conformance.problems.case import Case
 
 SPEC = NonLocalSpec(6, 5, ndim=1, batch_norm=False)

@@ -10,10 +10,10 @@ import pytest
 
 from nlcore import NonLocalSpec
 from nlcore.spec import PAIRWISE
-from nlcore_conformance.checks.judging import named_check
 from nlcore_conformance.backend.plain import Plain
-from nlcore_conformance.problems.case import Case
+from nlcore_conformance.checks.catalogue import named_check
 from nlcore_conformance.checks.stages import STAGES, first_stage
+from nlcore_conformance.problems.case import Case
 
 
 class NoBiases(Plain):

@@ -13,7 +13,7 @@ from verdicts import MISSHAPEN, PASS, RAISED, WRONG, verdict
 
 from nlcore_conformance.reports.html import draw, write
 from nlcore_conformance.reports.terminal import COLUMNS
-from nlcore_conformance.run.runner import Report
+from nlcore_conformance.run.results import Report
 from nlcore_conformance.run.verdict import Verdict
 
 VOID = {"meta", "img", "br"}

@@ -9,7 +9,7 @@ import pytest
 from verdicts import MISSHAPEN, NOT_RUN, PASS, RAISED, WRONG, known, verdict
 
 from nlcore_conformance.reports.junit import write
-from nlcore_conformance.run.runner import Report
+from nlcore_conformance.run.results import Report
 from nlcore_conformance.run.verdict import Verdict
 
 
@@ -33,7 +33,7 @@ def test_counts(root):
         ["1", "0", "0", "0"],
         ["1", "0", "1", "0"],
     ]
-    assert [float(suite.get("time")) for suite in (root, *root)] == [122.0, 61.0, 61.0, 0.0]
+    assert [float(suite.get("time")) for suite in (root, *root)] == [5.25, 3.75, 1.5, 0.0]
 
 
 def test_outcomes(root):
@@ -64,3 +64,10 @@ def test_what_xml_has_no_character_for_is_left_out(tmp_path):
     write(tmp_path / "out.xml", [verdict(entries=[])])
     messages = [e.get("message") for e in ET.parse(tmp_path / "out.xml").iter("failure")]
     assert "raised RuntimeError: <in place> & [bold]more" in messages
+
+
+def test_a_message_keeps_its_lines(tmp_path):
+    result = replace(RAISED, failure=replace(RAISED.failure, error="raised Error: one\ntwo"))
+    write(tmp_path / "out.xml", [verdict(result, entries=[])])
+    (failure,) = ET.parse(tmp_path / "out.xml").iter("failure")
+    assert failure.get("message") == "raised Error: one\ntwo"

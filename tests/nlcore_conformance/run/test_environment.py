@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 
 import nlcore
-from nlcore_conformance.run.environment import environment
 from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.run.environment import environment
 
 
 def test_versions_platform_and_device():

@@ -13,11 +13,12 @@ import pytest
 
 import nlcore
 from nlcore import NonLocalSpec
-from nlcore_conformance.run import failures
-from nlcore_conformance.checks.judging import Failed, attempt, named_check
 from nlcore_conformance.backend.plain import Plain
-from nlcore_conformance.problems.case import Case, arrays
 from nlcore_conformance.backend.protocol import CannotRun
+from nlcore_conformance.checks.catalogue import named_check
+from nlcore_conformance.checks.judging import Failed, attempt
+from nlcore_conformance.problems.case import Case, arrays
+from nlcore_conformance.run import failures
 
 SPEC = NonLocalSpec(3, 2, ndim=2, pairwise="dot_product", subsample=(2, 1), bias=True)
 CASE = Case(SPEC, 2, (4, 3), "float32", layout="channels_last", seed=3)

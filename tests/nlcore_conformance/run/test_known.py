@@ -9,7 +9,15 @@ from datetime import date, timedelta
 import pytest
 from verdicts import PASS, RAISED, TODAY, WRONG, known, verdict
 
-from nlcore_conformance.run.known import EXPIRED, FIXED, KNOWN, WORSE, KnownError, load, statuses
+from nlcore_conformance.run.known import (
+    EXPIRED,
+    FIXED,
+    KNOWN,
+    WORSE,
+    KnownError,
+    known_failures,
+    statuses,
+)
 
 CHECKS = [PASS.name, WRONG.name, RAISED.name]
 ENTRY = """
@@ -25,7 +33,7 @@ worst_ratio = 20.0
 def loaded(tmp_path, text: str):
     file = tmp_path / "known.toml"
     file.write_text(text)
-    return load(file, CHECKS)
+    return known_failures(file, CHECKS)
 
 
 def test_entries_are_read(tmp_path):
@@ -65,7 +73,7 @@ def test_what_is_wrong_in_a_file_is_said(tmp_path, text, says):
 
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(KnownError, match=r"nothing\.toml: expected a TOML file"):
-        load(tmp_path / "nothing.toml", CHECKS)
+        known_failures(tmp_path / "nothing.toml", CHECKS)
 
 
 @pytest.mark.parametrize(

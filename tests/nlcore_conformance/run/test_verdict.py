@@ -9,8 +9,8 @@ import pytest
 from verdicts import MISSHAPEN, NOT_RUN, PASS, RAISED, WRONG, known, verdict
 
 from nlcore_conformance.run.document import dumps
-from nlcore_conformance.run.runner import Report
-from nlcore_conformance.run.verdict import Verdict, described, from_json
+from nlcore_conformance.run.results import Report
+from nlcore_conformance.run.verdict import Verdict, described, from_json, read, write
 
 
 def test_results_of_every_kind():
@@ -79,3 +79,8 @@ def test_a_failure_is_described():
     assert "stage" not in dict(described(replace(WRONG.failure, stage="")))
     assert "RuntimeError" in dict(described(RAISED.failure))["backend"]
     assert dict(described(MISSHAPEN.failure))["z"] == "expected dtype float32"
+
+
+def test_verdicts_are_written_and_read(tmp_path):
+    write(tmp_path / "out.json", [verdict(), verdict()])
+    assert repr(read(tmp_path / "out.json")) == repr([verdict(), verdict()])

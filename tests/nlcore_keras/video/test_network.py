@@ -1,14 +1,19 @@
 """The networks in Keras: PyTorch's weights, and its logits."""
 
+import json
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import torch
 
 import nlcore_torch.video.network
-from nlcore.video import NetworkSpec, placement
 from nlcore.checkpoints.imagenet import inflate, keras_arrays
-from nlcore_keras.video.network import MaxPool, Network
+from nlcore.video import NetworkSpec, placement
+from nlcore_keras.video import Network
+from nlcore_keras.video.network import MaxPool
 
 #: Elsewhere Keras itself computes means and products of float64 in float32.
 FLOAT = "float64" if keras.backend.backend() == "tensorflow" else "float32"
@@ -56,6 +61,34 @@ def test_saved_and_loaded(clips, tmp_path):
     other = keras.models.load_model(tmp_path / "network.keras")
     assert other.spec == spec
     np.testing.assert_array_equal(*(m.predict(clips, verbose=0) for m in (model, other)))
+
+
+@pytest.mark.parametrize("dtype", [None, "mixed_bfloat16", "float16"])
+def test_config_through_json(dtype):
+    spec = NetworkSpec(width=2, classes=5, non_local=("res2.0",), block={"subsample": (1, 3, 2)})
+    network = Network(spec, positions=(6, 33, 32), dtype=dtype, data_format="channels_first")
+    config = network.get_config()
+    again = Network.from_config(json.loads(json.dumps(config)))
+    assert again.get_config() == config and again.spec == spec
+    policy = dtype or keras.config.floatx()
+    assert [layer.dtype_policy.name for layer in again.layers[1:]] == [policy] * (
+        len(network.layers) - 1
+    )
+
+
+def test_a_pooling_layers_config_through_json():
+    config = MaxPool((3, 3, 3), (2, 2, 2), (1, 1, 1)).get_config()
+    assert MaxPool.from_config(json.loads(json.dumps(config))).get_config() == config
+    assert config["kernel"] == (3, 3, 3)
+
+
+def test_importing_the_package_does_not_choose_an_engine():
+    script = (
+        "import sys, nlcore_keras.video as v; assert 'keras' not in sys.modules; "
+        "print(v.Network.__module__, 'keras' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["nlcore_keras.video.network", "True"]
 
 
 def test_a_missing_weight_is_named():

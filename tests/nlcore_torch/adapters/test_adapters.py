@@ -12,7 +12,8 @@ import pytest
 
 import nlcore
 from nlcore import DIALECTS, NonLocalSpec
-from nlcore_conformance.checks.judging import Failed, attempt, named_check
+from nlcore_conformance.checks.catalogue import named_check
+from nlcore_conformance.checks.judging import Failed, attempt
 from nlcore_conformance.identify import identify
 from nlcore_conformance.problems.case import Case, arrays, laid_out
 

@@ -9,7 +9,7 @@ from nlcore_torch.operation.dot_product import dot_product_order
 @pytest.mark.parametrize(
     ("sizes", "order"),
     [
-        ((12544, 3136, 256, 256, 512), "folded"),  # res3 of 128 frames
+        ((12544, 3136, 256, 256, 512), "merged"),  # res3 of 128 frames
         ((784, 196, 512, 512, 1024), "pairs"),  # res4, pooled
         ((784, 784, 512, 512, 1024), "keys"),  # and not
         ((12544, 3136, 256, 256), "keys"),

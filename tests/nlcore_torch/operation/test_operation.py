@@ -276,14 +276,14 @@ def test_bad_arguments():
 
 def test_bad_pair_weights():
     spec, (theta, phi, g, weight, bias) = make("concatenation")
-    with pytest.raises(ValueError, match=r"f_weight .* goes with pairwise='concatenation'"):
+    with pytest.raises(ValueError, match=r"f_weight must .* for pairwise='concatenation'"):
         non_local_operation(spec, theta, phi, g)
     with pytest.raises(ValueError, match=r"f_weight must have shape \(6,\).*received shape \(5,\)"):
         non_local_operation(spec, theta, phi, g, weight[1:])
     with pytest.raises(ValueError, match=r"f_bias must have shape \(\).*received shape \(1,\)"):
         non_local_operation(spec, theta, phi, g, weight, bias[None])
     gaussian = NonLocalSpec(8)
-    with pytest.raises(ValueError, match=r"f_weight .* goes with .*'embedded_gaussian'"):
+    with pytest.raises(ValueError, match=r"f_weight must .*'embedded_gaussian'"):
         non_local_operation(gaussian, theta, phi, g, weight)
     with pytest.raises(ValueError, match="f_bias is the concatenation's"):
         non_local_operation(gaussian, theta, phi, g, f_bias=bias)

@@ -140,7 +140,7 @@ def test_as_a_module(video, tmp_path):
     )
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1] == (
-        "nlcore_torch.video.attend: position must lie in (4, 8, 8); received (9, 0, 0)"
+        "nlcore_torch.video.attend: position must be an index into (4, 8, 8); received (9, 0, 0)"
     )
 
 
@@ -148,17 +148,23 @@ def test_as_a_module(video, tmp_path):
     ("arguments", "message"),
     [
         (("--position", "1,2"), "--position must be T,H,W, three ints; received '1,2'"),
-        (("--block", "res4.4"), "--block must be one of res3.1, res3.3, res4.1, res4.3, res4.5;"),
-        (("--blocks", "0"), "--block must be one of none, by --blocks 0; received res3.3"),
+        (("--block", "res4.4"), "--block must be one of: res3.1, res3.3, res4.1, res4.3, res4.5;"),
+        (("--blocks", "0"), "--block must be one of: none, because of --blocks 0; received res3.3"),
         (("--blocks", "2"), "count must be one of (0, 1, 5, 10) for ResNet-50; received 2"),
         (("--fields", "[1]"), "--fields must be a JSON object; received [1]"),
         (("--fields", '{"wide": 3}'), "unexpected keyword argument 'wide'"),
         (("--output", "none/figure.png"), "in a folder that exists; received none/figure.png"),
-        (("--output", "figure.txt"), "--output must be a file of"),
-        (("--device", "abacus"), "--device must be one that PyTorch has; received abacus"),
-        (("-k", "1000"), "k must be from 1 to 64, the positions j; received 1000"),
+        (("--output", "figure.txt"), "--output must be a file with a suffix in"),
+        (
+            ("--device", "abacus"),
+            "--device must be a device that PyTorch supports; received abacus",
+        ),
+        (("-k", "1000"), "k must be from 1 to 64, the number of positions j; received 1000"),
         (("--weights", "none.safetensors"), "none.safetensors"),
-        (("--start", "2.3"), "must have 15 frames from 2.3 s on, of which 8 are taken; received 1"),
+        (
+            ("--start", "2.3"),
+            "must have 15 frames from 2.3 s on, to take 8 of them; received enough for 1",
+        ),
     ],
 )
 def test_errors_of_the_command(video, tmp_path, monkeypatch, arguments, message):

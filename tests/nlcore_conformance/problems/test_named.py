@@ -1,0 +1,32 @@
+"""The named problems of every check."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nlcore.spec import FLOATS
+from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.checks.catalogue import CHECKS
+from nlcore_conformance.problems.named import problems
+from nlcore_conformance.problems.numbers import DATA
+
+
+def test_named_problems_are_what_they_are_called():
+    from nlcore_conformance.run.probing import allowed_templates
+
+    for check in CHECKS:
+        allowed, _ = allowed_templates(Plain(FLOATS), check.applies)
+        cases = list(problems(check, allowed, FLOATS, 0))
+        assert bool(cases) == check.named
+        if not check.named:
+            continue
+        assert {c.data for c in cases} == set(DATA)
+        sizes = [np.prod(c.positions) for c in cases]
+        assert 1 in sizes
+        inner = {c.spec.inner_channels for c in cases}
+        assert {8, 64, 512} <= inner
+        assert all(c.training == check.training for c in cases)
+        if not check.training:
+            assert max(sizes) >= (500 if check.gradient else 4096)
+        else:
+            assert any(c.batch * np.prod(c.positions) == 1 for c in cases)

@@ -101,7 +101,7 @@ def compare(spec: nlcore.NonLocalSpec, x: np.ndarray) -> None:
     console.print("computing: reference ...")
     exact = nlcore.block(spec, weights, x)  # (1, C, T, H', W'), float64
     console.print("computing: error bound ...")
-    bound = block_bounds(spec, weights, x.astype(np.float64), None, False, "float32")["z"]
+    bound = block_bounds(spec, weights, x, dtype="float32")["z"]
     results = {"nlcore, rounded": exact.astype(np.float32)}
     for name, run in (("nlcore_torch", in_torch), ("nlcore_keras", in_keras)):
         console.print(f"computing: {name} ...")
@@ -145,7 +145,10 @@ def main() -> None:
         f"{np.prod(sizes)}, together {top.weights[0, 1:].sum():.0%}\n"
         "Gaussian non-local operation on patch descriptors, untrained"
     )
-    figure = draw_responses(clip.frames, sizes, i, top, times=clip.times, title=title)
+    weights, positions = top.weights[0].numpy(), top.positions[0].numpy()
+    figure = draw_responses(
+        clip.frames, sizes, i, weights, positions, times=clip.times, title=title
+    )
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "video_attention.png", dpi=100)
     print(f"wrote {args.out / 'video_attention.png'}")

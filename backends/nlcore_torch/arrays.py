@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 
 def tensor(value: Any) -> Tensor:
@@ -21,8 +22,11 @@ def tensor(value: Any) -> Tensor:
 
 
 def array(value: Tensor) -> np.ndarray:
-    """Convert a tensor on any device to an array."""
-    value = value.detach().cpu()
+    """Convert a tensor on any device to an array. The parts of a DTensor are gathered."""
+    value = value.detach()
+    if isinstance(value, DTensor):
+        value = value.full_tensor()
+    value = value.cpu()
     if value.dtype == torch.bfloat16:
         import ml_dtypes  # an optional dependency, needed for bfloat16 only
 

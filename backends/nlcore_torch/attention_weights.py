@@ -11,7 +11,6 @@ from torch import Tensor
 
 from nlcore_torch.block import NonLocalBlock
 from nlcore_torch.operation.arguments import check_tensor
-from nlcore_torch.operation.embeddings import embeddings
 from nlcore_torch.operation.extent import unfold
 from nlcore_torch.operation.stages import attend
 
@@ -76,7 +75,7 @@ def responses(block: NonLocalBlock, x: Tensor, position: Sequence[int]) -> Tenso
     for k, size in zip(position, sizes, strict=True):
         index = index * size + k  # index of i in row-major order
     with torch.no_grad():
-        theta, phi, g = embeddings(spec, block.named_weights(), x)
+        theta, phi, g = block.embeddings(x)
     ones = torch.ones_like(g[..., :1]).requires_grad_()  # (B', M', 1), in the place of g
     with torch.enable_grad():
         y = unfold(spec, x, attend(spec, theta, phi, ones))  # (B, N, 1)

@@ -50,13 +50,18 @@ def batch_norm_over_devices(
     return (xhat * weight.view(shape) + bias.view(shape)).to(x.dtype)
 
 
-class BatchNorm(_BatchNorm):
-    """Batch normalization of (B, C, *positions), for any number of position axes.
+class _Normalization(_BatchNorm):
+    """Batch normalization of (B, C, *positions), as the layer of a block or of a network.
 
-    This is a subclass of torch's own class, so that torch's tools recognize it. There are three
-    differences. The state dict has no count of batches. With `identity`, `reset_parameters` sets
-    the weight to 0. In training, a batch with one value per channel is not an error.
+    Its subclasses are subclasses of torch's own, so that torch's tools find them by their class.
+    There are three differences. The state dict has no count of batches. With `identity`,
+    `reset_parameters` sets the weight to 0. In training, a batch with one value per channel is not
+    an error.
     """
+
+    #: A state dict of version 1 has no count of batches. torch's own layers, such as the
+    #: SyncBatchNorm to which this one can be converted, load it.
+    _version = 1
 
     def __init__(
         self,
@@ -84,12 +89,25 @@ class BatchNorm(_BatchNorm):
             return batch_norm(x, self.weight, self.bias, None, None, self.eps)
         return super().forward(x)
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Accept any number of axes, because the block has already checked x."""
-
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # State dicts that were saved after a conversion to SyncBatchNorm contain the count.
         state_dict.pop(f"{prefix}num_batches_tracked", None)
         # This skips the method of torch's batch normalization, which adds the count to a state dict
         # without version and then reports it as unexpected.
         nn.Module._load_from_state_dict(self, state_dict, prefix, *args)
+
+
+class BatchNorm1d(_Normalization, nn.BatchNorm1d):
+    """Batch normalization of (B, C, T)."""
+
+
+class BatchNorm2d(_Normalization, nn.BatchNorm2d):
+    """Batch normalization of (B, C, H, W)."""
+
+
+class BatchNorm3d(_Normalization, nn.BatchNorm3d):
+    """Batch normalization of (B, C, T, H, W)."""
+
+
+#: The class for each number of position axes.
+BATCH_NORMS: dict[int, type[_Normalization]] = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}

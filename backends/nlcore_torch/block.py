@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from nlcore import NonLocalSpec, check_weights, weight_shapes
-from nlcore.weights import check_options, init_std, starts_constant
+from nlcore.weights import check_options
 from nlcore_torch.arrays import array, tensor
-from nlcore_torch.batch_norm import BatchNorm
-from nlcore_torch.operation.arguments import check_dtypes, check_tensor
-from nlcore_torch.operation.stages import response
+from nlcore_torch.batch_norm import BATCH_NORMS
+from nlcore_torch.operation.arguments import check_dtypes, check_tensor, is_empty, nothing
+from nlcore_torch.operation.embeddings import embeddings, embeddings_by_parts
+from nlcore_torch.operation.extent import unfold
+from nlcore_torch.operation.stages import attend, output
+from nlcore_torch.parts import (
+    calls_are_watched,
+    is_unchanged,
+    new_part,
+    reset_part,
+    weights_of,
+)
 
 
 class NonLocalBlock(nn.Module):
@@ -66,6 +76,8 @@ class NonLocalBlock(nn.Module):
     True
     """
 
+    out: nn.Module
+
     def __init__(
         self,
         channels: int,
@@ -108,13 +120,13 @@ class NonLocalBlock(nn.Module):
         }
         self.spec = NonLocalSpec(channels, **fields)
         self.init, self.identity = init, identity
-        shapes = weight_shapes(self.spec)
-        self._names = [name for name in shapes if not name.startswith("bn.")]
-        for name in dict.fromkeys(name.partition(".")[0] for name in self._names):
-            layer = _Weights(shapes[f"{name}.weight"], shapes.get(f"{name}.bias"), device, dtype)
-            self.add_module(name, layer)
+        names = (name.partition(".") for name in weight_shapes(self.spec))
+        self._parts = tuple(dict.fromkeys(part for part, _, _ in names if part != "bn"))
+        initialize = partial(reset_part, self.spec, init, identity)
+        for name in self._parts:
+            self.add_module(name, new_part(self.spec, name, initialize, device, dtype))
         if batch_norm:
-            self.bn = BatchNorm(
+            self.bn = BATCH_NORMS[ndim](
                 self.spec.channels, self.spec.eps, momentum, identity, device, dtype
             )
         self.reset_parameters()
@@ -129,19 +141,33 @@ class NonLocalBlock(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Initialize the weights again, with torch's random generator, and reset the statistics."""
-        for name in self._names:
-            constant = starts_constant(self.spec, name, self.identity)
-            weight = self.get_parameter(name)
-            if constant is None:
-                nn.init.normal_(weight, 0.0, init_std(self.spec, name, self.init))
-            else:
-                nn.init.constant_(weight, constant)
+        for name in self._parts:
+            reset_part(self.spec, self.init, self.identity, name, self.get_submodule(name))
         if self.spec.batch_norm:
             self.bn.reset_parameters()
+            if self.identity:  # again, because bn may have been converted to SyncBatchNorm
+                nn.init.zeros_(self.bn.weight)
 
     def export_weights(self) -> dict[str, np.ndarray]:
-        """The weights as NumPy arrays, by the names of `nlcore.weight_shapes`."""
-        return {name: array(tensor) for name, tensor in self.state_dict().items()}
+        """The weights as NumPy arrays, by the names of `nlcore.weight_shapes`.
+
+        They are those with which the block computes, also if its parts have a parametrization, are
+        pruned, or were replaced.
+
+        Raises
+        ------
+        TypeError
+            f was replaced by a module of another class.
+        """
+        found: dict[str, Tensor] = {}
+        for name in self._parts:
+            inputs = self.spec.inner_channels if name in ("f", "out") else self.spec.channels
+            for kind, weight in weights_of(name, self.get_submodule(name), inputs).items():
+                found[f"{name}.{kind}"] = weight
+        if self.spec.batch_norm:
+            for kind in ("weight", "bias", "running_mean", "running_var"):
+                found[f"bn.{kind}"] = getattr(self.bn, kind)
+        return {name: array(found[name]) for name in weight_shapes(self.spec)}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:
         """Replace every weight by the array or tensor of the same name.
@@ -152,46 +178,54 @@ class NonLocalBlock(nn.Module):
         ------
         TypeError, ValueError
             See `nlcore.check_weights`.
+        RuntimeError
+            A part has other parameters than its weight and bias, such as those of an adapter.
         """
         check_weights(self.spec, weights)
         self.load_state_dict({name: tensor(value) for name, value in weights.items()})
 
-    def named_weights(self) -> dict[str, Tensor]:
-        """The weights with which the block computes, without those of batch normalization."""
-        # They are read as attributes, so that parametrizations and functional_call take effect.
-        parts = (name.split(".") for name in self._names)
-        return {f"{part}.{kind}": getattr(getattr(self, part), kind) for part, kind in parts}
-
     def forward(self, x: Tensor) -> Tensor:
-        """z (B, C, *positions) from x (B, C, *positions)."""
-        weights = self.named_weights()
+        """z (B, C, *positions) from x (B, C, *positions). An empty batch, B = 0, is returned."""
+        if isinstance(x, fx.Proxy):  # torch.fx: the block is one node of the graph
+            path = x.tracer.path_of_module(self)
+            return x.tracer.create_proxy("call_module", path, (x,), {})
         check_tensor(self.spec, x)
-        check_dtypes(x, weights)
+        if is_empty(x):
+            return nothing(x, self.parameters())
         # The response has no name here, so that in inference it is freed before z is computed.
         if self.spec.batch_norm:
-            return x + self.bn(response(self.spec, weights, x))
-        return x + response(self.spec, weights, x)
+            return x + self.bn(self._response(x))
+        return x + self._response(x)
+
+    def embeddings(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """theta, phi and g, see `nlcore_torch.operation.embeddings.embeddings`."""
+        parts: dict[str, Any] = {n: getattr(self, n) for n in self._parts if n != "out"}
+        if all(map(is_unchanged, parts.values())) and not calls_are_watched():
+            return embeddings(self.spec, self._weights_beside(x, *parts), x)
+        return embeddings_by_parts(self.spec, parts, x)
+
+    def _response(self, x: Tensor) -> Tensor:
+        """W_z y + b (B, C, *positions)."""
+        spec, (theta, phi, g) = self.spec, self.embeddings(x)
+        if is_unchanged(self.out) and not calls_are_watched():
+            return output(spec, self._weights_beside(x, "out"), x, theta, phi, g)
+        rows = self.out(unfold(spec, x, attend(spec, theta, phi, g)))  # (B, N, C)
+        # contiguous: for a channels-last batch of one, torch 2.13 computes wrong gradients of bn
+        return rows.mT.contiguous().unflatten(2, x.shape[2:])
+
+    def _weights_beside(self, x: Tensor, *names: str) -> dict[str, Tensor]:
+        """The weights of these parts by name, whose dtypes must fit x."""
+        # They are read as attributes, so that functional_call takes effect.
+        weights = {
+            f"{name}.{kind}": getattr(part, kind)
+            for name, part in ((name, getattr(self, name)) for name in names)
+            for kind in ("weight", "bias")
+            if getattr(part, kind) is not None
+        }
+        check_dtypes(x, weights)
+        return weights
 
     def extra_repr(self) -> str:
         dialect = "" if self.spec.dialect is None else f"dialect={self.spec.dialect!r}, "
         shown = dialect + self.spec.fields_text()
         return f"{shown}, init={self.init!r}, identity={self.identity}"
-
-
-class _Weights(nn.Module):
-    """A weight and an optional bias. There is no forward, because the block stacks the weights."""
-
-    def __init__(
-        self,
-        weight: tuple[int, ...],
-        bias: tuple[int, ...] | None,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(weight, device=device, dtype=dtype))
-        if bias is not None:
-            self.bias = nn.Parameter(torch.empty(bias, device=device, dtype=dtype))
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={tuple(p.shape)}" for name, p in self.named_parameters())

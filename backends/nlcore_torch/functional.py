@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nlcore import NonLocalSpec, check_weights
 from nlcore_torch.batch_norm import batch_norm
-from nlcore_torch.operation.arguments import check_dtypes, check_tensor
+from nlcore_torch.operation.arguments import check_dtypes, check_tensor, is_empty, nothing
 from nlcore_torch.operation.stages import response
 
 
@@ -63,6 +63,8 @@ def non_local_block(
     check_tensor(spec, x)
     check_weights(spec, weights)
     check_dtypes(x, weights)
+    if is_empty(x):
+        return nothing(x, weights.values())
     if not spec.batch_norm:
         return x + response(spec, weights, x)
     # the running statistics have no gradient

@@ -7,8 +7,7 @@ the model do not change, so its checkpoints still load.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,14 @@ from nlcore.block_activity import BlockActivity, assert_zero, left_zero
 from nlcore.weights import identity_weights
 from nlcore_torch.arrays import array
 from nlcore_torch.block import NonLocalBlock
+from nlcore_torch.modes import evaluating
 
 #: Name of a block as a submodule of the module that it follows.
 NAME = "non_local"
 
 
 class InsertedBlock(NonLocalBlock):
-    """A non-local block that returns an empty batch (B = 0) as it is.
-
-    The heads of a detector receive an empty batch when nothing was detected.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """z (B, C, *positions) from x (B, C, *positions), where B can be 0."""
-        return x if isinstance(x, Tensor) and x.shape[:1] == (0,) else super().forward(x)
+    """A non-local block that `insert` added, so that `remove` may take it out."""
 
 
 def insert(
@@ -224,15 +217,3 @@ def _shapes(
         for hook in hooks:
             hook.remove()
     return found
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """A context with the model in evaluation mode, after which each module has its old mode."""
-    training = [module for module in model.modules() if module.training]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module in training:
-            module.training = True

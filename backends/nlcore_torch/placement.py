@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from nlcore import NonLocalSpec, block_cost
 from nlcore.video.placed_blocks import Placed, PlacementReport, placed
 from nlcore_torch.block import NonLocalBlock
-from nlcore_torch.insertion import evaluating, non_local_blocks
+from nlcore_torch.insertion import non_local_blocks
+from nlcore_torch.modes import evaluating
 from nlcore_torch.operation.arguments import check_tensor
 from nlcore_torch.operation.dot_product import dot_product_order
 

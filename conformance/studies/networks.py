@@ -37,7 +37,7 @@ from nlcore.video.reading import cropped, normalized, read_clip
 from nlcore_conformance.bounds.arithmetic import arithmetic
 from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_keras.video.network import Network as KerasNetwork
-from nlcore_torch.batch_norm import BatchNorm
+from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
 from nlcore_torch.video.network import Network, ResidualBlock
 
@@ -92,7 +92,7 @@ def agreement(spec: NetworkSpec, clips: np.ndarray, judged: Sequence[int] = ()) 
 
 def calibrate(network: Network, clips: Tensor) -> None:
     """Make these clips' statistics the running ones, so that activations neither grow nor fade."""
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm3d)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
@@ -123,7 +123,7 @@ class Roundings:
         for name, module in network.named_modules():
             if isinstance(module, torch.nn.Conv3d):
                 self._hooks.append(module.register_forward_hook(self._convolution))
-            elif isinstance(module, BatchNorm) and ".non_local." not in name:
+            elif isinstance(module, BatchNorm3d) and ".non_local." not in name:
                 self._hooks.append(module.register_forward_hook(self._norm))
             elif isinstance(module, NonLocalBlock):
                 self._hooks.append(module.register_forward_hook(self._non_local))

@@ -8,7 +8,6 @@ import nlcore_torch.operation.gaussian
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
 from nlcore_torch import NonLocalBlock
 from nlcore_torch.attention_weights import responses, top_responses
-from nlcore_torch.operation.embeddings import embeddings
 
 SIZES = (4, 3, 5)
 
@@ -21,8 +20,8 @@ def made(**fields):
 
 def expected(block, x, position):
     """w_ij for what every i sees: all j."""
-    spec, weights = block.spec, block.named_weights()
-    theta, phi, _ = embeddings(spec, weights, x)
+    spec = block.spec
+    theta, phi, _ = block.embeddings(x)
     index = np.ravel_multi_index(position, x.shape[2:])
     rows, keys = theta[:, index], phi  # (B, D), (B, M, D)
     if spec.pairwise == "concatenation":

@@ -9,7 +9,6 @@ import torch
 from nlcore import NonLocalSpec, block, init_weights, weight_shapes
 from nlcore.spec import NORMALIZATIONS, PAIRWISE
 from nlcore_torch import NonLocalBlock, non_local_block
-from nlcore_torch.operation.embeddings import embeddings
 
 FUNCTIONS = list(itertools.product(PAIRWISE, NORMALIZATIONS))
 each_function = pytest.mark.parametrize("pairwise, normalization", FUNCTIONS)
@@ -229,10 +228,9 @@ def test_autocast_keeps_the_shares_of_logits_in_float32(subsample):
     pooled = {} if subsample is None else {"subsample": (2, 2), "subsample_at": subsample}
     block = NonLocalBlock(8, ndim=2, pairwise="concatenation", **pooled)
     x = random_x(channels=8, positions=(4, 6))
-    arguments = block.spec, block.named_weights(), x
-    a, b, _ = embeddings(*arguments)
+    a, b, _ = block.embeddings(x)
     with torch.autocast("cpu", torch.bfloat16):
-        cast_a, cast_b, g = embeddings(*arguments)
+        cast_a, cast_b, g = block.embeddings(x)
     assert (cast_a.dtype, cast_b.dtype, g.dtype) == (torch.float32, torch.float32, torch.bfloat16)
     torch.testing.assert_close(cast_a, a, rtol=1e-5, atol=1e-5)
     if subsample != "embedding":  # then b is of a phi in bfloat16

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from nlcore import NonLocalSpec, check_input
 from nlcore_torch.operation.precision import autocasts
+from nlcore_torch.operation.recording import without_tracer_warnings
 
 
 def dtype_name(tensor: Tensor) -> str:
@@ -17,10 +18,26 @@ def dtype_name(tensor: Tensor) -> str:
 
 
 def check_tensor(spec: NonLocalSpec, x: Tensor) -> None:
-    """Raise TypeError or ValueError unless x is a tensor and a valid input for the spec."""
+    """Raise TypeError or ValueError unless x is a tensor and a valid input for the spec.
+
+    As in torch's own layers, the batch can be empty.
+    """
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch.Tensor; received {type(x).__name__}")
-    check_input(spec, tuple(x.shape), dtype_name(x))
+    shape = tuple(x.shape)
+    with without_tracer_warnings():  # the check is of the example alone
+        check_input(spec, (1, *shape[1:]) if is_empty(x) else shape, dtype_name(x))
+
+
+def is_empty(x: Tensor) -> bool:
+    """Whether the batch of x (B, C, *positions) is empty, B = 0."""
+    with without_tracer_warnings():
+        return x.ndim > 0 and bool(x.shape[0] == 0)
+
+
+def nothing(x: Tensor, weights: Iterable[Tensor]) -> Tensor:
+    """z for an empty batch x. As with torch's own layers, the gradients of the weights are 0."""
+    return x + sum(0 * weight.sum() for weight in weights)
 
 
 def check_dtypes(x: Tensor, weights: Mapping[str, Tensor]) -> None:

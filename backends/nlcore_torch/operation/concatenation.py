@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlcore_torch.operation.precision import divided, sum_dtype, without_autocast
+from nlcore_torch.operation.recording import exports
 
 
 def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
@@ -120,13 +121,15 @@ class _PairSumsForward(_PairSums):
 
 
 def _pair_sums(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    if torch.jit.is_tracing():
+        return _PairSums.forward(a, b, g)
     return (_PairSums if torch.compiler.is_compiling() else _PairSumsForward).apply(a, b, g)
 
 
 def _count(a: Tensor, descending: Tensor) -> Tensor:
     """The number of b_j > -a_i, from a (B, N) and descending b (B, M) -> (B, N)."""
     size = descending.shape[1]
-    if not torch.compiler.is_exporting():
+    if not exports():
         return torch.searchsorted(-descending.contiguous(), a.contiguous())
     # a bisection, because ONNX has no operator for searchsorted
     count = torch.zeros_like(a, dtype=torch.int64)  # (B, N)

@@ -7,7 +7,6 @@ An exported graph must also be efficient at other sizes.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from nlcore import NonLocalSpec
@@ -19,6 +18,7 @@ from nlcore_torch.operation.precision import (
     sum_dtype,
     without_autocast,
 )
+from nlcore_torch.operation.recording import exports
 
 
 def dot_product(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) -> Tensor:
@@ -54,7 +54,11 @@ def dot_product_order(
 ) -> str:
     """The order with the fewest multiply-adds in `nlcore.block_cost.dot_product_costs`."""
     costs = dot_product_costs(queries, keys, inner, values, channels)
-    return min(costs, key=lambda order: costs[order])
+    best = "keys"
+    for order, cost in costs.items():  # not min(), which torch.compile rejects for dynamic sizes
+        if cost < costs[best]:
+            best = order
+    return best
 
 
 def _product(theta: Tensor, phi: Tensor, g: Tensor, share: float) -> Tensor:
@@ -67,6 +71,6 @@ def _product(theta: Tensor, phi: Tensor, g: Tensor, share: float) -> Tensor:
 def _order(theta: Tensor, phi: Tensor, g: Tensor, channels: int | None = None) -> str:
     """The order of the products for these tensors. "merged" is possible if channels is given."""
     full = theta.dtype == sum_dtype(theta) and not autocasts(theta)
-    if not full or torch.compiler.is_exporting():
+    if not full or exports():
         return "keys"
     return dot_product_order(theta.shape[1], phi.shape[1], theta.shape[2], g.shape[2], channels)

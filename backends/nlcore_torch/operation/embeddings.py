@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +26,28 @@ def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor,
     a (B', N', 1) and b (B', M', 1) of its logits, a_i + b_j = w_f . [theta_i, phi_j] + b_f.
     """
     make = _logit_shares if spec.pairwise == "concatenation" else _embeddings
-    theta, phi, g = make(spec, weights, x)
-    positions = x.shape[2:]
-    pooled = tuple(n // w for n, w in zip(positions, spec.pool, strict=True))
-    return fold(spec, theta, positions), fold(spec, phi, pooled), fold(spec, g, pooled)
+    return _folded(spec, x, *make(spec, weights, x))
+
+
+def embeddings_by_parts(
+    spec: NonLocalSpec, parts: Mapping[str, Callable[..., Any]], x: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`embeddings`, where each of the layers "theta", "phi", "g" and "f" is called once.
+
+    theta, phi and g map rows (B, P, C) to (B, P, D). f maps theta (B, N, D) and phi (B, M, D) to
+    the terms a (B, N, 1) and b (B, M, 1) of the logits.
+    """
+    pooled = _pooled(spec, x, "input")
+    rows, key_rows = _rows(x), _rows(pooled)  # (B, N, C), (B, M, C)
+    if spec.embedded:
+        theta = parts["theta"](rows)  # (B, N, D)
+        phi = _pooled_rows(spec, x, parts["phi"](key_rows))  # (B, M, D)
+    else:
+        theta, phi = rows, _rows(_pooled(spec, pooled, "embedding"))
+    g = _pooled_rows(spec, x, parts["g"](key_rows))  # (B, M, D)
+    if "f" in parts:
+        theta, phi = parts["f"](theta, phi)
+    return _folded(spec, x, theta, phi, g)
 
 
 def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -110,6 +129,15 @@ def _cat(tensors: list[Tensor]) -> Tensor:
 def _rows(x: Tensor) -> Tensor:
     """(B, C, *positions) -> (B, N, C)."""
     return x.flatten(2).mT
+
+
+def _folded(
+    spec: NonLocalSpec, x: Tensor, theta: Tensor, phi: Tensor, g: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """theta (B, N, D), phi (B, M, D) and g (B, M, D) after `fold`."""
+    positions = x.shape[2:]
+    pooled = tuple(n // w for n, w in zip(positions, spec.pool, strict=True))
+    return fold(spec, theta, positions), fold(spec, phi, pooled), fold(spec, g, pooled)
 
 
 def _pools(spec: NonLocalSpec, at: str) -> bool:

@@ -23,6 +23,7 @@ from torch.backends.cuda import (
 )
 
 from nlcore_torch.operation.precision import scaled_product, sum_dtype, without_autocast
+from nlcore_torch.operation.recording import exports, without_tracer_warnings
 
 #: Number of elements of f in a chunk, over the whole batch (at least one query per batch item).
 CHUNK = 1 << 21
@@ -30,7 +31,7 @@ CHUNK = 1 << 21
 
 def gaussian(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) -> Tensor:
     """y (B, N, V) from theta (B, N, D), phi (B, M, D) and g (B, M, V)."""
-    on_cpu, exporting = theta.device.type == "cpu", torch.compiler.is_exporting()
+    on_cpu, exporting = theta.device.type == "cpu", exports()
     if by_sum and (not on_cpu or exporting) and _takes(theta, phi, g):
         return _fused(theta, phi, g, scale)
     with without_autocast(theta):
@@ -102,7 +103,8 @@ def _split(phi: Tensor, *by_query: Tensor) -> Iterator[tuple[Tensor, ...]]:
 def _takes(theta: Tensor, phi: Tensor, g: Tensor) -> bool:
     """Whether a fused kernel, which stores no N x M array, supports these shapes and this dtype."""
     if theta.device.type != "cuda":
-        return theta.shape[-1] == g.shape[-1] and flash_sdp_enabled()
+        with without_tracer_warnings():  # the widths are those of the weights at every size
+            return bool(theta.shape[-1] == g.shape[-1]) and flash_sdp_enabled()
     params = SDPAParams(_head(theta), _head(phi), _head(g), None, 0.0, False, False)
     return can_use_flash_attention(params) or can_use_efficient_attention(params)
 

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nlcore_torch.operation.recording import records
+
 
 def pooled_rows(rows: Tensor, positions: Sequence[int], window: Sequence[int]) -> Tensor:
     """Pool rows (B, N, E) at `positions` -> (B, M, E). The stride is the window.
@@ -37,7 +39,7 @@ def pooled_rows(rows: Tensor, positions: Sequence[int], window: Sequence[int]) -
 
 def _pool(images: Tensor, window: tuple[int, ...]) -> Tensor:
     """(B, H, W, E) -> (B, H', W', E)."""
-    if torch.compiler.is_compiling():  # a compiler decides itself what to store for the gradient
+    if records():  # a compiler decides itself what to store for the gradient
         return F.max_pool2d(images.movedim(-1, 1), window).movedim(1, -1)
     return _MaxPool.apply(images, window)[0]
 

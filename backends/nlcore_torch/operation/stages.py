@@ -15,7 +15,13 @@ from nlcore_torch.operation.linear import mapped
 
 def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
     """W_z y + b (B, C, *positions) from x (B, C, *positions). The arguments must be checked."""
-    theta, phi, g = embeddings(spec, weights, x)
+    return output(spec, weights, x, *embeddings(spec, weights, x))
+
+
+def output(
+    spec: NonLocalSpec, weights: Weights, x: Tensor, theta: Tensor, phi: Tensor, g: Tensor
+) -> Tensor:
+    """W_z y + b (B, C, *positions) from theta, phi and g as `embeddings` returns them."""
     if spec.pairwise == "dot_product":
         maps = merged_with_w_z(spec, weights["out.weight"], theta, phi, g)
         if maps is not None:  # (B, C, D), and theta takes the place of y

@@ -9,12 +9,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from nlcore.video import NetworkSpec, check_network_weights
+from nlcore.video import NetworkSpec, check_network_weights, network_weight_shapes
 from nlcore.video.network import BN_EPS, FC_STD, Conv, Pool, Residual
 from nlcore_torch.arrays import array, tensor
-from nlcore_torch.batch_norm import BatchNorm
+from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
+from nlcore_torch.parts import current_weights
 
 Options = dict[str, Any]  # device, dtype
 
@@ -77,8 +79,20 @@ class Network(nn.Module):
         return self.fc(self.dropout(x.mean((2, 3, 4))))
 
     def export_weights(self) -> dict[str, np.ndarray]:
-        """The weights by name as NumPy arrays."""
-        return {name: array(value) for name, value in self.state_dict().items()}
+        """The weights by name as NumPy arrays, with which the network computes.
+
+        See `nlcore_torch.NonLocalBlock.export_weights`.
+        """
+        found: dict[str, np.ndarray] = {}
+        for path, module in self.named_modules():
+            if isinstance(module, NonLocalBlock):
+                weights = module.export_weights()
+            elif isinstance(module, (nn.Conv3d, nn.Linear, _BatchNorm)):
+                weights = {kind: array(value) for kind, value in current_weights(module).items()}
+            else:
+                continue
+            found |= {f"{path}.{kind}": value for kind, value in weights.items()}
+        return {name: found[name] for name in network_weight_shapes(self.spec)}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:
         """Replace every weight by the array or tensor of the same name.
@@ -121,7 +135,7 @@ class ResidualBlock(nn.Module):
         return y if self.non_local is None else self.non_local(y)
 
 
-def _conv(conv: Conv, options: Options) -> tuple[nn.Conv3d, BatchNorm]:
+def _conv(conv: Conv, options: Options) -> tuple[nn.Conv3d, BatchNorm3d]:
     """A convolution without bias, and the batch normalization after it."""
     module = nn.Conv3d(
         conv.inputs,
@@ -133,7 +147,7 @@ def _conv(conv: Conv, options: Options) -> tuple[nn.Conv3d, BatchNorm]:
         **options,
     )
     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    norm = BatchNorm(conv.outputs, BN_EPS, **options)
+    norm = BatchNorm3d(conv.outputs, BN_EPS, **options)
     return module, norm
 
 

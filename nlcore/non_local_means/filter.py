@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nlcore.non_local_means.shifts import Filter, tiles
-from nlcore.reference.compiling import SMALL, run
+from nlcore.reference.parallel import SMALL, run
 
 PATCH_WEIGHTS = ("uniform", "gaussian")
 #: Planes, rows and columns of a tile, the unit of work of a thread. Its scratch arrays fit into the

@@ -14,7 +14,8 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from nlcore.reference.compiling import compiled, inlined, run
+from nlcore.reference.compiling import compiled, inlined
+from nlcore.reference.parallel import run
 
 #: Columns per tile. The running sums of a tile and four rows of the matrix fit into the L1 cache.
 TILE = 256

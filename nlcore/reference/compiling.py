@@ -1,60 +1,72 @@
-"""How the Numba kernels are compiled, and how threads share their work.
-
-A kernel computes the rows [start, stop). It writes each row independently of the others and adds
-in a fixed order. So the result is the same, bit for bit, for any number of threads.
-"""
+"""How the Numba kernels are compiled, and where they are kept."""
 
 from __future__ import annotations
 
-import os
+import hashlib
+import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
 
-#: Decorator of kernels. There is no fastmath, because a reference must not reorder sums. A kernel
-#: releases the GIL, so that threads run in parallel.
-compiled = numba.njit(cache=True, nogil=True)
 #: Decorator of small scalar functions. They are inlined, so that the caller's loop vectorises.
 inlined = numba.njit(inline="always")
 
-#: Number of threads: NUMBA_NUM_THREADS if it is set, else one per processor.
-THREADS: int = vars(numba.config)["NUMBA_NUM_THREADS"]
-#: Below this many multiply-adds the calling thread computes alone: sharing them takes longer.
-SMALL = 2**18
-#: The rows are divided into this many parts per thread. A thread that is done early takes over
-#: parts of a delayed one.
-PARTS = 4
+_log = logging.getLogger("nlcore")
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Decorator of kernels, which Numba compiles when they are first called.
+
+    There is no fastmath, because a reference must not reorder sums. A kernel releases the GIL, so
+    that threads run in parallel. It is kept on disk, if Numba finds a folder that can be written.
+    """
+    kernel: Any = numba.njit(nogil=True)(function)
+    try:
+        kernel.enable_caching()
+    except RuntimeError:  # no such folder
+        _notice.kept = False
+    else:
+        # By itself, Numba would use a kernel after a change of what it calls in another file.
+        kernel._cache._cache_file._source_stamp = _sources()
+    return kernel
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="nlcore")
+def _sources() -> str:
+    """A digest of the source of all kernels and of what they call."""
+    folder = Path(__file__).parents[1]
+    files = [p for name in ("reference", "non_local_means") for p in (folder / name).glob("*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
-if hasattr(os, "register_at_fork"):  # a forked process does not inherit the threads of the pool
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+class _Notice(event.Listener):
+    """Says once per process that kernels are being compiled."""
+
+    kept = True
+
+    def on_start(self, event: Any) -> None:
+        if not event.data["dispatcher"].py_func.__module__.startswith("nlcore."):
+            return
+        _stop_notice()
+        _log.warning(
+            "compiling the reference's kernels takes some seconds%s",
+            ""
+            if self.kept
+            else ", in every process, because no folder to keep them in can be "
+            "written; NUMBA_CACHE_DIR can name one",
+        )
+
+    def on_end(self, event: Any) -> None:
+        pass
 
 
-def run(kernel: Callable[..., None], rows: int, work: int, *arguments: Any) -> None:
-    """Call ``kernel(start, stop, *arguments)`` on parts of the rows, in several threads.
+_notice = _Notice()
+event.register("numba:compile", _notice)
 
-    Parameters
-    ----------
-    kernel
-        A function decorated with `compiled` that writes into its arguments.
-    rows : int
-        Number of rows.
-    work : int
-        Number of multiply-adds of all rows. Below `SMALL`, the calling thread does everything.
-    """
-    if THREADS == 1 or rows < 2 or work < SMALL:
-        kernel(0, rows, *arguments)
-        return
-    step = -(-rows // (PARTS * THREADS))
-    starts = range(0, rows, step)
-    done = [_pool().submit(kernel, n, min(n + step, rows), *arguments) for n in starts]
-    for part in done:
-        part.result()
+
+def _stop_notice() -> None:
+    event.unregister("numba:compile", _notice)

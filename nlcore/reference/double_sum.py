@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from nlcore.reference.compensated import dot, rounded, row_times_matrix, two_sum
-from nlcore.reference.compiling import compiled, run
+from nlcore.reference.compiling import compiled
 from nlcore.reference.pairwise import LINEAR, Rule, pair_row
+from nlcore.reference.parallel import run
 
 #: The backward direction stores the pairs of max(ROWS, PAIRS // M) rows i at a time.
 ROWS, PAIRS = 64, 2**18
@@ -65,8 +66,8 @@ def _forward(start, stop, rule, theta, phi_t, g, y):
 
 
 @compiled
-def _row_vjp(rule, given, b, i, w, dt):
-    """For one i: store w_j = f_j / C and dt_j = dL/dt_j, both (M,), and return dtheta_i (D,)."""
+def _row_vjp(rule, given, b, i, dtheta_i, w, dt):
+    """For one i: store dtheta_i (D,), w_j = f_j / C and dt_j = dL/dt_j, both (M,)."""
     m, phi, dy_i = w.size, given.phi[b], given.dy[b, i]
     f, slope = np.empty(m), np.empty(m)
     c = _pairs(rule, given.theta[b, i], given.phi_t[b], f, slope)
@@ -74,7 +75,8 @@ def _row_vjp(rule, given, b, i, w, dt):
     if c == 0.0:
         w[:] = 0.0
         dt[:] = 0.0
-        return high
+        dtheta_i[:] = 0.0
+        return
     dp, dp_low = np.zeros(m), np.zeros(m)  # dL/d(f_j / C) = dy_i . g_j
     row_times_matrix(dy_i, given.g_t[b], dp, dp_low)
     delta = 0.0  # sum_j w_j dp_j = dy_i . y_i
@@ -89,8 +91,7 @@ def _row_vjp(rule, given, b, i, w, dt):
         dt[j] = slope[j] * (rounded(d, r + dp_low[j]) / c)
     row_times_matrix(dt, phi, high, low)
     for k in range(high.size):
-        high[k] = rounded(high[k], low[k])
-    return high
+        dtheta_i[k] = rounded(high[k], low[k])
 
 
 @compiled
@@ -102,7 +103,7 @@ def _vjp_rows(start, stop, first, rule, given, dtheta, w, dt):
     n = given.theta.shape[1]
     for r in range(start, stop):
         b, i = (first + r) // n, (first + r) % n
-        dtheta[b, i] = _row_vjp(rule, given, b, i, w[r], dt[r])
+        _row_vjp(rule, given, b, i, dtheta[b, i], w[r], dt[r])
 
 
 @compiled

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlcore.reference import compiling
+from nlcore.reference import parallel
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -21,9 +21,9 @@ def threads(monkeypatch):
     """A function that sets how many threads share the rows of every problem, however small."""
 
     def choose(count):
-        compiling._pool.cache_clear()
-        monkeypatch.setattr(compiling, "THREADS", count)
+        parallel._pool.cache_clear()
+        monkeypatch.setattr(parallel, "THREADS", count)
 
-    monkeypatch.setattr(compiling, "SMALL", 0)
+    monkeypatch.setattr(parallel, "SMALL", 0)
     yield choose
-    compiling._pool.cache_clear()
+    parallel._pool.cache_clear()

@@ -121,7 +121,7 @@ def test_fields_and_from_spec():
     other = NonLocalBlock.from_spec(expected, init="normal", identity=False, momentum=0.3)
     assert (other.init, other.identity, other.bn.momentum) == ("normal", False, 0.3)
     assert "pairwise='dot_product', normalization='count', subsample=(2, 2)" in repr(module)
-    assert "weight=(2, 8), bias=(2,)" in repr(module)
+    assert "(theta): Linear(in_features=8, out_features=2, bias=True)" in repr(module)
     with pytest.raises(TypeError, match="unexpected keyword argument 'dimension'"):
         NonLocalBlock(8, dimension=2)
     with pytest.raises(ValueError, match="pairwise must be one of"):

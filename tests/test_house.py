@@ -32,8 +32,8 @@ FLOORS = {
         ("checkpoints",),
     ),
     "nlcore_torch": (
-        ("arrays", "operation"),
-        ("batch_norm",),
+        ("arrays", "modes", "operation"),
+        ("batch_norm", "parts"),
         ("block", "functional", "sharded", "convert", "adapters"),
         ("attention_weights", "insertion", "backend"),
         ("placement",),

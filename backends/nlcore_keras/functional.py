@@ -83,6 +83,8 @@ def block_and_moments(
     spec: NonLocalSpec, weights: Weights, x: Any, training: bool, data_format: str
 ) -> tuple[Any, Moments | None]:
     """z for checked arguments, and the batch's moments of W_z y + b where they normalize it."""
+    if x.shape[0] == 0:
+        return x, None
     if data_format == "channels_first":
         x = ops.moveaxis(x, 1, -1)  # (B, *positions, C)
     out, batch = response(spec, weights, x), None  # (B, *positions, C)

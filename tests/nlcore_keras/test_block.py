@@ -301,7 +301,7 @@ def test_bad_inputs():
     layer.build((None, None, None, 6))
     for shape, message in [
         ((1, 4, 4, 5), "must have 6 channels"),
-        ((0, 4, 4, 6), "no axis of size 0"),
+        ((1, 0, 4, 6), "no axis of size 0"),
         ((1, 4, 1, 6), "axis W must be at least its pooling window 2"),
         ((4, 4, 6), r"must have shape \(B, H, W, 6\); received shape \(4, 4, 6\)"),
     ]:
@@ -332,3 +332,31 @@ def test_bad_weights(spec, problem):
             layer.import_weights(bad)
     after = layer.export_weights()
     assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_an_empty_batch_on_each_engine(training):
+    layer = NonLocalBlock(ndim=2, subsample=(2, 2), data_format="channels_last")
+    layer.build((None, 4, 4, 6))
+    convolution = keras.layers.Conv2D(6, 3, padding="same")  # the control
+    for each in (convolution, layer):
+        assert each(np.empty((0, 4, 4, 6), "float32"), training=training).shape == (0, 4, 4, 6)
+
+
+def test_an_empty_batch_of_a_graph():
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("it is TensorFlow's graph")
+    layer = NonLocalBlock(ndim=2, subsample=(2, 2), data_format="channels_last")
+    layer.build((None, 4, 4, 6))
+    call = tf.function(lambda x: layer(x), input_signature=[tf.TensorSpec((None, 4, 4, 6))])
+    assert call(np.empty((0, 4, 4, 6), "float32")).shape == (0, 4, 4, 6)
+    assert call(np.ones((2, 4, 4, 6), "float32")).shape == (2, 4, 4, 6)
+
+
+@pytest.mark.parametrize("field", ["subsample"])
+def test_a_config_from_json_gives_the_same_config(field):
+    layer = NonLocalBlock(subsample=(1, 2, 2), data_format="channels_last", name="block")
+    config = layer.get_config()
+    again = NonLocalBlock.from_config(json.loads(json.dumps(config)))
+    assert again.get_config() == config and isinstance(again.get_config()[field], tuple)

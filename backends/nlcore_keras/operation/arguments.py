@@ -35,9 +35,15 @@ def checked_data_format(data_format: str | None) -> str:
 
 
 def check_tensor(spec: NonLocalSpec, x: Any, data_format: str) -> None:
-    """Raise TypeError or ValueError unless x is a tensor or array that fits the spec."""
+    """Raise TypeError or ValueError unless x is a tensor or array that fits the spec.
+
+    As in Keras' own layers, the batch can be empty. Symbolic sizes, as of an exported graph, pass.
+    """
     dtype = dtype_name("x", x)
-    check_input(spec, tuple(x.shape), dtype, data_format == "channels_last")
+    shape = tuple(n if isinstance(n, int) else None for n in x.shape)
+    if shape[:1] == (0,):
+        shape = (None, *shape[1:])
+    check_input(spec, shape, dtype, data_format == "channels_last")
 
 
 def check_dtypes(x: Any, weights: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from nlcore_keras.operation.precision import divided, sum_dtype
@@ -53,8 +54,7 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
     undefined = ops.logical_or(ops.isnan(a), ops.any(ops.isnan(b), axis=1, keepdims=True))  # (B, N)
     a, b = (ops.where(ops.isnan(array), ops.zeros_like(array), array) for array in (a, b))
     unbounded = ops.logical_not(ops.all(ops.isfinite(g), axis=1, keepdims=True))  # (B, 1, V)
-    order = ops.argsort(-b, axis=1)  # (B, M)
-    b = ops.take_along_axis(b, order, axis=1)  # (B, M), descending
+    b, order = _descending(b)  # (B, M), (B, M)
     g = _rows(g, order)  # (B, M, V)
     count = _count(a, b)  # (B, N): k_i, a row of the tables below, whose row 0 is the empty sum
     prefix = _table(g)  # (B, M + 1, V): G_k
@@ -66,19 +66,31 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
 
     fixed = ops.stop_gradient
     a, b, prefix, active = fixed(a), fixed(b), fixed(prefix), fixed(active)
-    before = ops.concatenate([b[:, :1], b[:, :-1]], axis=1)  # (B, M)
+    # b_1, by which JAX knows the size also for a symbolic M
+    largest = ops.max(b, axis=1, keepdims=True, initial=-float("inf"))  # (B, 1)
+    before = ops.concatenate([largest, b], axis=1)[:, :-1]  # (B, M): b_1, b_1, b_2, ...
     # 0, b_1 - b_2, ...; also 0 between equal infinities
     gaps = ops.where(before == b, ops.zeros_like(b), before - b)  # (B, M)
     steps = _table(ops.expand_dims(gaps, 2) * prefix[:, :-1])  # (B, M + 1, V): the sum in (1)
-    last = ops.take_along_axis(b, ops.maximum(count - 1, 0), axis=1)  # (B, N): b_k
+    last = _elements(b, ops.maximum(count - 1, 0))  # (B, N): b_k
     lead = ops.where(count > 0, a + last, ops.zeros_like(a))  # (B, N)
     value = ops.expand_dims(lead, 2) * active + _rows(steps, count)  # (B, N, V)
 
     # an infinite or NaN g_j makes its column NaN, because f_ij g_j is NaN wherever f_ij = 0
     undefined = ops.logical_or(ops.expand_dims(undefined, 2), unbounded)  # (B, N, V)
-    value = ops.where(undefined, ops.full_like(value, float("nan")), value)
+    # x / 1 * 1 is x, and x / 0 * 0 is NaN. A converter to ONNX would multiply the NaN of a `where`.
+    defined = ops.cast(ops.logical_not(undefined), value.dtype)
+    value = value / defined * defined
     derivatives = by_parts - fixed(by_parts)  # (B, N, V): 0, or NaN where (2) is infinite
     return value + ops.where(ops.isfinite(fixed(by_parts)), derivatives, ops.zeros_like(value))
+
+
+def _descending(b: Any) -> tuple[Any, Any]:
+    """b (B, M) in descending order, and where each element was."""
+    if keras.backend.backend() == "torch":  # its stable sort is slower, and ONNX has none
+        return ops.top_k(b, b.shape[1])
+    order = ops.argsort(-ops.stop_gradient(b), axis=1)
+    return _elements(b, order), order
 
 
 def _count(a: Any, b: Any) -> Any:
@@ -87,9 +99,11 @@ def _count(a: Any, b: Any) -> Any:
     steps = b.shape[1].bit_length() if isinstance(b.shape[1], int) else 31
     size = ops.shape(b)[1]
 
+    powers = ops.convert_to_tensor([1 << k for k in reversed(range(steps))], dtype="int32")
+
     def halve(step: Any, count: Any) -> Any:  # (B, N) -> (B, N)
-        more = count + ops.left_shift(1, steps - 1 - step)
-        next_b = ops.take_along_axis(b, ops.minimum(more, size) - 1, axis=1)
+        more = count + ops.take(powers, step)
+        next_b = _elements(b, ops.minimum(more, size) - 1)
         return ops.where(ops.logical_and(more <= size, next_b > -a), more, count)
 
     # a loop in the graph: XLA would compute a written-out one again for each of the V columns
@@ -98,6 +112,7 @@ def _count(a: Any, b: Any) -> Any:
 
 def _table(terms: Any) -> Any:
     """Prefix sums of terms (B, M, V) -> (B, M + 1, V), beginning with the empty one."""
+    terms = ops.pad(terms, [[0, 0], [1, 0], [0, 0]])  # (B, M + 1, V)
     sums = ops.cumsum(terms, axis=1)
     if sums.dtype != terms.dtype:
         # keras.ops.cumsum makes float64 float32 on PyTorch, so these are sums of 2, 4, 8, ... terms
@@ -105,13 +120,21 @@ def _table(terms: Any) -> Any:
         while reach < terms.shape[1]:
             sums = sums + ops.pad(sums[:, :-reach], [[0, 0], [reach, 0], [0, 0]])
             reach *= 2
-    return ops.pad(sums, [[0, 0], [1, 0], [0, 0]])
+    return sums
 
 
 def _rows(table: Any, index: Any) -> Any:
     """Rows (B, N, V) of table (B, R, V) at index (B, N)."""
+    if not isinstance(table.shape[1], (int, type(None))):
+        # JAX refuses to take rows where a symbolic R may be 0, so there is one more
+        table = ops.pad(table, [[0, 0], [0, 1], [0, 0]])
     # one flat gather, because take_along_axis on all V columns took 15 times as long on TensorFlow
     batch, size = ops.shape(table)[:2]
     start = ops.expand_dims(ops.arange(batch, dtype="int32") * size, 1)  # (B, 1)
     flat = ops.reshape(table, (-1, table.shape[2]))  # (B R, V)
     return ops.take(flat, ops.cast(index, "int32") + start, axis=0)
+
+
+def _elements(array: Any, index: Any) -> Any:
+    """Elements (B, N) of array (B, R) at index (B, N)."""
+    return _rows(ops.expand_dims(array, 2), index)[:, :, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from keras import ops
@@ -80,4 +81,7 @@ def _pooled(spec: NonLocalSpec, x: Any, at: str) -> Any:
 
 def _rows(x: Any) -> Any:
     """(B, *positions, E) -> (B, N, E)."""
-    return ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1]))
+    batch, *positions, channels = ops.shape(x)
+    # -1 is not known for an empty batch, and tf2onnx 1.17 loses a product of unknown sizes
+    known = all(isinstance(n, int) for n in positions)
+    return ops.reshape(x, (batch, prod(positions) if known else -1, channels))

@@ -51,7 +51,9 @@ def _weights(queries: Any, keys_t: Any, scale: float, by_sum: bool) -> Any:
     if not by_sum:
         return ops.exp(logits) / ops.cast(ops.shape(keys_t)[2], keys_t.dtype)
     # written out, because keras.ops.softmax warns where M is 1
-    f = ops.exp(logits - ops.stop_gradient(ops.max(logits, axis=2, keepdims=True)))
+    # `initial` for JAX, which does not know that a symbolic M is not 0
+    largest = ops.max(logits, axis=2, keepdims=True, initial=-float("inf"))  # (B, R, 1)
+    f = ops.exp(logits - ops.stop_gradient(largest))
     # divided before the product with g, so that the backward direction needs no y of its own
     return f / ops.sum(f, axis=2, keepdims=True)
 

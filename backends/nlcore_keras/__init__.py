@@ -39,6 +39,8 @@ __all__ = [
     "responses",
     "top_responses",
 ]
+#: The packages of Keras' engines.
+_ENGINES = ("tensorflow", "jax", "torch")
 _HOME = {
     "NonLocalBlock": "block",
     "assert_identity": "insertion",
@@ -58,7 +60,17 @@ _HOME = {
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        module = import_module(f"{__name__}.{_HOME[name]}")
+    except ModuleNotFoundError as error:
+        missing = str(error.name).partition(".")[0]
+        if missing not in ("keras", *_ENGINES):
+            raise
+        raise ImportError(
+            f"nlcore_keras needs {missing}, which is not installed: pip install keras and one of "
+            f"{', '.join(_ENGINES)}, and name it in the variable KERAS_BACKEND"
+        ) from None
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

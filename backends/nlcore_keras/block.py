@@ -145,7 +145,7 @@ class NonLocalBlock(keras.layers.Layer):
                 f"received shape {tuple(input_shape)}"
             )
         spec = NonLocalSpec(channels, **self._fields)
-        check_input(spec, input_shape, "float32", self.data_format == "channels_last")
+        check_input(spec, (None, *input_shape[1:]), "float32", self.data_format == "channels_last")
         self.spec = spec
         for name, shape in weight_shapes(spec).items():
             self._named[name] = self.add_weight(

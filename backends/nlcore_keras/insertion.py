@@ -95,7 +95,10 @@ def insert(
             made[path] = InsertedBlock(identity=identity, **given)
         return made[path](output)
 
-    return _rebuilt(model, call, {path.rpartition("/")[0] for path in where})
+    rebuilt = _rebuilt(model, call, {path.rpartition("/")[0] for path in where})
+    if missed := sorted(set(where) - set(made)):
+        raise ValueError(f"a block must follow layers that the model calls; received {missed}")
+    return rebuilt
 
 
 def remove(model: keras.Model) -> keras.Model:

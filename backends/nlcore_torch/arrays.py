@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 
 def tensor(value: Any) -> Tensor:
@@ -24,7 +23,7 @@ def tensor(value: Any) -> Tensor:
 def array(value: Tensor) -> np.ndarray:
     """Convert a tensor on any device to an array. The parts of a DTensor are gathered."""
     value = value.detach()
-    if isinstance(value, DTensor):
+    if hasattr(value, "full_tensor"):  # a DTensor
         value = value.full_tensor()
     value = value.cpu()
     if value.dtype == torch.bfloat16:

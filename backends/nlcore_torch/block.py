@@ -157,17 +157,22 @@ class NonLocalBlock(nn.Module):
         Raises
         ------
         TypeError
-            f was replaced by a module of another class.
+            f was replaced by a module of another class, or another part by one that is not linear.
+        ValueError
+            A part has a bias other than 0, and the spec has none.
         """
         found: dict[str, Tensor] = {}
         for name in self._parts:
-            inputs = self.spec.inner_channels if name in ("f", "out") else self.spec.channels
-            for kind, weight in weights_of(name, self.get_submodule(name), inputs).items():
-                found[f"{name}.{kind}"] = weight
+            weights = weights_of(name, self.get_submodule(name), self._inputs(name))
+            found |= {f"{name}.{kind}": weight for kind, weight in weights.items()}
         if self.spec.batch_norm:
             for kind in ("weight", "bias", "running_mean", "running_var"):
                 found[f"bn.{kind}"] = getattr(self.bn, kind)
-        return {name: array(found[name]) for name in weight_shapes(self.spec)}
+        shapes = weight_shapes(self.spec)
+        extra = [name for name, value in found.items() if name not in shapes and value.any()]
+        if extra:
+            raise ValueError(f"the parts must have the weights of {self.spec}; received {extra}")
+        return {name: np.array(array(found[name])) for name in shapes}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:
         """Replace every weight by the array or tensor of the same name.
@@ -188,10 +193,12 @@ class NonLocalBlock(nn.Module):
         """z (B, C, *positions) from x (B, C, *positions). An empty batch, B = 0, is returned."""
         if isinstance(x, fx.Proxy):  # torch.fx: the block is one node of the graph
             path = x.tracer.path_of_module(self)
+            if not path:
+                raise ValueError("torch.fx must trace a model that contains the block, not itself")
             return x.tracer.create_proxy("call_module", path, (x,), {})
         check_tensor(self.spec, x)
         if is_empty(x):
-            return nothing(x, self.parameters())
+            return self._nothing(x)
         # The response has no name here, so that in inference it is freed before z is computed.
         if self.spec.batch_norm:
             return x + self.bn(self._response(x))
@@ -200,18 +207,39 @@ class NonLocalBlock(nn.Module):
     def embeddings(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """theta, phi and g, see `nlcore_torch.operation.embeddings.embeddings`."""
         parts: dict[str, Any] = {n: getattr(self, n) for n in self._parts if n != "out"}
-        if all(map(is_unchanged, parts.values())) and not calls_are_watched():
+        if not calls_are_watched() and all(map(self._is_unchanged, parts)):
             return embeddings(self.spec, self._weights_beside(x, *parts), x)
         return embeddings_by_parts(self.spec, parts, x)
 
     def _response(self, x: Tensor) -> Tensor:
         """W_z y + b (B, C, *positions)."""
         spec, (theta, phi, g) = self.spec, self.embeddings(x)
-        if is_unchanged(self.out) and not calls_are_watched():
+        if not calls_are_watched() and self._is_unchanged("out"):
             return output(spec, self._weights_beside(x, "out"), x, theta, phi, g)
         rows = self.out(unfold(spec, x, attend(spec, theta, phi, g)))  # (B, N, C)
         # contiguous: for a channels-last batch of one, torch 2.13 computes wrong gradients of bn
         return rows.mT.contiguous().unflatten(2, x.shape[2:])
+
+    def _is_unchanged(self, name: str) -> bool:
+        bias = self.spec.pair_bias if name == "f" else self.spec.bias
+        return is_unchanged(getattr(self, name), bias)
+
+    def _nothing(self, x: Tensor) -> Tensor:
+        """z for an empty batch x. Changed parts are called, so that wrappers take part."""
+        terms = list(self.bn.parameters()) if self.spec.batch_norm else []
+        for name in self._parts:
+            part: Any = getattr(self, name)
+            if self._is_unchanged(name):
+                terms += part.parameters()
+            else:
+                rows = x.new_zeros(1, 1, self._inputs(name))
+                called = part(rows, rows) if name == "f" else part(rows)
+                terms += called if isinstance(called, tuple) else [called]
+        return nothing(x, terms)
+
+    def _inputs(self, name: str) -> int:
+        """The width of a part's input."""
+        return self.spec.inner_channels if name in ("f", "out") else self.spec.channels
 
     def _weights_beside(self, x: Tensor, *names: str) -> dict[str, Tensor]:
         """The weights of these parts by name, whose dtypes must fit x."""

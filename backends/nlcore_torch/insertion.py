@@ -1,26 +1,26 @@
-"""Insertion of non-local blocks into an existing model, after modules given by name.
+"""Insertion of non-local blocks into an existing model, after or before modules given by name.
 
-A block becomes the submodule `non_local` of the module that it follows. A forward hook calls it. If
-the module is an nn.Sequential, the block becomes its last module. The names in the state dict of
-the model do not change, so its checkpoints still load.
+A block becomes the submodule `non_local` of the named module, and a hook calls it. If the module is
+an nn.Sequential, the block becomes its last or its first module. The names in the state dict of the
+model do not change, so its checkpoints still load.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from nlcore import check_input
 from nlcore.block_activity import BlockActivity, assert_zero, left_zero
 from nlcore.weights import identity_weights
-from nlcore_torch.arrays import array
 from nlcore_torch.block import NonLocalBlock
 from nlcore_torch.modes import evaluating
 
-#: Name of a block as a submodule of the module that it follows.
+#: Name of a block as a submodule of the module that it follows or precedes.
 NAME = "non_local"
 
 
@@ -34,8 +34,9 @@ def insert(
     *,
     example: Any = None,
     identity: bool = True,
+    before: bool = False,
 ) -> nn.Module:
-    """Insert a `NonLocalBlock` after each named module of the model, in place.
+    """Insert a `NonLocalBlock` after each named module of the model, or before it, in place.
 
     The block is called whenever its module is called. So do not insert a block after a module that
     the model uses in several places, such as the ReLU of a ResNet's residual block.
@@ -48,11 +49,14 @@ def insert(
         `nlcore.NonLocalSpec`, init and momentum. channels and ndim are optional.
     example : optional
         An argument, or a tuple of arguments, with which the model is called once. channels and ndim
-        are then those of the modules' outputs. Without an example, they are those of the last
-        convolution inside the module.
+        are then those of the modules' outputs, and every output must fit the block. Without an
+        example, they are those of the last convolution inside the module. With `before`, inputs
+        take the place of outputs, and the first convolution that of the last.
     identity : bool
         Whether the new blocks are the identity, so that the output of the model does not change,
         bit for bit.
+    before : bool
+        Whether each block is before its module: it computes the first argument of the module.
 
     Returns
     -------
@@ -64,7 +68,7 @@ def insert(
     ValueError
         The model has no module of this name, or the module has a block already. Two names are those
         of one module. The module is a list of modules, which is never called. The channels cannot
-        be determined.
+        be determined, or are not the same in every call with the example.
     TypeError
         A field of the spec is wrong, or the output of a module is not a tensor. Without an example,
         the latter is found only when the model is called.
@@ -77,7 +81,7 @@ def insert(
     """
     modules = {name: _module(model, name) for name in where}
     for name, module in modules.items():
-        if hasattr(module, NAME):
+        if getattr(module, NAME, None) is not None:
             raise ValueError(
                 f"module {name!r} must have no attribute {NAME!r}; remove(model) removes blocks"
             )
@@ -89,17 +93,28 @@ def insert(
         same = [other for other in modules if modules[other] is module]
         if len(same) > 1:
             raise ValueError(f"a module must have one block; received several names of it: {same}")
-    seen = _shapes(model, modules, example) if example is not None else {}
+    seen = _shapes(model, modules, example, before) if example is not None else {}
     made = {}
     for name, module in modules.items():
-        given = {**_size(name, module, seen.get(name), where[name]), **where[name]}
+        shapes = seen.get(name, [])
+        if example is not None and not shapes:
+            raise ValueError(f"the example must lead to a call of {name!r}; it is never called")
+        given = {**_size(name, module, shapes, where[name], before), **where[name]}
         made[name] = InsertedBlock(identity=identity, **given).train(module.training)
-        like = next(module.parameters(), next(model.parameters(), None))
-        if like is not None:
+        for shape in shapes:
+            check_input(made[name].spec, shape, "float32")
+        floats = (p for m in (module, model) for p in m.parameters() if p.is_floating_point())
+        if (like := next(floats, None)) is not None:
             made[name].to(like.device, like.dtype)
     for name, module in modules.items():  # the model is changed only after all checks
         module.add_module(NAME, made[name])
-        if not _calls_its_children(module):
+        if _calls_its_children(module):
+            if before:
+                for other in [n for n in module._modules if n != NAME]:  # to behind the block
+                    module._modules[other] = module._modules.pop(other)
+        elif before:
+            module.register_forward_pre_hook(_before_module)
+        else:
             module.register_forward_hook(_through_block)
     return model
 
@@ -107,9 +122,9 @@ def insert(
 def remove(model: nn.Module) -> nn.Module:
     """Remove all inserted blocks from the model, in place, and return the model."""
     for module in list(model.modules()):
-        hooks = [key for key, hook in module._forward_hooks.items() if hook is _through_block]
-        for key in hooks:
-            del module._forward_hooks[key]
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key in [k for k, hook in hooks.items() if hook in (_through_block, _before_module)]:
+                del hooks[key]
         if isinstance(module._modules.get(NAME), InsertedBlock):
             delattr(module, NAME)
     return model
@@ -125,8 +140,16 @@ def assert_identity(model: nn.Module) -> None:
 
     Call this after ``model.init_weights()``, because the model's own initialization can change the
     weights of inserted blocks.
+
+    Raises
+    ------
+    ValueError
+        The model has no non-local block.
     """
-    for name, block in non_local_blocks(model).items():
+    blocks = non_local_blocks(model)
+    if not blocks:
+        raise ValueError(f"a {type(model).__name__} with a non-local block is needed; it has none")
+    for name, block in blocks.items():
         assert_zero(name, _zeros(block))
 
 
@@ -143,15 +166,21 @@ def block_activity(model: nn.Module) -> dict[str, BlockActivity]:
     }
 
 
-def _through_block(module: nn.Module, arguments: Any, output: Any) -> Tensor:
+def _through_block(module: nn.Module, arguments: Any, output: Any) -> Any:
     return getattr(module, NAME)(_tensor(type(module).__name__, output))
 
 
-def _tensor(name: str, output: Any) -> Tensor:
-    if not isinstance(output, Tensor):
+def _before_module(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    (x, *others) = arguments or (None,)
+    return getattr(module, NAME)(_tensor(type(module).__name__, x, before=True)), *others
+
+
+def _tensor(name: str, output: Any, before: bool = False) -> Any:
+    if not isinstance(output, (Tensor, fx.Proxy)):
         raise TypeError(
-            f"a block must follow a module that returns a tensor; received {name!r}, which "
-            f"returned a {type(output).__name__}"
+            f"a block must {'precede' if before else 'follow'} a module that "
+            f"{'takes' if before else 'returns'} a tensor; received {name!r}, which "
+            f"{'took' if before else 'returned'} a {type(output).__name__}"
         )
     return output
 
@@ -163,8 +192,8 @@ def _calls_its_children(module: nn.Module) -> bool:
 
 def _zeros(block: NonLocalBlock) -> dict[str, np.ndarray]:
     """The block's `nlcore.weights.identity_weights` as arrays."""
-    weights = block.state_dict()
-    return {name: array(weights[name]) for name in identity_weights(block.spec)}
+    weights = block.export_weights()
+    return {name: weights[name] for name in identity_weights(block.spec)}
 
 
 def _module(model: nn.Module, name: str) -> nn.Module:
@@ -178,13 +207,22 @@ def _module(model: nn.Module, name: str) -> nn.Module:
 
 
 def _size(
-    name: str, module: nn.Module, shape: torch.Size | None, given: Mapping[str, Any]
+    name: str,
+    module: nn.Module,
+    shapes: Sequence[torch.Size],
+    given: Mapping[str, Any],
+    before: bool,
 ) -> dict[str, int]:
-    """channels and ndim of the module's output."""
+    """channels and ndim of the module's output, or of its input."""
     if "channels" in given and "ndim" in given:
         return {}
-    if shape is not None:
-        return {"channels": shape[1], "ndim": len(shape) - 2}
+    if shapes:
+        if len({(shape[1], len(shape)) for shape in shapes}) > 1:
+            raise ValueError(
+                f"a module must have one number of channels in every call; received {name!r}, "
+                f"called with {[tuple(shape) for shape in shapes]}"
+            )
+        return {"channels": shapes[0][1], "ndim": len(shapes[0]) - 2}
     # isinstance, because models have their own subclasses of convolutions
     convolutions = [m for m in module.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))]
     if not convolutions:
@@ -192,22 +230,25 @@ def _size(
             f"channels and ndim, or an example, must be given for {name!r}, because it contains no "
             f"convolution; received {dict(given)}"
         )
-    last = convolutions[-1]
-    return {"channels": last.out_channels, "ndim": len(last.kernel_size)}
+    one = convolutions[0 if before else -1]
+    channels = one.in_channels if before else one.out_channels
+    return {"channels": channels, "ndim": len(one.kernel_size)}
 
 
 @torch.no_grad()
 def _shapes(
-    model: nn.Module, modules: Mapping[str, nn.Module], example: Any
-) -> dict[str, torch.Size]:
-    """The shapes of the modules' outputs when the model is called with the example."""
-    found: dict[str, torch.Size] = {}
+    model: nn.Module, modules: Mapping[str, nn.Module], example: Any, before: bool
+) -> dict[str, list[torch.Size]]:
+    """The shapes of the modules' outputs, or inputs, in the calls that the example causes."""
+    found: dict[str, list[torch.Size]] = {}
 
-    def look(name: str, output: Any) -> None:
-        found[name] = _tensor(name, output).shape
+    def look(name: str, arguments: tuple[Any, ...], output: Any) -> None:
+        x = (*arguments, None)[0] if before else output
+        shape = _tensor(name, x, before).shape
+        found.setdefault(name, []).append(shape)
 
     hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: look(name, output))
+        module.register_forward_hook(lambda _, given, out, name=name: look(name, given, out))
         for name, module in modules.items()
     ]
     try:

@@ -7,13 +7,16 @@ convolutions would.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.modules import module as nn_module
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils.module_tracker import ModuleTracker
 
 from nlcore import NonLocalSpec
@@ -51,6 +54,26 @@ class PairWeights(nn.Module):
         return f"inner_channels={len(self.weight) // 2}, bias={self.bias is not None}"
 
 
+class _Reset:
+    """``initialize(name, part)`` as a function without arguments, which does not keep the part."""
+
+    def __init__(
+        self, initialize: Callable[[str, nn.Module], None], name: str, part: nn.Module
+    ) -> None:
+        self.initialize, self.name, self.part = initialize, name, ref(part)
+
+    def __call__(self) -> None:
+        part = self.part()
+        assert part is not None  # its attribute is called
+        self.initialize(self.name, part)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Reset:
+        return _Reset(self.initialize, self.name, memo[id(self.part())])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Reset, (self.initialize, self.name, self.part())
+
+
 def new_part(
     spec: NonLocalSpec,
     name: str,
@@ -68,14 +91,25 @@ def new_part(
         # exactly torch's class, because tools such as quantization look for it
         part = nn.Linear(*(sizes[::-1] if name == "out" else sizes), bias=spec.bias, **options)
     # an attribute of the object, so that FSDP resets each part after its weights were on "meta"
-    part.__dict__["reset_parameters"] = partial(initialize, name, part)
+    part.__dict__["reset_parameters"] = _Reset(initialize, name, part)
     return part
 
 
 @torch.no_grad()
 def reset_part(spec: NonLocalSpec, init: str, identity: bool, name: str, part: nn.Module) -> None:
-    """Initialize the weights of a part again, with torch's random generator."""
-    for kind, parameter in part.named_parameters(recurse=False):
+    """Initialize the weights of a part again, with torch's random generator.
+
+    Raises
+    ------
+    TypeError
+        The part has other parameters than a weight and a bias, such as those of an adapter.
+    """
+    parameters = dict(part.named_parameters())
+    if not parameters.keys() <= {"weight", "bias"}:
+        raise TypeError(
+            f"{name} must have a weight and a bias to be reset; received {sorted(parameters)}"
+        )
+    for kind, parameter in parameters.items():
         constant = starts_constant(spec, f"{name}.{kind}", identity)
         if constant is None:
             nn.init.normal_(parameter, 0.0, init_std(spec, f"{name}.{kind}", init))
@@ -83,8 +117,11 @@ def reset_part(spec: NonLocalSpec, init: str, identity: bool, name: str, part: n
             nn.init.constant_(parameter, constant)
 
 
-def is_unchanged(part: nn.Module) -> bool:
-    """Whether a call of the part would do no more than its class does with its weights."""
+def is_unchanged(part: nn.Module, bias: bool) -> bool:
+    """Whether a call of the part would do no more than its class does with its weights.
+
+    `bias` is whether it has a bias in the spec.
+    """
     return (
         type(part) in (nn.Linear, PairWeights)
         and "forward" not in part.__dict__  # some tools replace it on the object
@@ -92,6 +129,8 @@ def is_unchanged(part: nn.Module) -> bool:
         and not part._forward_pre_hooks
         and not part._backward_hooks
         and not part._backward_pre_hooks
+        and (part.bias is not None) is bias
+        and type(part.weight) in (nn.Parameter, Tensor)  # not quantized, nor sharded
     )
 
 
@@ -101,13 +140,13 @@ def calls_are_watched() -> bool:
     The hooks of a ModuleTracker do not count. They only name the modules for FlopCounterMode, which
     has to count what is computed without it.
     """
-    return torch.jit.is_tracing() or (_has_any_global_hook() and not all(map(_tracks, _hooks())))
-
-
-def _hooks() -> Iterator[Any]:
-    """The hooks of every module."""
-    for kind in ("forward", "forward_pre", "backward", "backward_pre"):
-        yield from getattr(torch.nn.modules.module, f"_global_{kind}_hooks").values()
+    hooks = (
+        *nn_module._global_forward_hooks.values(),
+        *nn_module._global_forward_pre_hooks.values(),
+        *nn_module._global_backward_hooks.values(),
+        *nn_module._global_backward_pre_hooks.values(),
+    )
+    return torch.jit.is_tracing() or not all(map(_tracks, hooks))
 
 
 def _tracks(hook: Any) -> bool:
@@ -119,16 +158,21 @@ def weights_of(name: str, part: Any, inputs: int) -> dict[str, Tensor]:
     """The weights by kind, "weight" and "bias", with which the part of this name computes.
 
     A linear part of another class, such as one with a LoRA adapter, is called with the basis
-    vectors of its inputs. Its weight is then known up to rounding.
+    vectors of its inputs. Its weight is then known up to rounding. What a forward hook does to the
+    output is not included.
 
     Raises
     ------
     TypeError
-        f is of another class.
+        The part is not linear, or f is of another class.
     """
-    part = getattr(part, "module", part)  # of DistributedDataParallel, FSDP and others
-    known = (nn.Linear.forward, PairWeights.forward)
-    if type(part).forward in known and "forward" not in part.__dict__:
+    for wrapped in ("_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_orig_mod"):
+        part = getattr(part, wrapped, part)
+    if isinstance(part, nn.parallel.DistributedDataParallel):
+        part = part.module
+    if type(part).forward is PairWeights.forward or (
+        type(part).forward is nn.Linear.forward and "forward" not in part.__dict__
+    ):
         return current_weights(part)
     if name == "f":
         raise TypeError(f"f must be a {PairWeights.__name__}; received a {type(part).__name__}")
@@ -136,16 +180,22 @@ def weights_of(name: str, part: Any, inputs: int) -> dict[str, Tensor]:
     basis = torch.eye(inputs, dtype=like.dtype, device=like.device)  # (C, C)
     with evaluating(part):
         bias = part(torch.zeros_like(basis[:1]))  # (1, D)
-        return {"weight": (part(basis) - bias).mT, "bias": bias[0]}
+        weight, opposite = part(basis) - bias, part(-basis) - bias  # (C, D), (C, D)
+    unit = torch.finfo(like.dtype).eps
+    largest = max(value.abs().max() for value in (weight, bias))
+    # eight bits of a quantized input differ by up to 1 / 127
+    if ((opposite + weight).abs() > (8 * unit + 2 / 127) * largest).any():
+        raise TypeError(f"{name} must be linear to have weights; received a {type(part).__name__}")
+    return {"weight": weight.mT, "bias": bias[0]}
 
 
 @torch.no_grad()
 def current_weights(layer: nn.Module) -> dict[str, Tensor]:
     """The weight, the bias and the running statistics with which a layer of torch computes."""
-    if "weight" in layer.__dict__:  # a hook, as of weight_norm, computes it before each call
-        with evaluating(layer):
-            for hook in layer._forward_pre_hooks.values():
-                hook(layer, ())
+    for hook in layer._forward_pre_hooks.values():
+        if isinstance(hook, (WeightNorm, SpectralNorm, BasePruningMethod)):
+            with evaluating(layer):
+                hook(layer, ())  # it computes a weight before each call
     kinds = ("weight", "bias", "running_mean", "running_var")
     found = {kind: getattr(layer, kind, None) for kind in kinds}
     return {kind: value for kind, value in found.items() if isinstance(value, Tensor)}

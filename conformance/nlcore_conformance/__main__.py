@@ -13,7 +13,11 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    app(prog_name="nlcore-conformance")
+    try:
+        app(prog_name="nlcore-conformance")
+    except KeyboardInterrupt:  # also out of Numba, while it compiles
+        print("nlcore-conformance: interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

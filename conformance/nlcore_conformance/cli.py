@@ -17,21 +17,38 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+import nlcore
 from nlcore.spec import FLOATS
 from nlcore_conformance.backend.protocol import CannotRun
 from nlcore_conformance.backend.resolve import installed, load, names
 from nlcore_conformance.run.progress import progress
 
 app = typer.Typer(
-    help="Does an implementation compute the non-local block? Exit status 0: it conforms; "
-    "1: it does not; 2: it could not be run.",
     no_args_is_help=True,
-    add_completion=False,
 )
 vectors_app = typer.Typer(
     help="Test vectors, for implementations that are not in Python.", no_args_is_help=True
 )
 app.add_typer(vectors_app, name="vectors")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nlcore {nlcore.__version__}, specification {nlcore.SPEC_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Does an implementation compute the non-local block?
+
+    Exit status 0: it conforms; 1: it does not; 2: it could not be run.
+    """
 
 
 class ProfileName(StrEnum):
@@ -70,8 +87,11 @@ def run(
     device: Device = None,
     seed: Seed = 0,
     check: Annotated[
-        str, typer.Option(help="Only checks with this in their name.", metavar="TEXT")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            help="Only checks with this in their name; may be given again.", metavar="TEXT"
+        ),
+    ] = None,
     dtype: Annotated[
         list[DtypeName] | None, typer.Option(help="Only this dtype; may be given again.")
     ] = None,
@@ -91,7 +111,14 @@ def run(
         from nlcore_conformance import processes
 
         request = processes.Request(
-            profile.value, seed, device, check, tuple(dtype or ()), examples, known, failures
+            profile.value,
+            seed,
+            device,
+            tuple(check or ()),
+            tuple(dtype or ()),
+            examples,
+            known,
+            failures,
         )
         requested = names(backend)
         processes.possible(request)

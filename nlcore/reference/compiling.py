@@ -47,11 +47,13 @@ class _Notice(event.Listener):
     """Says once per process that kernels are being compiled."""
 
     kept = True
+    said = False
 
     def on_start(self, event: Any) -> None:
-        if not event.data["dispatcher"].py_func.__module__.startswith("nlcore."):
+        ours = event.data["dispatcher"].py_func.__module__.startswith("nlcore.")
+        if self.said or not ours:
             return
-        _stop_notice()
+        self.said = True
         _log.warning(
             "compiling the reference's kernels takes some seconds%s",
             ""
@@ -66,7 +68,3 @@ class _Notice(event.Listener):
 
 _notice = _Notice()
 event.register("numba:compile", _notice)
-
-
-def _stop_notice() -> None:
-    event.unregister("numba:compile", _notice)

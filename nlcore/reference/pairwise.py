@@ -30,6 +30,9 @@ KIND = {
     "concatenation": RELU,
 }
 
+#: From here on the spacing of float64 is above 1.
+TWO_53 = 2.0**53
+
 
 class Rule(NamedTuple):
     """The pairwise function and the normalization, in a form that kernels can take."""
@@ -40,15 +43,15 @@ class Rule(NamedTuple):
 
 
 @inlined
-def exp_of(scale, high, low, shift):
-    """exp(scale (high + low) - shift)."""
+def exp_of(scale, high, low, shift, shift_low):
+    """exp(scale (high + low) - (shift + shift_low))."""
     p = scale * high
     d, r = two_sum(p, -shift)
     if abs(d) < np.inf:
         # low is much larger than u where the terms of t cancel, and so is r where p and shift are
         # large. So both are added to d first. Then |rest| <= u |d|, and 1 + rest equals exp(rest)
         # to far below u.
-        d, rest = two_sum(d, r + (fma(scale, high, -p) + scale * low))
+        d, rest = two_sum(d, r + (fma(scale, high, -p) + scale * low - shift_low))
         return np.exp(d) * (1.0 + rest)
     return np.exp(d)
 
@@ -62,13 +65,18 @@ def pair_row(rule, high, low, f, slope):
     """
     scale = rule.scale
     if rule.kind == EXP:
-        shift = 0.0
+        shift = shift_low = 0.0
         if rule.by_sum:
             shift = -np.inf
             for j in range(high.size):
                 shift = max(shift, scale * high[j])
+            if TWO_53 < abs(shift) < np.inf:  # else the low part is at most 1
+                shift_low = -np.inf
+                for j in range(high.size):
+                    if scale * high[j] == shift:
+                        shift_low = max(shift_low, fma(scale, high[j], -shift) + scale * low[j])
         for j in range(high.size):
-            f[j] = exp_of(scale, high[j], low[j], shift)
+            f[j] = exp_of(scale, high[j], low[j], shift, shift_low)
             slope[j] = scale * f[j]
     elif rule.kind == LINEAR:
         for j in range(high.size):

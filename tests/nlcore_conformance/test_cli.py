@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import nlcore
 from nlcore import NonLocalSpec
 from nlcore_conformance.cli import app
 from nlcore_conformance.problems.case import Case
@@ -312,3 +313,9 @@ def test_vectors_check_judges_a_folder(tmp_path):
         result = invoke("vectors", "check", tmp_path, "--vectors", vectors)
         assert result.exit_code == status, result.output
         assert (f"FAIL {vector.stem}" in result.output) == bool(off)
+
+
+def test_the_version():
+    result = invoke("--version")
+    assert result.exit_code == 0
+    assert result.output == f"nlcore {nlcore.__version__}, specification {nlcore.SPEC_VERSION}\n"

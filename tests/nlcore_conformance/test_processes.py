@@ -16,7 +16,14 @@ from nlcore_conformance.cli import app
 from nlcore_conformance.processes import Request
 
 FULL = Request(
-    "full", 3, "cpu", "forward", ("float32", "float16"), 5, Path("k.toml"), Path("folder")
+    "full",
+    3,
+    "cpu",
+    ("forward", "identity"),
+    ("float32", "float16"),
+    5,
+    Path("k.toml"),
+    Path("folder"),
 )
 
 
@@ -34,7 +41,7 @@ def test_a_request_is_the_same_on_the_command_line(monkeypatch):
 
 def test_no_check_of_that_name():
     with pytest.raises(CannotRun, match="no check has 'backwards' in its name: expected one of"):
-        processes.possible(Request(check="backwards"))
+        processes.possible(Request(checks=("forward", "backwards")))
 
 
 def test_a_wrong_file_of_known_failures(tmp_path):
@@ -52,7 +59,7 @@ def test_each_backend_has_a_process(tmp_path, monkeypatch, capfd):
         "    os._exit(7)\n"
     )
     monkeypatch.chdir(tmp_path)
-    request = Request(check="forward / gaussian", examples=1)
+    request = Request(checks=("forward / gaussian",), examples=1)
     requested = ["lib:right", "lib:dies", "lib:nothing"]
     right, dies, nothing = processes.judge(requested, request)
     assert right.conforms and right.report.backend == "lib:right"

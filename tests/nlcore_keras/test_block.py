@@ -92,6 +92,9 @@ def test_initial_weights_are_seeded(init, std):
         drawn.append(layer.export_weights())
     np.testing.assert_array_equal(drawn[0]["theta.weight"], drawn[1]["theta.weight"])
     assert drawn[0]["theta.weight"].std() == pytest.approx(std, rel=0.03)
+    for name in ("theta.weight", "phi.weight", "g.weight", "out.weight"):
+        weight = drawn[0][name]  # of mean 0, within 5 standard errors
+        assert abs(weight.mean()) < 5 * weight.std() / weight.size**0.5
     assert not np.array_equal(drawn[0]["theta.weight"], drawn[0]["phi.weight"])
 
 

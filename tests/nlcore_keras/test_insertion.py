@@ -314,3 +314,10 @@ def test_two_names_of_one_layer():
     model = keras.Model(inputs, keras.layers.Add()([part(inputs) for part in parts]))
     with pytest.raises(ValueError, match=r"one block; received its names \['a/conv', 'b/conv'\]"):
         insert(model, {"a/conv": {}, "b/conv": {}})
+
+
+def test_a_layer_that_is_not_called_is_refused(x):
+    inputs = keras.Input((8, 8, 3), name="inputs")
+    model = keras.Model(inputs, keras.layers.Conv2D(4, 1)(inputs))
+    with pytest.raises(ValueError, match=r"layers that the model calls; received \['inputs'\]"):
+        insert(model, {"inputs": {}})

@@ -73,6 +73,9 @@ def test_initial_weights():
     assert module.theta.weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
     assert module.out.weight.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.02)
     assert module.f.weight.std().item() == pytest.approx((2 / 1024) ** 0.5, rel=0.1)
+    for part in (module.theta, module.phi, module.g, module.out, module.f):
+        weight = part.weight  # of mean 0, within 5 standard errors
+        assert abs(weight.mean()) < 5 * weight.std() / weight.numel() ** 0.5
     assert module.f.bias.item() == 0
     for layer in (module.theta, module.phi, module.g, module.out, module.bn):
         assert (layer.bias == 0).all()

@@ -294,3 +294,13 @@ def test_normalization_may_stay_in_float32(problem):
     z = non_local_block(spec, w, torch.from_numpy(x).bfloat16())
     assert z.dtype == torch.bfloat16
     assert_close(z, nlcore.block(spec, weights, x), 0.05)
+
+
+def test_evaluation_uses_the_running_statistics_for_one_value_per_channel(problem):
+    spec = NonLocalSpec(4, ndim=2)
+    weights, x, _ = problem(spec, (1, 1), batch=1)
+    found = non_local_block(spec, tensors(weights), torch.from_numpy(x), training=False)
+    right = nlcore.block(spec, weights, x)
+    by_batch = nlcore.block(spec, weights, x, training=True)
+    assert np.abs(right - by_batch).max() > 0.01
+    np.testing.assert_allclose(found.numpy(), right, rtol=1e-10)

@@ -221,3 +221,72 @@ def test_twice_is_an_error():
     model = insert(small(), {"3": {}})
     with pytest.raises(ValueError, match="'3' must have no attribute 'non_local'"):
         insert(model, {"3": {}})
+
+
+@pytest.mark.parametrize("where", ["3", "3.0", "4"])  # a sequential, a convolution, another
+@pytest.mark.parametrize("with_example", [False, True])
+def test_before_a_module(x, where, with_example):
+    if where == "4" and not with_example:
+        with pytest.raises(ValueError, match="it contains no convolution"):
+            insert(small(), {where: {}}, before=True)
+        return
+    plain = small().eval()
+    model = insert(
+        copy.deepcopy(plain),
+        {where: {"pairwise": "dot_product"}},
+        example=x if with_example else None,
+        identity=False,
+        before=True,
+    )
+    block = non_local_blocks(model)[f"{where}.non_local"]
+    number = int(where[0])
+    assert torch.equal(model(x), plain[number:](block(plain[:number](x))))
+    assert set(plain.state_dict()) <= set(model.state_dict())
+    assert torch.equal(remove(model)(x), plain(x))
+    same = insert(copy.deepcopy(plain), {where: {}}, example=x, before=True)
+    assert torch.equal(same(x), plain(x))
+
+
+class Levels(nn.Module):
+    """Calls one module at two sizes, and another with two numbers of channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.relu = nn.Conv2d(3, 3, 1), nn.ReLU()
+
+    def forward(self, x):
+        small_x = x[:, :, ::4, ::4]
+        return self.relu(self.head(x)).sum() + self.relu(self.head(small_x)[:, :2]).sum()
+
+
+def test_a_module_that_is_called_several_times(x):
+    model = Levels()
+    insert(model, {"head": {"subsample": (3, 3)}}, example=x)
+    model(x)
+    remove(model)
+    with pytest.raises(ValueError, match="one number of channels in every call; received 'relu'"):
+        insert(model, {"relu": {}}, example=x)
+    with pytest.raises(ValueError, match="axis H must be at least its pooling window 4"):
+        insert(model, {"head": {"subsample": (4, 4)}}, example=x)
+    assert not non_local_blocks(model)
+
+
+def test_a_check_that_finds_no_block_does_not_pass():
+    with pytest.raises(ValueError, match="a Sequential with a non-local block is needed"):
+        assert_identity(small())
+
+
+class Uncalled(nn.Module):
+    """Calls a module in a way that its hooks do not see."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return self.conv.forward(x)
+
+
+def test_a_module_that_the_example_does_not_call(x):
+    with pytest.raises(ValueError, match="must lead to a call of 'conv'"):
+        insert(Uncalled(), {"conv": {}}, example=x)

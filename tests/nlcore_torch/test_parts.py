@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import warnings
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -52,7 +54,7 @@ def test_forward_hooks_see_every_part_once(make):
 
 
 @EACH
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_a_hook_on_one_part_is_enough(make, number):
     module, seen = make(), []
     parts = list(parts_of(module).values())
@@ -166,8 +168,9 @@ def test_weight_norm_trains_for_two_steps(make, old):
         z = module(random_x())
         z.square().sum().backward()
         optimizer.step()
-        seen.append(z.detach())
-    assert not torch.equal(*seen)
+        seen.append({name: p.detach().clone() for name, p in module.named_parameters()})
+    first, second = seen
+    assert all(not torch.equal(first[name], second[name]) for name in first)
 
 
 def weight_normed(part):
@@ -300,3 +303,126 @@ def test_parts_are_those_that_tools_look_for():
     assert {type(part) for part in parts_of(module).values()} == {nn.Linear, PairWeights}
     assert repr(module.f) == "PairWeights(inner_channels=4, bias=True)"
     assert "(theta): Linear(in_features=6, out_features=4, bias=True)" in repr(module)
+
+
+# What a review found
+
+
+@pytest.mark.parametrize("name", ["theta", "g", "out"])
+def test_a_bias_that_the_spec_has_not_takes_part(name):
+    module, x = block(bias=False).eval(), random_x()
+    old = getattr(module, name)
+    new = nn.Linear(old.in_features, old.out_features)
+    new.weight.data.copy_(old.weight.data)
+    new.bias.data.fill_(0)
+    before = module(x)
+    setattr(module, name, new)
+    torch.testing.assert_close(module(x), before)
+    new.bias.data.copy_(torch.randn(old.out_features))
+    assert (module(x) - before).abs().max() > 1e-3
+    with pytest.raises(ValueError, match=f"received \\['{name}.bias'\\]"):
+        module.export_weights()
+
+
+def test_exported_weights_are_copies():
+    module = block()
+    exported = module.export_weights()
+    before = exported["theta.weight"].copy()
+    module.theta.weight.data.add_(1)
+    assert np.array_equal(exported["theta.weight"], before)
+
+
+def test_a_part_that_is_not_linear_has_no_weights():
+    module = block()
+    module.g = nn.Sequential(module.g, nn.ReLU())
+    assert module(random_x()).shape == random_x().shape
+    with pytest.raises(TypeError, match="g must be linear"):
+        module.export_weights()
+
+
+class Tripled(nn.Module):
+    """Has an attribute `module`, and is no mere wrapper."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return 3 * self.module(x)
+
+
+def test_a_wrapper_that_computes_is_exported_as_it_computes():
+    module = block().eval()
+    module.g = Tripled(module.g)
+    assert_same(module, as_tensors(module.export_weights()), random_x(), module(random_x()))
+
+
+def test_a_replaced_forward_is_called():
+    module, x = block().eval(), random_x()
+    before = module(x)
+    forward = module.g.forward
+    module.g.forward = lambda rows: 2 * forward(rows)  # as accelerate does
+    assert (module(x) - before).abs().max() > 1e-3
+    assert_same(module, as_tensors(module.export_weights()), x, module(x))
+
+
+@EACH
+def test_backward_pre_hooks_see_gradients(make):
+    module, seen = make(), set()
+    for name, part in parts_of(module).items():
+        part.register_full_backward_pre_hook(lambda m, d, name=name: seen.add(name))
+    module(random_x().requires_grad_()).square().sum().backward()
+    assert seen == set(parts_of(module))
+
+
+def test_dropout_of_an_adapter_is_off_in_an_export():
+    module = block().eval()
+    module.g = nn.Sequential(nn.Dropout(0.5), module.g)
+    right = module.export_weights()["g.weight"]
+    module.train()
+    assert np.array_equal(module.export_weights()["g.weight"], right)
+    assert module.g[0].training
+
+
+def test_users_hooks_beside_weight_norm_are_not_called_by_an_export():
+    module = block().eval()
+    WAYS["weight_norm"](module.g)
+    module.g.register_forward_pre_hook(lambda m, arguments: arguments[0].shape and None)
+    module.g.weight_g.data.mul_(2)
+    assert_same(module, as_tensors(module.export_weights()), random_x(), module(random_x()))
+
+
+def test_parts_with_other_parameters_are_not_reset():
+    module = block()
+    prune.l1_unstructured(module.g, "weight", 0.5)
+    with pytest.raises(TypeError, match=r"g must have a weight and a bias .*weight_orig"):
+        module.reset_parameters()
+
+
+def test_a_deleted_block_is_freed_at_once():
+    module = block()
+    alive = weakref.ref(module.theta)
+    gc.disable()
+    try:
+        del module
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+class OnlyLinear(torch.Tensor):
+    """A weight in another form: nothing but a linear layer takes it."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is torch.cat:
+            raise NotImplementedError
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def test_a_weight_of_another_class_is_left_to_its_layer():
+    module, x = block().eval(), random_x()
+    before = module(x)
+    weight = module.theta.weight.detach().as_subclass(OnlyLinear)
+    module.theta.weight = nn.Parameter(weight, requires_grad=False)
+    torch.testing.assert_close(module(x).as_subclass(torch.Tensor), before)

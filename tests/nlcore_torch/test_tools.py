@@ -35,9 +35,10 @@ def test_batch_normalization_is_of_torchs_class(ndim):
 
 
 def test_every_batch_normalization_of_a_network_is_of_torchs_class():
-    norms = [m for m in network().modules() if "bn" in type(m).__name__.lower() or "Norm" in str(m)]
-    names = [n for n, m in network().named_modules() if isinstance(m, nn.BatchNorm3d)]
-    assert len(names) == 54 and len(norms) >= len(names)
+    modules = dict(network().named_modules())
+    norms = {name for name, m in modules.items() if "Norm" in type(m).__name__}
+    assert norms == {name for name, m in modules.items() if isinstance(m, nn.BatchNorm3d)}
+    assert len(norms) == 54
 
 
 # State dicts

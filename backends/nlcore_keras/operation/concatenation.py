@@ -78,9 +78,8 @@ def pair_sums(a: Any, b: Any, g: Any) -> Any:
 
     # an infinite or NaN g_j makes its column NaN, because f_ij g_j is NaN wherever f_ij = 0
     undefined = ops.logical_or(ops.expand_dims(undefined, 2), unbounded)  # (B, N, V)
-    # x / 1 * 1 is x, and x / 0 * 0 is NaN. A converter to ONNX would multiply the NaN of a `where`.
-    defined = ops.cast(ops.logical_not(undefined), value.dtype)
-    value = value / defined * defined
+    # The root is NaN or 0. A converter to ONNX would multiply a constant NaN of a `where` with 0.
+    value = value + ops.sqrt(-ops.cast(undefined, value.dtype))
     derivatives = by_parts - fixed(by_parts)  # (B, N, V): 0, or NaN where (2) is infinite
     return value + ops.where(ops.isfinite(fixed(by_parts)), derivatives, ops.zeros_like(value))
 

@@ -35,9 +35,9 @@ def is_empty(x: Tensor) -> bool:
         return x.ndim > 0 and bool(x.shape[0] == 0)
 
 
-def nothing(x: Tensor, weights: Iterable[Tensor]) -> Tensor:
-    """z for an empty batch x. As with torch's own layers, the gradients of the weights are 0."""
-    return x + sum(0 * weight.sum() for weight in weights)
+def nothing(x: Tensor, terms: Iterable[Tensor]) -> Tensor:
+    """z for an empty batch x. As with torch's own layers, the gradients of `terms` are 0."""
+    return x + sum(0 * term.sum() for term in terms)
 
 
 def check_dtypes(x: Tensor, weights: Mapping[str, Tensor]) -> None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlcore_torch.operation.precision import divided, sum_dtype, without_autocast
-from nlcore_torch.operation.recording import exports
+from nlcore_torch.operation.recording import applied, exports
 
 
 def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
@@ -123,7 +123,8 @@ class _PairSumsForward(_PairSums):
 def _pair_sums(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
     if torch.jit.is_tracing():
         return _PairSums.forward(a, b, g)
-    return (_PairSums if torch.compiler.is_compiling() else _PairSumsForward).apply(a, b, g)
+    function = _PairSums if torch.compiler.is_compiling() else _PairSumsForward
+    return applied(function, a, b, g)
 
 
 def _count(a: Tensor, descending: Tensor) -> Tensor:

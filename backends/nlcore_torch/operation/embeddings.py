@@ -38,7 +38,8 @@ def embeddings_by_parts(
     the terms a (B, N, 1) and b (B, M, 1) of the logits.
     """
     pooled = _pooled(spec, x, "input")
-    rows, key_rows = _rows(x), _rows(pooled)  # (B, N, C), (B, M, C)
+    rows = _rows(x).contiguous()  # (B, N, C), once for all parts that store it
+    key_rows = rows if pooled is x else _rows(pooled).contiguous()  # (B, M, C)
     if spec.embedded:
         theta = parts["theta"](rows)  # (B, N, D)
         phi = _pooled_rows(spec, x, parts["phi"](key_rows))  # (B, M, D)

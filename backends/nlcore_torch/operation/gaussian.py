@@ -23,7 +23,7 @@ from torch.backends.cuda import (
 )
 
 from nlcore_torch.operation.precision import scaled_product, sum_dtype, without_autocast
-from nlcore_torch.operation.recording import exports, without_tracer_warnings
+from nlcore_torch.operation.recording import applied, exports, without_tracer_warnings
 
 #: Number of elements of f in a chunk, over the whole batch (at least one query per batch item).
 CHUNK = 1 << 21
@@ -39,7 +39,7 @@ def gaussian(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) 
             dtype = sum_dtype(g)
             theta, phi, values = theta.to(dtype), phi.to(dtype), g.to(dtype)
             return (_weights(theta, phi, scale, by_sum) @ values).to(g.dtype)
-        return _InChunks.apply(theta.to(g.dtype), phi.to(g.dtype), g, scale, by_sum)
+        return applied(_InChunks, theta.to(g.dtype), phi.to(g.dtype), g, scale, by_sum)
 
 
 class _InChunks(torch.autograd.Function):

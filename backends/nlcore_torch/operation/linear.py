@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nlcore_torch.operation.precision import autocasts
-from nlcore_torch.operation.recording import records
+from nlcore_torch.operation.recording import applied, records
 
 #: A weight (E, C), and its bias (E,) or None.
 Layer = tuple[Tensor, Tensor | None]
@@ -24,14 +24,14 @@ def embedded(rows: Tensor, *layers: Layer) -> tuple[Tensor, ...]:
     # Under autocast the rows are copied anyway, and a compiler decides itself what to store.
     if autocasts(rows) or records():
         return tuple(F.linear(rows, weight, bias) for weight, bias in layers)
-    return _Embedded.apply(rows, *(tensor for layer in layers for tensor in layer))
+    return applied(_Embedded, rows, *(tensor for layer in layers for tensor in layer))
 
 
 def mapped(maps: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor:
     """W y + b for rows y (B, N, D), W = maps (B, C, D) and b = bias (C,) -> (B, C, N)."""
     if autocasts(rows) or records():
         return _Mapped.forward(maps, rows, bias)
-    return _Mapped.apply(maps, rows, bias)
+    return applied(_Mapped, maps, rows, bias)
 
 
 class _Embedded(torch.autograd.Function):

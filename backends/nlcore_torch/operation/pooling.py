@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlcore_torch.operation.recording import records
+from nlcore_torch.operation.recording import applied, records
 
 
 def pooled_rows(rows: Tensor, positions: Sequence[int], window: Sequence[int]) -> Tensor:
@@ -41,7 +41,7 @@ def _pool(images: Tensor, window: tuple[int, ...]) -> Tensor:
     """(B, H, W, E) -> (B, H', W', E)."""
     if records():  # a compiler decides itself what to store for the gradient
         return F.max_pool2d(images.movedim(-1, 1), window).movedim(1, -1)
-    return _MaxPool.apply(images, window)[0]
+    return applied(_MaxPool, images, window)[0]
 
 
 class _MaxPool(torch.autograd.Function):

@@ -16,6 +16,7 @@ from nlcore.video.network import BN_EPS, FC_STD, Conv, Pool, Residual
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
+from nlcore_torch.insertion import non_local_blocks
 from nlcore_torch.parts import current_weights
 
 Options = dict[str, Any]  # device, dtype
@@ -85,13 +86,11 @@ class Network(nn.Module):
         """
         found: dict[str, np.ndarray] = {}
         for path, module in self.named_modules():
-            if isinstance(module, NonLocalBlock):
-                weights = module.export_weights()
-            elif isinstance(module, (nn.Conv3d, nn.Linear, _BatchNorm)):
-                weights = {kind: array(value) for kind, value in current_weights(module).items()}
-            else:
-                continue
-            found |= {f"{path}.{kind}": value for kind, value in weights.items()}
+            if isinstance(module, (nn.Conv3d, nn.Linear, _BatchNorm)):
+                for kind, value in current_weights(module).items():
+                    found[f"{path}.{kind}"] = np.array(array(value))
+        for path, block in non_local_blocks(self).items():
+            found |= {f"{path}.{name}": value for name, value in block.export_weights().items()}
         return {name: found[name] for name in network_weight_shapes(self.spec)}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:

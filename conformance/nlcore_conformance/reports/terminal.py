@@ -15,6 +15,8 @@ from nlcore_conformance.run.verdict import Verdict, described
 
 _STYLE = {"pass": "green", "FAIL": "bold red", "known": "yellow", "not run": "yellow"}
 
+#: Number of characters of a line that the whole table needs.
+WIDE = 76
 #: Column -> the meaning of its figures.
 COLUMNS = {
     "tried": "problems that were asked and judged",
@@ -35,21 +37,33 @@ def ratio(result: CheckResult) -> str:
     return "" if result.verdict == "not run" else f"{ratio_of(result):.3g}"
 
 
-def table(verdict: Verdict) -> Table:
-    """Each check with the figures of COLUMNS and its verdict."""
+def _shown(width: int) -> tuple[str, ...]:
+    """The columns of figures for which a terminal of this width has room."""
+    return tuple(COLUMNS) if width >= WIDE else ("worst ratio",)
+
+
+def table(verdict: Verdict, width: int = WIDE) -> Table:
+    """Each check with the figures of COLUMNS and its verdict, or on a narrow terminal without most.
+
+    `width` is that of the terminal, in characters.
+    """
+    shown = _shown(width)
     report = verdict.report
     title = f"{report.backend}: profile {report.profile}, seed {report.seed}"
     out = Table(title=title, box=SIMPLE_HEAD, padding=0)  # narrow enough for 80 columns
-    out.add_column("check", no_wrap=True)
-    out.add_column("clause", no_wrap=True)
-    for name in COLUMNS:
+    out.add_column("check", no_wrap=width >= WIDE, overflow="fold")
+    if width >= WIDE:
+        out.add_column("clause", no_wrap=True)
+    for name in shown:
         out.add_column(name, justify="right")
     out.add_column("verdict", no_wrap=True)
     for r in report.results:
         text = Text(verdict.of(r), style=_STYLE[verdict.of(r)])
         left_out = share(r.unpredictable, r.elements)
         vacuous = share(r.vacuous, r.elements - r.unpredictable)
-        out.add_row(r.name, r.clause, str(r.examples), left_out, vacuous, ratio(r), text)
+        figures = dict(zip(COLUMNS, (str(r.examples), left_out, vacuous, ratio(r)), strict=True))
+        clause = (r.clause,) if width >= WIDE else ()
+        out.add_row(r.name, *clause, *(figures[name] for name in shown), text)
     return out
 
 
@@ -90,10 +104,10 @@ def coverage(report: Report) -> Text:
 def show(verdict: Verdict, console: Console) -> None:
     """Print all of a verdict."""
     report = verdict.report
-    console.print(table(verdict))
+    console.print(table(verdict, console.width))
     meanings = Table.grid(padding=(0, 2, 0, 0))
-    for name, meaning in COLUMNS.items():
-        meanings.add_row(name, meaning, style="dim")
+    for name in _shown(console.width):
+        meanings.add_row(name, COLUMNS[name], style="dim")
     console.print(meanings)
     for result in report.results:
         if result in verdict.failed:

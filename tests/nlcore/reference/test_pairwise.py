@@ -1,9 +1,14 @@
 """f and df/dt as scalar kernels: from both halves of t, against 50 digits."""
 
+import math
+from fractions import Fraction
+from operator import mul
+
 import numpy as np
 import oracle
 import pytest
 
+from nlcore import NonLocalSpec, operation
 from nlcore.reference.pairwise import EXP, KIND, LINEAR, RELU, Rule, pair_row
 from nlcore.spec import PAIRWISE
 
@@ -112,3 +117,23 @@ def test_not_finite(kind, low):
 def test_one_nan_stays_one_under_a_count():
     f, _ = row(EXP, [0.0, np.nan, 0.0])
     np.testing.assert_array_equal(f, [1.0, np.nan, 1.0])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e8, 1e9, 1e10, 1e12])
+@pytest.mark.parametrize("scale", [1.0, -0.3])
+def test_a_softmax_of_huge_logits(size, scale, rng):
+    """NL-4.5: beside exact logits, also where their spacing in float64 is far above 1."""
+    spec = NonLocalSpec(4, 4, ndim=1, scale=scale)
+    for _ in range(20):
+        theta = rng.normal(size=(1, 2, 4)) * size
+        phi = theta[:, :1] + rng.normal(size=(1, 5, 4)) / size  # logits that differ by about 1
+        g = rng.normal(size=(1, 5, 1))
+        y = operation(spec, theta, phi, g)
+        for i in range(2):
+            logits = [
+                Fraction(scale) * sum(map(mul, map(Fraction, theta[0, i]), map(Fraction, row)))
+                for row in phi[0]
+            ]
+            f = [math.exp(max(t - max(logits), -800)) for t in logits]
+            right = sum(a * b for a, b in zip(f, g[0, :, 0], strict=True)) / sum(f)
+            assert y[0, i, 0] == pytest.approx(right, rel=1e-13, abs=1e-14)

@@ -43,6 +43,15 @@ def test_nothing_is_cut_at_80_columns():
         assert f" {result.name} " in text
 
 
+def test_a_narrow_terminal_shows_names_and_verdicts_whole():
+    text = printed(verdict(), 40)
+    assert "…" not in text and "..." not in text
+    words = " ".join(text.split())
+    for result in verdict().report.results:
+        assert result.name.split(" / ")[0] in words
+    assert "worst ratio" in words and "vacuous" not in words
+
+
 def test_failures_known_failures_and_what_was_not_run():
     text = printed(verdict(), 200)
     assert "FAIL gradient / gaussian (NL-9)" in text

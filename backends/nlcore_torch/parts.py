@@ -176,15 +176,17 @@ def weights_of(name: str, part: Any, inputs: int) -> dict[str, Tensor]:
         return current_weights(part)
     if name == "f":
         raise TypeError(f"f must be a {PairWeights.__name__}; received a {type(part).__name__}")
-    like = next((p for p in part.parameters() if p.is_floating_point()), torch.empty(0))
+    floats = [p for p in part.parameters() if p.is_floating_point()]
+    like = floats[0] if floats else torch.empty(0)
     basis = torch.eye(inputs, dtype=like.dtype, device=like.device)  # (C, C)
     with evaluating(part):
         bias = part(torch.zeros_like(basis[:1]))  # (1, D)
         weight, opposite = part(basis) - bias, part(-basis) - bias  # (C, D), (C, D)
-    unit = torch.finfo(like.dtype).eps
     largest = max(value.abs().max() for value in (weight, bias))
-    # eight bits of a quantized input differ by up to 1 / 127
-    if ((opposite + weight).abs() > (8 * unit + 2 / 127) * largest).any():
+    # The bias is added and subtracted twice. A quantized layer, which has no parameters, rounds
+    # each of its two inputs to eight bits.
+    allowed = 4 * torch.finfo(like.dtype).eps if floats else 2 / 127
+    if ((opposite + weight).abs() > allowed * largest).any():
         raise TypeError(f"{name} must be linear to have weights; received a {type(part).__name__}")
     return {"weight": weight.mT, "bias": bias[0]}
 

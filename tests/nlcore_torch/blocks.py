@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from nlcore.spec import PAIRWISE
-from nlcore_torch import NonLocalBlock
+from nlcore_conformance.bounds.block_bounds import block_bounds
+from nlcore_torch import NonLocalBlock, non_local_block
 
 SIZES = (2, 3, 4)
 
@@ -49,3 +50,16 @@ def control():
 
 
 EACH = pytest.mark.parametrize("make", [control, *(lambda f=f: block(f) for f in PAIRWISE)])
+
+
+def assert_same(module, weights, x, z):
+    """z is what the block computes with these weights, within the bound of the arithmetic."""
+    arrays = {name: value.detach().numpy() for name, value in weights.items()}
+    bound = block_bounds(module.spec, arrays, x.numpy(), dtype="float32", training=module.training)
+    right = non_local_block(
+        module.spec,
+        {name: value.detach().double() for name, value in weights.items()},
+        x.double(),
+        module.training,
+    )
+    assert ((z.double() - right).abs().detach().numpy() <= bound["z"]).all()

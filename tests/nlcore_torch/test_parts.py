@@ -12,29 +12,15 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from blocks import EACH, SIZES, block, parts_of, random_x
+from blocks import EACH, SIZES, assert_same, block, parts_of, random_x
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from nlcore.spec import PAIRWISE
-from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_conformance.run.runner import run
 from nlcore_torch import NonLocalBlock, non_local_block
 from nlcore_torch.backend import TorchBackend
 from nlcore_torch.parts import PairWeights
-
-
-def assert_same(module, weights, x, z):
-    """z is what the block computes with these weights, within the bound of the arithmetic."""
-    arrays = {name: value.detach().numpy() for name, value in weights.items()}
-    bound = block_bounds(module.spec, arrays, x.numpy(), dtype="float32", training=module.training)
-    right = non_local_block(
-        module.spec,
-        {name: value.detach().double() for name, value in weights.items()},
-        x.double(),
-        module.training,
-    )
-    assert ((z.double() - right).abs().detach().numpy() <= bound["z"]).all()
 
 
 def as_tensors(weights):

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from blocks import EACH, Convolutions, block, control, parts_of, random_x
+from blocks import EACH, Convolutions, assert_same, block, control, parts_of, random_x
 from torch import fx, nn
 
 from nlcore.spec import PAIRWISE
@@ -146,9 +146,10 @@ def test_jit_trace(make):
 )
 def test_a_traced_block_serves_other_sizes(pairwise, fields):
     model = block(pairwise, **fields).eval()
-    traced = torch.jit.trace(model, random_x() / 4)
-    for x in (random_x() / 4, torch.randn(3, 6, 4, 5, 7) / 4, torch.randn(1, 6, 6, 2, 2) / 4):
-        torch.testing.assert_close(traced(x), model(x), rtol=1e-4, atol=1e-4)
+    # torch would compare the trace by a relative tolerance; here the bound judges it
+    traced = torch.jit.trace(model, random_x(), check_trace=False)
+    for x in (random_x(), torch.randn(3, 6, 4, 5, 7), torch.randn(1, 6, 6, 2, 2)):
+        assert_same(model, model.state_dict(), x, traced(x))
 
 
 @pytest.mark.parametrize("pairwise", PAIRWISE)

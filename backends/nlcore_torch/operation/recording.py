@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,9 +28,15 @@ def exports() -> bool:
 def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """The result of an autograd function. Without gradients, of its forward direction alone.
 
-    torch's own `apply` takes as long as a small product.
+    torch's own `apply` takes as long as a small product. Half of this time is spent on the signature
+    of `forward`, which torch computes in each call unless the function already has it.
     """
-    return (function.apply if torch.is_grad_enabled() else function.forward)(*arguments)
+    forward: Any = function.forward
+    if not torch.is_grad_enabled():
+        return forward(*arguments)
+    if not hasattr(forward, "__signature__"):
+        forward.__signature__ = inspect.signature(forward)
+    return function.apply(*arguments)
 
 
 @contextmanager

@@ -221,9 +221,9 @@ def _products(path: str, layer: Any, inputs: tuple[Any, ...], output: Any) -> in
         size = _size(path, output)
         return size // filters * prod(layer.depthwise_kernel.shape) + size * channels
     if isinstance(layer, layers.EinsumDense):
-        _, kernel, out = layer.equation.replace("->", ",").split(",")
+        rows, kernel, _ = layer.equation.replace("->", ",").split(",")
         sizes = zip(kernel, layer.kernel.shape, strict=True)
-        return _size(path, output) * prod(size for label, size in sizes if label not in out)
+        return _size(path, inputs[0]) * prod(size for label, size in sizes if label not in rows)
     if isinstance(layer, layers.MultiHeadAttention):
         return _attention_products(path, layer, *inputs[:2])
     kind, package = type(layer).__name__, type(layer).__module__.partition(".")[0]

@@ -166,10 +166,7 @@ def weights_of(name: str, part: Any, inputs: int) -> dict[str, Tensor]:
     TypeError
         The part is not linear, or f is of another class.
     """
-    for wrapped in ("_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_orig_mod"):
-        part = getattr(part, wrapped, part)
-    if isinstance(part, nn.parallel.DistributedDataParallel):
-        part = part.module
+    part = unwrapped(part)
     if type(part).forward is PairWeights.forward or (
         type(part).forward is nn.Linear.forward and "forward" not in part.__dict__
     ):
@@ -189,6 +186,13 @@ def weights_of(name: str, part: Any, inputs: int) -> dict[str, Tensor]:
     if ((opposite + weight).abs() > allowed * largest).any():
         raise TypeError(f"{name} must be linear to have weights; received a {type(part).__name__}")
     return {"weight": weight.mT, "bias": bias[0]}
+
+
+def unwrapped(module: Any) -> Any:
+    """The module in the wrappers of torch: of checkpoints, FSDP, `torch.compile` and DDP."""
+    for name in ("_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_orig_mod"):
+        module = getattr(module, name, module)
+    return module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
 
 
 @torch.no_grad()

@@ -90,8 +90,9 @@ def sharded_block(
         return x + out
     slope, bias = weights["bn.weight"], weights["bn.bias"]
     if training:
-        added = partial(_Added.apply, group=group)
-        return x + batch_norm_over_devices(out, slope, bias, spec.eps, added)
+        return x + batch_norm_over_devices(
+            out, slope, bias, spec.eps, lambda term: _Added.apply(term, group)
+        )
     mean, variance = (weights[f"bn.running_{name}"].detach() for name in ("mean", "var"))
     return x + batch_norm(out, slope, bias, mean, variance, spec.eps)
 

@@ -99,7 +99,7 @@ def _gradient(f, *arrays):
     found = torch.autograd.grad(
         ops.sum(f(*inputs)), inputs, allow_unused=True, materialize_grads=True
     )
-    return [np.asarray(grad) for grad in found]
+    return [np.asarray(grad.detach()) for grad in found]
 
 
 @pytest.fixture

@@ -79,7 +79,12 @@ def test_on_each_engine(make, free, format, tmp_path):
     x = np.random.default_rng(0).normal(size=(2, 6, 4, 8)).astype("float32")
     right = ops.convert_to_numpy(model(x))  # the exporters need a model that was called
     model.export(path, format=format, verbose=False)
-    found = loaded(path, format)(x)
+    try:
+        found = loaded(path, format)(x)
+    except Exception as error:
+        if "deserialize portable artifact" in str(error):
+            pytest.skip("this version of JAX writes what this version of TensorFlow cannot read")
+        raise
     layer = model.layers[-1]
     if make is convolution:
         np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-5)

@@ -94,7 +94,7 @@ def test_inductor(pairwise):
 def test_export_with_free_sizes(spec):
     _, block, x = made(replace(spec, subsample=(1, 2, 2)))
     free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC}  # B and T
-    program = torch.export.export(block, (x,), dynamic_shapes=({**free},))
+    program = torch.export.export(block, (x,), dynamic_shapes=({**free},), strict=False)
     longer = torch.cat([x, x + 1], 2)[:1]  # (1, C, 2 T, H, W)
     torch.testing.assert_close(program.module()(longer), block(longer))
 

@@ -32,7 +32,7 @@ def check_tensor(spec: NonLocalSpec, x: Tensor) -> None:
 def is_empty(x: Tensor) -> bool:
     """Whether the batch of x (B, C, *positions) is empty, B = 0."""
     with without_tracer_warnings():
-        return x.ndim > 0 and bool(x.shape[0] == 0)
+        return 0 in x.shape[:1]
 
 
 def nothing(x: Tensor, terms: Iterable[Tensor]) -> Tensor:

@@ -121,8 +121,6 @@ class _PairSumsForward(_PairSums):
 
 
 def _pair_sums(a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    if torch.jit.is_tracing():
-        return _PairSums.forward(a, b, g)
     function = _PairSums if torch.compiler.is_compiling() else _PairSumsForward
     return applied(function, a, b, g)
 

@@ -23,7 +23,7 @@ from torch.backends.cuda import (
 )
 
 from nlcore_torch.operation.precision import scaled_product, sum_dtype, without_autocast
-from nlcore_torch.operation.recording import applied, exports, without_tracer_warnings
+from nlcore_torch.operation.recording import applied, exports, records, without_tracer_warnings
 
 #: Number of elements of f in a chunk, over the whole batch (at least one query per batch item).
 CHUNK = 1 << 21
@@ -104,7 +104,8 @@ def _takes(theta: Tensor, phi: Tensor, g: Tensor) -> bool:
     """Whether a fused kernel, which stores no N x M array, supports these shapes and this dtype."""
     if theta.device.type != "cuda":
         with without_tracer_warnings():  # the widths are those of the weights at every size
-            return bool(theta.shape[-1] == g.shape[-1]) and flash_sdp_enabled()
+            same = theta.shape[-1] in (g.shape[-1],)
+        return same and (records() or flash_sdp_enabled())
     params = SDPAParams(_head(theta), _head(phi), _head(g), None, 0.0, False, False)
     return can_use_flash_attention(params) or can_use_efficient_attention(params)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -26,25 +26,27 @@ def exports() -> bool:
 
 
 def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
-    """The result of an autograd function. Without gradients, of its forward direction alone.
+    """The result of an autograd function. Without gradients and in an exported graph, which has
+    none, it is computed by `forward` alone.
 
-    torch's own `apply` takes as long as a small product. Half of this time is spent on the signature
+    torch's own `apply` takes as long as a small product. Half of this time goes into the signature
     of `forward`, which torch computes in each call unless the function already has it.
     """
     forward: Any = function.forward
-    if not torch.is_grad_enabled():
+    if exports() or not torch.is_grad_enabled():
         return forward(*arguments)
-    if not hasattr(forward, "__signature__"):
+    if not records() and not hasattr(forward, "__signature__"):
         forward.__signature__ = inspect.signature(forward)
     return function.apply(*arguments)
 
 
-@contextmanager
-def without_tracer_warnings() -> Iterator[None]:
+def without_tracer_warnings() -> AbstractContextManager[object]:
     """A context in which `torch.jit.trace` does not warn that a size decides something."""
-    if not torch.jit.is_tracing():
-        yield
-        return
+    return _without_tracer_warnings() if torch.jit.is_tracing() else nullcontext()
+
+
+@contextmanager
+def _without_tracer_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         yield

@@ -16,8 +16,7 @@ from nlcore.video.network import BN_EPS, FC_STD, Conv, Pool, Residual
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
-from nlcore_torch.insertion import non_local_blocks
-from nlcore_torch.parts import current_weights
+from nlcore_torch.parts import current_weights, unwrapped
 
 Options = dict[str, Any]  # device, dtype
 
@@ -83,15 +82,17 @@ class Network(nn.Module):
         """The weights by name as NumPy arrays, with which the network computes.
 
         See `nlcore_torch.NonLocalBlock.export_weights`.
+
+        Raises
+        ------
+        TypeError
+            A layer was replaced by one of another class.
         """
+        names = list(network_weight_shapes(self.spec))
         found: dict[str, np.ndarray] = {}
-        for path, module in self.named_modules():
-            if isinstance(module, (nn.Conv3d, nn.Linear, _BatchNorm)):
-                for kind, value in current_weights(module).items():
-                    found[f"{path}.{kind}"] = np.array(array(value))
-        for path, block in non_local_blocks(self).items():
-            found |= {f"{path}.{name}": value for name, value in block.export_weights().items()}
-        return {name: found[name] for name in network_weight_shapes(self.spec)}
+        for path in dict.fromkeys(_layer(name) for name in names):
+            found |= {f"{path}.{kind}": w for kind, w in _weights(self, path).items()}
+        return {name: found[name] for name in names}
 
     def import_weights(self, weights: Mapping[str, Any]) -> None:
         """Replace every weight by the array or tensor of the same name.
@@ -152,3 +153,21 @@ def _conv(conv: Conv, options: Options) -> tuple[nn.Conv3d, BatchNorm3d]:
 
 def _pool(pool: Pool) -> nn.MaxPool3d:
     return nn.MaxPool3d(pool.kernel, pool.stride, pool.padding)
+
+
+def _layer(name: str) -> str:
+    """The path of the layer, or of the non-local block, that has the weight of this name."""
+    before, block, _ = name.partition(".non_local.")
+    return f"{before}.non_local" if block else name.rpartition(".")[0]
+
+
+def _weights(network: Network, path: str) -> dict[str, np.ndarray]:
+    layer = unwrapped(network.get_submodule(path))
+    if isinstance(layer, NonLocalBlock):
+        return layer.export_weights()
+    if not isinstance(layer, (nn.Conv3d, nn.Linear, _BatchNorm)):
+        raise TypeError(
+            f"{path} must be a convolution, a linear layer or batch normalization of torch; "
+            f"received a {type(layer).__name__}"
+        )
+    return {kind: np.array(array(weight)) for kind, weight in current_weights(layer).items()}

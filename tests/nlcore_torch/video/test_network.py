@@ -75,6 +75,22 @@ def test_weights_go_out_and_in(spec, clips):
         network.import_weights(weights)
 
 
+def test_weights_of_wrapped_and_replaced_layers(spec):
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+    network = Network(spec, identity=False)
+    weights = network.export_weights()
+    network.res4 = checkpoint_wrapper(network.res4)
+    network.res3[0].conv2 = checkpoint_wrapper(network.res3[0].conv2)
+    network.res4[4].non_local = checkpoint_wrapper(network.res4[4].non_local)
+    exported = network.export_weights()
+    assert exported.keys() == weights.keys()
+    assert all(np.array_equal(exported[name], weights[name]) for name in weights)
+    network.fc = torch.nn.Sequential(network.fc)
+    with pytest.raises(TypeError, match=r"fc must be a convolution, .* received a Sequential"):
+        network.export_weights()
+
+
 def test_every_weight_gets_a_gradient(spec, clips):
     network = Network(spec, identity=False)
     for module in network.modules():

@@ -60,6 +60,12 @@ class KerasBackend:
         """True, or why not: every spec in `dtypes`."""
         return dtype in self.dtypes or f"dtype must be one of {self.dtypes}; received {dtype}"
 
+    def paths(self, spec: NonLocalSpec, dtype: str) -> tuple[int, ...]:
+        """The number of pairs beyond which the Gaussians are computed in chunks."""
+        from nlcore_keras.operation.gaussian import CHUNK
+
+        return (CHUNK,) if "gaussian" in spec.pairwise else ()
+
     def block(
         self,
         spec: NonLocalSpec,

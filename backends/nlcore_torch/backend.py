@@ -12,6 +12,7 @@ from torch import Tensor
 from nlcore import NonLocalSpec, check_input
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.block import NonLocalBlock
+from nlcore_torch.operation.gaussian import CHUNK
 
 
 class TorchBackend:
@@ -30,6 +31,10 @@ class TorchBackend:
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
         """True if the dtype is in `dtypes`, else the reason. Every spec is supported."""
         return dtype in self.dtypes or f"dtype must be one of {self.dtypes}; received {dtype}"
+
+    def paths(self, spec: NonLocalSpec, dtype: str) -> tuple[int, ...]:
+        """The number of pairs beyond which the Gaussians are computed in chunks."""
+        return (2 * CHUNK,) if "gaussian" in spec.pairwise else ()
 
     def block(
         self,

@@ -81,7 +81,7 @@ def test_conformance(
     report = nl_report
     profile = PROFILES[report.profile]
     try:
-        result = run_check(check, nl_backend, profile, report.seed, report.covered)
+        result = run_check(check, nl_backend, profile, report.seed, report)
     except CannotRun as error:
         pytest.exit(f"{report.backend}: {error}", pytest.ExitCode.USAGE_ERROR)
     report.results.append(result)

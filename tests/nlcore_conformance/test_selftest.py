@@ -23,7 +23,8 @@ def test_quick_rejects_every_mutant_and_accepts_what_is_right():
     assert all(row.ratio > 1 for row in result.rows if row.wrong)
     judged = {check.name: (*FORM, *check.clauses) for check in CHECKS}
     for row in result.rows:
-        if row.wrong and row.clause not in judged[row.check]:
+        by_condition = row.name.startswith("wrong where")  # any check may meet the condition
+        if row.wrong and not by_condition and row.clause not in judged[row.check]:
             # a scale that is wrong is so for several pairwise functions
             assert row.clause.startswith("NL-3."), (row.name, row.clause, row.check)
             assert any(clause.startswith("NL-3.") for clause in judged[row.check])
@@ -72,7 +73,7 @@ def test_a_mutant_that_is_right_fails_the_self_test():
     survivor, rejected, accepted = result.rows
     assert not result.ok
     assert [row.ok for row in result.rows] == [False, True, True]
-    assert (survivor.check, survivor.tried) == ("", accepted.tried) and survivor.tried > 10
+    assert survivor.check == "" and survivor.tried >= accepted.tried > 10
     assert rejected.check == "forward / gaussian" and rejected.ratio > 1 and rejected.case
     assert heard[-1][1] == heard[-1][2] == len(heard)
     console = Console(width=120)

@@ -37,6 +37,9 @@ class Backend(Protocol):
         True, or a str with the reason why not.
     block_vjp(spec, weights, x, dz, training=False) -> (dx, dweights)
         As `nlcore.block_vjp`.
+    paths(spec, dtype)
+        The numbers of pairs of positions B N M, as a tuple of int, at which it changes its
+        algorithm, such as the size of a chunk. The suite asks for problems of a few more pairs.
     accumulates
         dtype -> dtype of its sums, both by name. By default float32 for the half precisions and
         the dtype itself for the others. Bounds are derived from it.
@@ -132,6 +135,26 @@ def supports(backend: Backend, spec: NonLocalSpec, dtype: str) -> bool | str:
         why = "supports must return True, or a str with the reason why not; it raised "
         raise CannotRun(f"{why}{one_line(error)}") from error
     return answer if answer is True or isinstance(answer, str) else "not supported"
+
+
+def paths(backend: Backend, spec: NonLocalSpec, dtype: str) -> tuple[int, ...]:
+    """The numbers of pairs at which the backend changes its algorithm, as it declares them.
+
+    Raises
+    ------
+    CannotRun
+        The backend's own `paths` raises, or returns something else.
+    """
+    if not hasattr(backend, "paths"):
+        return ()
+    wanted = "paths must return a tuple of int, numbers of pairs; it "
+    try:
+        found = backend.paths(spec, dtype)
+    except Exception as error:
+        raise CannotRun(f"{wanted}raised {one_line(error)}") from error
+    if not isinstance(found, tuple) or not all(isinstance(n, int) and n > 0 for n in found):
+        raise CannotRun(f"{wanted}returned {found!r}")
+    return found
 
 
 def one_line(error: Exception) -> str:

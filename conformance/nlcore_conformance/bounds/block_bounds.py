@@ -13,7 +13,7 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore_conformance.bounds.arithmetic import Arithmetic, Bounded, arithmetic
-from nlcore_conformance.bounds.forward_bounds import Setting, forward
+from nlcore_conformance.bounds.forward_bounds import Setting, bounded_positions, forward
 from nlcore_conformance.bounds.gradient_bounds import backward
 
 #: Without a gradient, only some positions i are bounded where there are more pairs than this.
@@ -52,7 +52,7 @@ def block_bounds(
     dict of str to array
         Bounds with the shapes of the outputs. A bound is inf where a stage may overflow the dtype
         or a normalizer may be zero. Without dz, and with more than `pairs` pairs, z is bounded at
-        evenly spaced positions only.
+        evenly spaced positions only, and its bound is NaN elsewhere.
     """
     w = {name: np.asarray(v).astype(np.float64) for name, v in weights.items()}
     x = np.asarray(x).astype(np.float64)
@@ -67,7 +67,12 @@ def block_bounds(
     if dtype == "float64":  # the reference's own rounding counts beside float64's, and only there
         own = errors(arithmetic(dtype, compensated=True))
         bounds = {name: bounds[name] + own[name] for name in bounds}
-    return {name: np.where(np.isnan(b), np.inf, b) for name, b in bounds.items()}
+    bounds = {name: np.where(np.isnan(b), np.inf, b) for name, b in bounds.items()}
+    if dz is None:
+        rows = np.moveaxis(x, 1, -1)  # (B, *positions, C)
+        bounded = np.moveaxis(bounded_positions(spec, rows, pairs), -1, 1)  # (B, 1, *positions)
+        bounds["z"] = np.where(bounded, bounds["z"], np.nan)
+    return bounds
 
 
 def bounded_outputs(setting: Setting, x: np.ndarray, dz: np.ndarray | None) -> dict[str, Bounded]:

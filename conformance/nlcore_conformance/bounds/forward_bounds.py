@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,16 +132,31 @@ def _some_rows(s: Setting, theta: Bounded, phi: Bounded, g: Bounded) -> Bounded:
     """y (B', N, D), at evenly spaced positions where there are more pairs than the setting's."""
     assert s.pairs is not None
     batch, n, _ = theta.value.shape
-    rows = max(s.pairs // (batch * phi.value.shape[1]), 1)
-    if n <= rows:
+    kept = _kept(batch, n, phi.value.shape[1], s.pairs)
+    if len(kept) == n:
         return operation(s, theta, phi, g).y
-    kept = np.unique(np.linspace(0, n - 1, rows).astype(int))
     y = operation(s, theta.apply(lambda v: v[:, kept]), phi, g).y
     whole = Bounded.exact(np.zeros((batch, n, y.value.shape[-1])))
     whole.error[...] = np.inf
     for some, all_ in zip(parts(y), parts(whole), strict=True):
         all_[:, kept] = some
     return whole
+
+
+def _kept(batch: int, n: int, m: int, pairs: int) -> np.ndarray:
+    """The positions i of N that are bounded, evenly spaced if not all."""
+    rows = max(pairs // (batch * m), 1)
+    return np.unique(np.linspace(0, n - 1, rows).astype(int)) if n > rows else np.arange(n)
+
+
+def bounded_positions(spec: NonLocalSpec, x: np.ndarray, pairs: int) -> np.ndarray:
+    """Whether z is bounded at each position of x (B, *positions, C) -> (B, *positions, 1)."""
+    folded = fold(spec, x[..., :1])  # (B', *positions, 1)
+    windowed = zip(folded.shape[1:-1], spec.pool, strict=True)
+    n, m = math.prod(folded.shape[1:-1]), math.prod(size // w for size, w in windowed)
+    marked = np.zeros((len(folded), n, 1), bool)
+    marked[:, _kept(len(folded), n, m, pairs)] = True
+    return unfold(spec, marked, (*x.shape[:-1], 1))
 
 
 def operation(s: Setting, theta: Bounded, phi: Bounded, g: Bounded) -> Pairs:

@@ -65,6 +65,7 @@ CHECKS: tuple[Check, ...] = (
             clauses=(*_VALUES, *_OF_PAIRWISE[pairwise]),
             applies=_only(pairwise),
             named=True,
+            long=True,
         )
         for pairwise in PAIRWISE
     ),
@@ -75,6 +76,7 @@ CHECKS: tuple[Check, ...] = (
         clauses=(*_EVERY, *_BATCH),
         applies=_batch_norm,
         named=True,
+        long=True,
         training=True,
     ),
     *(
@@ -86,6 +88,7 @@ CHECKS: tuple[Check, ...] = (
             applies=_only(pairwise),
             weight=_OF_GRADIENT,
             named=True,
+            long=True,
             gradient=True,
         )
         for pairwise in PAIRWISE
@@ -98,6 +101,7 @@ CHECKS: tuple[Check, ...] = (
         applies=_batch_norm,
         weight=_OF_GRADIENT,
         named=True,
+        long=True,
         training=True,
         gradient=True,
     ),
@@ -131,6 +135,7 @@ CHECKS: tuple[Check, ...] = (
         clause="NL-11.2",
         judge=not_finite,
         clauses=(*_EVERY, "NL-11.1", "NL-11.2", "NL-11.3"),
+        long=True,
         data=("normal",),
     ),
     Check(

@@ -51,14 +51,14 @@ class Check(Question):
 
 def forward(backend: Backend, case: Case) -> list[Judgement]:
     """z against the reference's."""
-    right = expected_of(case, accumulates(backend, case.dtype), False)
-    return judge_forward(backend, problem(case), right)
+    sums = accumulates(backend, case.dtype)
+    return judge_forward(backend, problem(case), lambda: expected_of(case, sums, False))
 
 
 def gradient(backend: Backend, case: Case) -> list[Judgement]:
     """dx and every weight's gradient against the reference's."""
-    right = expected_of(case, accumulates(backend, case.dtype), True)
-    return judge_gradient(backend, problem(case), right)
+    sums = accumulates(backend, case.dtype)
+    return judge_gradient(backend, problem(case), lambda: expected_of(case, sums, True))
 
 
 def not_finite(backend: Backend, case: Case) -> list[Judgement]:
@@ -66,13 +66,13 @@ def not_finite(backend: Backend, case: Case) -> list[Judgement]:
 
     Under NL-11.3 every output that sees an infinity may be NaN or infinite.
     """
-    where, right, bound = _with_nan(case, accumulates(backend, case.dtype))
-    sees = np.isnan(right)
-    p = problem(case)
+    where, p = _place(case), problem(case)
     judgements = []
     for value in (np.nan, np.inf, -np.inf):
         p.x[where] = value
         z = asked(backend, p)
+        right, bound = _with_nan(case, accumulates(backend, case.dtype))
+        sees = np.isnan(right)
         judgement = judged("z", z, np.where(sees, 0.0, right), bound, case.dtype)
         if not judgement.note:
             got = float64(z)
@@ -90,12 +90,16 @@ def not_finite(backend: Backend, case: Case) -> list[Judgement]:
     return judgements
 
 
-@lru_cache(maxsize=4)  # several backends get the same problem
-def _with_nan(case: Case, sums: str) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
-    """The place of a NaN in x, the reference's z with it, and z's bounds, inf where z is NaN."""
-    p = problem(case)
+def _place(case: Case) -> tuple[int, ...]:
+    """The index in x of what is not finite."""
     rng = np.random.default_rng(case.seed)
-    where = tuple(int(rng.integers(n)) for n in p.x.shape)
-    p.x[where] = np.nan
+    return tuple(int(rng.integers(n)) for n in (case.batch, case.spec.channels, *case.positions))
+
+
+@lru_cache(maxsize=4)  # several backends get the same problem
+def _with_nan(case: Case, sums: str) -> tuple[np.ndarray, np.ndarray]:
+    """The reference's z with a NaN in x, and z's bounds, inf where z is NaN."""
+    p = problem(case)
+    p.x[_place(case)] = np.nan
     right = nlcore.block(case.spec, p.weights, p.x, case.training)
-    return where, right, np.where(np.isnan(right), np.inf, bounds_of(p, sums)["z"])
+    return right, np.where(np.isnan(right), np.inf, bounds_of(p, sums)["z"])

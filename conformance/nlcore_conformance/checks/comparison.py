@@ -30,7 +30,7 @@ class Judgement:
     expected: float
     received: float
     bound: float
-    elements: int
+    elements: int  # that are compared
     unpredictable: int  # elements without a finite bound, which do not count
     vacuous: int = 0  # elements that count, with a bound above the output's largest |expected|
     note: str = ""  # the form that was expected and received, where it is wrong
@@ -76,23 +76,27 @@ def bounds_of(p: Problem, sums: str, gradient: bool = False) -> dict[str, np.nda
     )
 
 
-def judge_forward(backend: Backend, p: Problem, right: Expected | None = None) -> list[Judgement]:
+#: Computes what is expected. It is called after the backend has answered, which may refuse.
+Right = Callable[[], Expected]
+
+
+def judge_forward(backend: Backend, p: Problem, right: Right | None = None) -> list[Judgement]:
     """z against the reference's."""
-    right = right or expected(p, accumulates(backend, p.dtype), gradient=False)
     z = _unchanged(backend.block, p)
-    return [judged("z", z, right.values["z"], right.bounds["z"], p.dtype)]
+    found = right() if right else expected(p, accumulates(backend, p.dtype), gradient=False)
+    return [judged("z", z, found.values["z"], found.bounds["z"], p.dtype)]
 
 
-def judge_gradient(backend: Backend, p: Problem, right: Expected | None = None) -> list[Judgement]:
+def judge_gradient(backend: Backend, p: Problem, right: Right | None = None) -> list[Judgement]:
     """dx and every weight's gradient against the reference's."""
-    right = right or expected(p, accumulates(backend, p.dtype), gradient=True)
     received = gradients(backend, p)
-    if set(received) != set(right.values):
-        names = sorted(right.values)
+    found = right() if right else expected(p, accumulates(backend, p.dtype), gradient=True)
+    if set(received) != set(found.values):
+        names = sorted(found.values)
         raise Broken(f"gradients must be named {names}; received {sorted(map(str, received))}")
     return [
-        judged(name, received[name], value, right.bounds[name], p.dtype)
-        for name, value in right.values.items()
+        judged(name, received[name], value, found.bounds[name], p.dtype)
+        for name, value in found.values.items()
     ]
 
 
@@ -101,8 +105,9 @@ def judged(
 ) -> Judgement:
     """The worst element of one output.
 
-    An element without a finite bound does not count. An element that has one fails where `right`
-    is not finite: so the reference, and a first answer of the backend's own, are judged too.
+    An element without a finite bound does not count, and one whose bound is NaN is not compared at
+    all. An element with a finite bound fails where `right` is not finite: so the reference, and a
+    first answer of the backend's own, are judged too.
 
     Parameters
     ----------
@@ -121,7 +126,7 @@ def judged(
         return _misformed(output, right, f"an array of shape {right.shape}", came)
     if received.dtype.name != dtype:
         return _misformed(output, right, f"dtype {dtype}", received.dtype.name)
-    counted = np.isfinite(bound)
+    compared, counted = ~np.isnan(bound), np.isfinite(bound)
     got = float64(received)
     with np.errstate(all="ignore"):
         error = np.abs(got - right)
@@ -138,8 +143,8 @@ def judged(
         float(right[index]),
         float(got[index]),
         float(bound[index]),
-        elements=right.size,
-        unpredictable=int(right.size - counted.sum()),
+        elements=int(compared.sum()),
+        unpredictable=int(compared.sum() - counted.sum()),
         vacuous=int((counted & (bound > largest)).sum()),
     )
 

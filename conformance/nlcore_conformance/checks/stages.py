@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -225,7 +226,7 @@ def _exchanged(backend: Backend, p: Problem) -> bool:
     for sources in itertools.product(_EMBEDDINGS, repeat=3):
         pairs = zip(_EMBEDDINGS, sources, strict=True)
         weights = {f"{name}.weight": p.weights[f"{source}.weight"] for name, source in pairs}
-        other = expected(replace(p, weights=p.weights | weights), sums, gradient=False)
+        other = partial(expected, replace(p, weights=p.weights | weights), sums, gradient=False)
         (z,) = judge_forward(backend, p, other)
         says_as_much = z.unpredictable <= own.unpredictable and z.vacuous <= own.vacuous
         if z.ratio <= 1 and says_as_much:

@@ -4,18 +4,17 @@ Each module has those of one topic. `nlcore_conformance.selftest` judges all of 
 """
 
 from nlcore_conformance.mutants import (
+    conditions,
     embeddings,
     extents,
     interface,
     normalization,
-    operation_gradients,
     pairwise,
     pooling,
     residual,
     rounding,
-    stage_gradients,
-    weight_gradients,
 )
+from nlcore_conformance.mutants.gradients import of_operation, of_stages, of_weights
 from nlcore_conformance.mutants.mutant import Mutant
 
 __all__ = ["Mutant", "mutants"]
@@ -27,11 +26,12 @@ _TOPICS = (
     pooling,
     extents,
     residual,
-    operation_gradients,
-    weight_gradients,
-    stage_gradients,
+    of_operation,
+    of_weights,
+    of_stages,
     rounding,
     interface,
+    conditions,
 )
 
 

@@ -64,6 +64,13 @@ def _dominating(x: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarr
     return x
 
 
+def _zero_position(x: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarray:
+    """One position is 0."""
+    chosen = tuple(int(rng.integers(n)) for n in x.shape[2:])
+    np.moveaxis(x, (0, 1), (-2, -1))[chosen] = 0
+    return x
+
+
 def _cancelling(x: np.ndarray, dtype: str, rng: np.random.Generator) -> np.ndarray:
     """Positions in pairs that nearly cancel."""
     return _paired(x, 1 + 1e-3 * x.flat[0])
@@ -114,6 +121,7 @@ _KINDS: dict[str, Kind] = {
     "offset": _offset,
     "huge offset": _huge_offset,
     "dominating": _dominating,
+    "zero position": _zero_position,
     "cancelling": _cancelling,
     "opposite": _opposite,
     "large": _normal,  # with large logits, see `taming`

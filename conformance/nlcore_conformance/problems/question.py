@@ -24,8 +24,8 @@ class Question:
         Whether the check asks about a spec.
     weight : float
         The number of examples is this many times that of the profile.
-    named : bool
-        Whether it asks the named problems too.
+    named, long : bool
+        Whether it asks the named problems too, and those at length.
     training : bool
         Whether batch normalization uses the batch's statistics.
     gradient : bool
@@ -38,6 +38,7 @@ class Question:
     applies: Callable[[NonLocalSpec], bool] = lambda spec: True
     weight: float = 1.0
     named: bool = False
+    long: bool = False
     training: bool = False
     gradient: bool = False
     data: tuple[str, ...] = DATA

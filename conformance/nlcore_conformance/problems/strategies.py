@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.problems.question import Question
-from nlcore_conformance.problems.templates import Template
+from nlcore_conformance.problems.templates import INNER, Allowed, Choice
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,28 @@ class Sizes:
 
 
 def cases(
-    question: Question, allowed: list[Template], dtypes: tuple[str, ...], sizes: Sizes
+    question: Question, allowed: Allowed, dtypes: tuple[str, ...], sizes: Sizes
 ) -> st.SearchStrategy[Case]:
     """A strategy for the cases of a check, with specs of the allowed templates in these dtypes."""
-    choices = _tree(allowed)
+    tree = _tree(allowed)
 
     @st.composite
     def draw_case(draw: st.DrawFn) -> Case:
-        template: Any = choices
+        template: Any = tree
         while isinstance(template, dict):
             template = template[draw(st.sampled_from(list(template)))]
+        choices = allowed[template]
+        # the usual eps is drawn as often as all others together
+        first, *others = choices.eps
+        eps = draw(st.sampled_from([first] * max(len(others), 1) + others))
+        choice = Choice(
+            draw(st.sampled_from(choices.scales)), draw(st.sampled_from(choices.inners)), eps
+        )
         width = st.integers(1, sizes.channels) | st.sampled_from((64, 128, sizes.wide))
         channels, inner = draw(width), draw(width)
-        wide = max(channels, inner) > sizes.channels
-        eps = draw(st.sampled_from([1e-5, 1e-5, 1e-3]))
-        spec = template.spec(channels, inner, draw(st.integers(1, 3)), draw(st.integers(2, 3)), eps)
+        wide = max(channels, INNER[choice.inner](channels, inner)) > sizes.channels
+        window, pool = draw(st.integers(1, 3)), draw(st.integers(2, 3))
+        spec = template.spec(choice, channels, inner, window, pool)
         largest = 4 if wide else sizes.axis[spec.ndim - 1]
         positions = [draw(st.integers(p, max(p, largest))) for p in spec.pool]
         if spec.window is not None:
@@ -56,12 +63,12 @@ def cases(
     return draw_case()
 
 
-def _tree(allowed: list[Template]) -> dict[Any, Any]:
+def _tree(allowed: Allowed) -> dict[Any, Any]:
     """The templates as a tree with one choice a level, so that each choice is drawn evenly."""
     root: dict[Any, Any] = {}
     for template in allowed:
         node = root
-        for _, value in (*template.fields, ("pool", template.pool), ("scale", template.scale)):
+        for _, value in template.fields:
             node = node.setdefault(value, {})
-        node[template.inner] = template
+        node[template.pool] = template
     return root

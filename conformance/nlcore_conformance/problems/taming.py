@@ -31,6 +31,8 @@ _LIMITS = {
     "float32": _Limits(6.0, 120.0, np.inf),
     "float64": _Limits(6.0, 800.0, np.inf),
 }
+#: Pairs of positions in an array.
+_PAIRS = 2**22
 #: Largest f of "overflow" data: beyond float16, but not once it is divided by 8 or more.
 _BEYOND_FLOAT16 = 2.5e5
 #: Kinds of data whose point is ties or cancellation.
@@ -68,9 +70,13 @@ def tame(
         return (_overflowing_relu(spec, weights, x), x) if overflow else (weights, x)
     theta, phi = _embeddings(spec, weights, x)
     theta = abs(spec.scale) * theta.swapaxes(1, 2)  # (B, N, D)
-    logits = theta @ phi  # (B, N, N)
-    largest = float(logits.max() if overflow else np.abs(logits).max())
-    terms = float((np.abs(theta) @ np.abs(phi)).max())
+    largest, terms = 0.0, 0.0
+    rows = max(_PAIRS // (len(x) * phi.shape[2]), 1)
+    for start in range(0, theta.shape[1], rows):
+        some = theta[:, start : start + rows]
+        logits = some @ phi  # (B, R, N)
+        largest = max(largest, float(logits.max() if overflow else np.abs(logits).max()))
+        terms = max(terms, float((np.abs(some) @ np.abs(phi)).max()))
     fixed = overflow or data in ("large", "overflow")
     limit, most = _limits(spec, dtype, training, fixed, overflow)
     factor = min(limit / max(largest, 1e-6), most / max(terms, 1e-6))

@@ -1,22 +1,55 @@
-"""Every combination of the spec's rules, without sizes."""
+"""Every combination of the spec's rules, without sizes, and the choices that go with sizes."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from nlcore import NonLocalSpec
 from nlcore.spec import NORMALIZATIONS, SUBSAMPLE_AT
 
-_SCALES: dict[str, Callable[[int, int], float]] = {
+#: Name of a scale -> its value, from C and D.
+SCALES: dict[str, Callable[[int, int], float]] = {
     "1": lambda c, d: 1.0,
     "D^-1/2": lambda c, d: d**-0.5,
     "C^-1/2": lambda c, d: c**-0.5,
     "D^1/2": lambda c, d: d**0.5,
     "other": lambda c, d: -0.7,
 }
+#: Name of a rule for D -> D, from C and a free number.
+INNER: dict[str, Callable[[int, int], int]] = {
+    "C/2": lambda c, free: max(c // 2, 1),
+    "any": lambda c, free: free,
+    "C/8": lambda c, free: max(c // 8, 1),
+    "C": lambda c, free: c,
+    "1": lambda c, free: 1,
+}
+#: Values of batch normalization's eps, the usual one first.
+EPS = (1e-5, 1e-3, 1e-4, 1e-6)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What implementations often fix: the scale, D, and eps."""
+
+    scale: str  # key of SCALES
+    inner: str  # key of INNER
+    eps: float
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The scales, rules for D, and values of eps that an implementation takes."""
+
+    scales: tuple[str, ...]
+    inners: tuple[str, ...]
+    eps: tuple[float, ...]
+
+    def each(self) -> Iterable[Choice]:
+        """Every combination."""
+        return itertools.starmap(Choice, itertools.product(self.scales, self.inners, self.eps))
 
 
 @dataclass(frozen=True)
@@ -24,17 +57,22 @@ class Template:
     """A spec without its sizes: one choice for each rule."""
 
     fields: tuple[tuple[str, Any], ...]
-    inner: str  # "half", "eighth" or "any"
-    scale: str  # key of _SCALES
     pool: str  # "none", "paper" or "any"
 
-    def spec(self, channels: int, inner: int, window: int, pool: int, eps: float) -> NonLocalSpec:
-        """The spec with these sizes; a size that the template determines is not used."""
+    @property
+    def choices(self) -> Choices:
+        """All choices for this template."""
+        fields = dict(self.fields)
+        scales = ("1",) if fields["pairwise"] == "concatenation" else tuple(SCALES)
+        return Choices(scales, tuple(INNER), EPS if fields["batch_norm"] else EPS[:1])
+
+    def spec(
+        self, choice: Choice, channels: int, inner: int, window: int, pool: int
+    ) -> NonLocalSpec:
+        """The spec with these sizes. One that the template or the choice determines is not used."""
         fields = dict(self.fields)
         ndim, extent = fields["ndim"], fields["extent"]
-        inner = {"half": max(channels // 2, 1), "eighth": max(channels // 8, 1), "any": inner}[
-            self.inner
-        ]
+        inner = INNER[choice.inner](channels, inner)
         if fields.pop("windowed"):
             fields["window"] = window
         if self.pool != "none":
@@ -46,8 +84,8 @@ class Template:
                 fields["subsample"] = (1, first, second)
             else:
                 fields["subsample"] = (first, second, first)[:ndim]
-        scale = _SCALES[self.scale](channels, inner)
-        return NonLocalSpec(channels, inner, scale=scale, eps=eps, **fields)
+        scale = SCALES[choice.scale](channels, inner)
+        return NonLocalSpec(channels, inner, scale=scale, eps=choice.eps, **fields)
 
 
 def templates(pairwise: str) -> list[Template]:
@@ -56,16 +94,14 @@ def templates(pairwise: str) -> list[Template]:
     places = [(1, "all", False), (2, "all", False)]
     places += [(3, extent, False) for extent in ("all", "space", "time")] + [(3, "all", True)]
     out = []
-    for place, norm, scale, pool, at, bias, pair_bias, batch_norm, inner in itertools.product(
+    for place, norm, pool, at, bias, pair_bias, batch_norm in itertools.product(
         places,
         NORMALIZATIONS,
-        ("1",) if concatenation else tuple(_SCALES),
         ("none", "paper", "any"),
         SUBSAMPLE_AT,
         (False, True),
         (False, True) if concatenation else (False,),
         (False, True),
-        ("half", "any", "eighth"),
     ):
         if pool == "none" and at != "embedding":
             continue
@@ -81,15 +117,19 @@ def templates(pairwise: str) -> list[Template]:
             "pair_bias": pair_bias,
             "batch_norm": batch_norm,
         }
-        out.append(Template(tuple(fields.items()), inner, scale, pool))
+        out.append(Template(tuple(fields.items()), pool))
     return out
 
 
-def by_place(every: list[Template]) -> list[list[Template]]:
+#: The templates that a backend supports, each with the choices that it takes.
+Allowed = dict[Template, Choices]
+
+
+def by_place(allowed: Allowed) -> list[Allowed]:
     """The templates in groups of one ndim, extent and windowing each."""
-    groups: dict[tuple, list[Template]] = {}
-    for template in every:
+    groups: dict[tuple, Allowed] = {}
+    for template, choices in allowed.items():
         fields = dict(template.fields)
         place = (fields["ndim"], fields["extent"], fields["windowed"])
-        groups.setdefault(place, []).append(template)
+        groups.setdefault(place, {})[template] = choices
     return list(groups.values())

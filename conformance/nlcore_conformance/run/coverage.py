@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,9 +12,11 @@ from nlcore.spec import PAIRWISE
 from nlcore_conformance.backend.protocol import Backend
 from nlcore_conformance.problems.case import LAYOUTS, Case
 from nlcore_conformance.problems.numbers import DATA
-from nlcore_conformance.run.probing import answer, probes
+from nlcore_conformance.run.probing import answer, example
 from nlcore_conformance.run.results import Counts
 
+#: Classes of the number of positions that see each other.
+SIZES = ("up to 64", "up to 600", "up to 4096", "more")
 #: field -> its values, of a spec and of a case, that coverage distinguishes.
 VALUES: dict[str, tuple[str, ...]] = {
     "pairwise": PAIRWISE,
@@ -27,22 +30,41 @@ VALUES: dict[str, tuple[str, ...]] = {
     "bias": ("False", "True"),
     "pair_bias": ("False", "True"),
     "batch_norm": ("False", "True"),
+    "eps": ("1e-05", "other"),
     "training": ("False", "True"),
     "layout": LAYOUTS,
     "data": DATA,
+    "items": ("1", "more"),
+    "positions": SIZES,
+    "positions in gradients": SIZES,
 }
 
 
-def values(case: Case) -> dict[str, str]:
+def positions_seen(case: Case) -> int:
+    """How many positions see each other."""
+    spec, (first, *others) = case.spec, case.positions
+    if spec.extent != "all":
+        return math.prod(others) if spec.extent == "space" else first
+    return (spec.window or first) * math.prod(others)
+
+
+def values(case: Case, gradient: bool) -> dict[str, str]:
     """field -> value of one case, for the fields of `VALUES` and its dtype."""
     spec = case.spec
-    seen = {f.name: str(getattr(spec, f.name)) for f in fields(spec) if f.name in VALUES}
-    seen["scale"] = "1" if spec.scale == 1 else "other"
-    seen["subsample"] = "none" if spec.subsample is None else "window"
-    seen["window"] = "none" if spec.window is None else "frames"
+    found = {f.name: str(getattr(spec, f.name)) for f in fields(spec) if f.name in VALUES}
+    found["scale"] = "1" if spec.scale == 1 else "other"
+    found["subsample"] = "none" if spec.subsample is None else "window"
+    found["window"] = "none" if spec.window is None else "frames"
     if spec.subsample is None:
-        del seen["subsample_at"]  # without subsampling it has no meaning
-    return seen | {
+        del found["subsample_at"]  # without subsampling it has no meaning
+    found["eps"] = str(spec.eps) if spec.eps == 1e-5 else "other"
+    if not spec.batch_norm:
+        del found["eps"]
+    limits = zip((64, 600, 4096, math.inf), SIZES, strict=True)
+    size = next(name for limit, name in limits if positions_seen(case) <= limit)
+    return found | {
+        "items": "1" if case.batch == 1 else "more",
+        "positions in gradients" if gradient else "positions": size,
         "training": str(case.training),
         "layout": case.layout,
         "data": case.data,
@@ -68,12 +90,13 @@ def not_covered(backend: Backend, covered: Counts) -> dict[str, dict[str, str]]:
 
 def _why(backend: Backend, name: str, value: str) -> str:
     """Why the backend does not support a spec that it supports, changed to this value."""
-    for _, spec in probes():
-        if answer(backend, spec) is True:
-            with contextlib.suppress(TypeError, ValueError):
-                said = answer(backend, _changed(spec, name, value))
-                if said is not True:
-                    return str(said)
+    if name == "positions in gradients" and not hasattr(backend, "block_vjp"):
+        return "the backend has no block_vjp"
+    for spec in example(backend):
+        with contextlib.suppress(TypeError, ValueError):
+            said = answer(backend, _changed(spec, name, value))
+            if said is not True:
+                return str(said)
     return ""
 
 
@@ -93,6 +116,7 @@ def _changed(spec: NonLocalSpec, name: str, value: str) -> NonLocalSpec:
         "extent": {"ndim": 3, "extent": value},
         "window": {"ndim": 3, "window": None if value == "none" else 2},
         "scale": {"scale": 1.0 if value == "1" else 0.7},
+        "eps": {"batch_norm": True, "eps": 1e-5 if value == "1e-05" else 1e-3},
         "pair_bias": {"pairwise": "concatenation", "scale": 1.0, "pair_bias": value == "True"},
         "training": {"batch_norm": True},  # without it training changes nothing
     }

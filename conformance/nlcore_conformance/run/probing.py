@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -11,28 +11,57 @@ import numpy as np
 from nlcore import NonLocalSpec, weight_shapes
 from nlcore.spec import PAIRWISE
 from nlcore_conformance.backend.protocol import Backend, dtypes, supports
-from nlcore_conformance.problems.templates import Template, templates
+from nlcore_conformance.problems.templates import (
+    Allowed,
+    Choice,
+    Choices,
+    Template,
+    templates,
+)
 
 
-@cache
-def probes() -> tuple[tuple[Template, NonLocalSpec], ...]:
-    """Every template with a spec of ordinary sizes, which the backend is asked about."""
-    every = (t for pairwise in PAIRWISE for t in templates(pairwise))
-    return tuple((t, t.spec(64, 24, 2, 3, 1e-5)) for t in every)
+@dataclass
+class Answers:
+    """What a backend said about the templates.
+
+    Attributes
+    ----------
+    allowed : dict
+        The templates that it supports, with its choices.
+    refused : dict of Template to str
+        The others, with the reason of each.
+    """
+
+    allowed: Allowed = field(default_factory=dict)
+    refused: dict[Template, str] = field(default_factory=dict)
 
 
 def allowed_templates(
     backend: Backend, applies: Callable[[NonLocalSpec], bool]
-) -> tuple[list[Template], str]:
+) -> tuple[Allowed, str]:
     """The templates that the backend supports and whose specs `applies` accepts, or why none."""
-    allowed, reason = [], "no spec is like that"
-    for (template, spec), answer in zip(probes(), _answers(_Same(backend)), strict=True):
-        if applies(spec):
-            if answer is True:
-                allowed.append(template)
-            else:
-                reason = str(answer)
-    return allowed, reason
+    answers = _answers(_Same(backend))
+    asked = [t for t in _every() if applies(_probe(t, next(iter(t.choices.each()))))]
+    allowed = {t: answers.allowed[t] for t in asked if t in answers.allowed}
+    if allowed or not asked:
+        return allowed, "no spec is like that"
+    # the reason that is about the least: of the template that is most like a supported one
+    nearest = max(asked, key=lambda t: max((_alike(t, a) for a in answers.allowed), default=0))
+    return {}, answers.refused[nearest]
+
+
+def example(backend: Backend) -> list[NonLocalSpec]:
+    """A supported spec of each template that the backend supports."""
+    allowed = _answers(_Same(backend)).allowed
+    return [_probe(t, next(iter(choices.each()))) for t, choices in allowed.items()]
+
+
+def answer(backend: Backend, spec: NonLocalSpec) -> bool | str:
+    """Whether the backend supports the spec: True, or the reason why not."""
+    if not hasattr(backend, "supports"):
+        return _tried(backend, spec)
+    said = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
+    return True if True in said else said[0]
 
 
 class _Same:
@@ -48,38 +77,91 @@ class _Same:
         return id(self.backend)
 
 
+@cache
+def _every() -> tuple[Template, ...]:
+    return tuple(t for pairwise in PAIRWISE for t in templates(pairwise))
+
+
+@lru_cache(maxsize=2**16)
+def _probe(template: Template, choice: Choice) -> NonLocalSpec:
+    """The template's spec of ordinary sizes, which the backend is asked about."""
+    return template.spec(choice, 64, 24, 2, 3)
+
+
 @lru_cache(maxsize=1)  # all checks need the same answers
-def _answers(key: _Same) -> tuple[bool | str, ...]:
-    """The backend's answer about each probe: True, or the reason why not."""
-    backend = key.backend
-    answers: list[bool | str] = []
-    tried: dict[tuple, bool | str] = {}
-    for _, spec in probes():
-        if hasattr(backend, "supports"):
-            said = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
-            answers.append(True if True in said else said[0])
-            continue
-        rules = _rules(spec)
-        if rules not in tried:
-            tried[rules] = _try(backend, replace(spec, scale=1.0 if spec.scale == 1 else 0.7))
-        answers.append(tried[rules])
-    return tuple(answers)
+def _answers(key: _Same) -> Answers:
+    """What the backend says about every template.
+
+    A template is supported if one of its choices is. Choices that were accepted for another
+    template are asked about first. The backend's other choices are asked about one by one, for the
+    first template of each pairwise function and normalization.
+    """
+    backend, found = key.backend, Answers()
+    accepted: dict[Choice, None] = {}
+    known: dict[tuple, Choices] = {}
+    for template in _every():
+        reason = ""
+        fields = dict(template.fields)
+        rules = fields["pairwise"], fields["normalization"], fields["batch_norm"]
+        for choice in _in_order(template, accepted):
+            said = answer(backend, _probe(template, choice))
+            if said is True:
+                accepted[choice] = None
+                if rules not in known:
+                    known[rules] = _choices(backend, template, choice)
+                found.allowed[template] = _including(known[rules], choice)
+                break
+            reason = reason or str(said)
+        else:
+            found.refused[template] = reason
+    return found
 
 
-def _rules(spec: NonLocalSpec) -> tuple:
-    """The spec without its sizes, so that a backend without `supports` is called once for each."""
-    pooled, windowed = spec.subsample is not None, spec.window is not None
-    choices = (spec.bias, spec.pair_bias, spec.batch_norm, windowed, pooled and spec.subsample_at)
-    return spec.pairwise, spec.normalization, spec.scale == 1, spec.ndim, spec.extent, *choices
+def _in_order(template: Template, accepted: Iterable[Choice]) -> Iterable[Choice]:
+    """The template's choices, those that were accepted first."""
+    own = dict.fromkeys(template.choices.each())
+    return list(dict.fromkeys([*(c for c in accepted if c in own), *own]))
 
 
-def _try(backend: Backend, spec: NonLocalSpec) -> bool | str:
+def _choices(backend: Backend, template: Template, choice: Choice) -> Choices:
+    """The choices that the backend takes, each changed alone from one that it takes."""
+
+    def taken(name: str, values: Iterable) -> tuple:
+        changed = ((v, replace(choice, **{name: v})) for v in values)
+        return tuple(
+            v for v, c in changed if c == choice or answer(backend, _probe(template, c)) is True
+        )
+
+    every = template.choices
+    return Choices(
+        taken("scale", every.scales), taken("inner", every.inners), taken("eps", every.eps)
+    )
+
+
+def _including(choices: Choices, choice: Choice) -> Choices:
+    """The choices and this one."""
+    both = (
+        tuple(dict.fromkeys((*values, value)))
+        for values, value in (
+            (choices.scales, choice.scale),
+            (choices.inners, choice.inner),
+            (choices.eps, choice.eps),
+        )
+    )
+    return Choices(*both)
+
+
+def _alike(one: Template, other: Template) -> int:
+    """How many rules are the same."""
+    same = sum(a == b for a, b in zip(one.fields, other.fields, strict=True))
+    return same + (one.pool == other.pool)
+
+
+def _tried(backend: Backend, spec: NonLocalSpec) -> bool | str:
     """Whether `block` supports the spec: True, or why not. Other errors are left to the checks."""
-    rng = np.random.default_rng(0)
-    weights = {n: rng.random(s, np.float32) for n, s in weight_shapes(spec).items()}
-    x = np.ones((1, spec.channels, *np.multiply(spec.pool, 2)), np.float32)
+    weights, x = _small(spec, dtypes(backend)[0])
     try:
-        backend.block(spec, weights, x.astype(dtypes(backend)[0]))
+        backend.block(spec, weights, x)
     except NotImplementedError as error:
         return str(error) or "block raised NotImplementedError"
     except Exception:
@@ -87,15 +169,9 @@ def _try(backend: Backend, spec: NonLocalSpec) -> bool | str:
     return True
 
 
-def answer(backend: Backend, spec: NonLocalSpec) -> bool | str:
-    """Whether the backend supports the spec's rules: True, or the reason why not."""
-    if hasattr(backend, "supports"):
-        return supports(backend, spec, dtypes(backend)[0])
-    return _by_rules(_Same(backend))[_rules(spec)]
-
-
-@lru_cache(maxsize=1)  # all values need the same answers
-def _by_rules(key: _Same) -> dict[tuple, bool | str]:
-    """The answer about each spec's rules, of a backend without `supports`."""
-    answers = zip(probes(), _answers(key), strict=True)
-    return {_rules(spec): answer for (_, spec), answer in answers}
+def _small(spec: NonLocalSpec, dtype: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Weights, and an x whose pooled sizes are 2."""
+    rng = np.random.default_rng(0)
+    weights = {n: rng.random(s, np.float32).astype(dtype) for n, s in weight_shapes(spec).items()}
+    x = np.ones((1, spec.channels, *np.multiply(spec.pool, 2)), np.float32)
+    return weights, x.astype(dtype)

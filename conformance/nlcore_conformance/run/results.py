@@ -47,6 +47,8 @@ class Report:
     results: list[CheckResult] = field(default_factory=list)
     covered: Counts = field(default_factory=dict)
     not_covered: dict[str, dict[str, str]] = field(default_factory=dict)  # field -> value -> why
+    #: "z" or "gradients" -> the largest number of positions that see each other, of those judged
+    largest: dict[str, int] = field(default_factory=dict)
     sums: dict[str, str] = field(
         default_factory=dict
     )  # dtype -> dtype of sums, as the backend declares

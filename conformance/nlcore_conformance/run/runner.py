@@ -14,8 +14,8 @@ from nlcore_conformance.checks.comparison import Judgement
 from nlcore_conformance.checks.judging import Failed, attempt
 from nlcore_conformance.checks.stages import first_stage
 from nlcore_conformance.problems.case import Case
-from nlcore_conformance.run.coverage import not_covered, values
-from nlcore_conformance.run.results import CheckResult, Counts, Report
+from nlcore_conformance.run.coverage import not_covered, positions_seen, values
+from nlcore_conformance.run.results import CheckResult, Report
 from nlcore_conformance.run.search import PROFILES, Profile, planned, search
 
 #: Examples that a failing check may spend on finding its smallest case.
@@ -67,7 +67,7 @@ def run(
     if examples is not None:
         effort = replace(effort, examples=examples)
     for check in filter(only, CHECKS):
-        report.results.append(run_check(check, backend, effort, seed, report.covered, progress))
+        report.results.append(run_check(check, backend, effort, seed, report, progress))
     report.not_covered = not_covered(backend, report.covered)
     report.seconds = time.perf_counter() - start
     return report
@@ -78,17 +78,17 @@ def run_check(
     backend: Backend,
     profile: Profile,
     seed: int,
-    covered: Counts | None = None,
+    report: Report | None = None,
     progress: Progress = _silent,
 ) -> CheckResult:
     """Judge cases until the backend fails the check, and shrink the case that fails.
 
-    The values of the judged cases are counted in `covered`.
+    The values and the sizes of the judged cases are counted in `report`.
     """
     start = time.perf_counter()
     plan, reason = planned(check, backend, profile, seed)
     result = CheckResult(check.name, check.clause, not_run=reason)
-    judge = _Judge(check, backend, result, covered, progress, plan.total)
+    judge = _Judge(check, backend, result, report, progress, plan.total)
     large = None
     try:
         for case in plan.named:
@@ -114,7 +114,7 @@ class _Judge:
     check: Check
     backend: Backend
     result: CheckResult
-    covered: Counts | None
+    report: Report | None
     progress: Progress
     total: int
     shrunk: int = 0
@@ -156,7 +156,10 @@ class _Judge:
             self.result.unpredictable += j.unpredictable
             self.result.vacuous += j.vacuous
         judged = not judgements or any(j.elements > j.unpredictable for j in judgements)
-        if self.covered is not None and judged:
-            for name, value in values(case).items():
-                counts = self.covered.setdefault(name, {})
+        if self.report is not None and judged:
+            gradient = self.check.gradient
+            for name, value in values(case, gradient).items():
+                counts = self.report.covered.setdefault(name, {})
                 counts[value] = counts.get(value, 0) + 1
+            kind, largest = "gradients" if gradient else "z", self.report.largest
+            largest[kind] = max(largest.get(kind, 0), positions_seen(case))

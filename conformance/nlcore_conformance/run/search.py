@@ -11,7 +11,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from nlcore_conformance.backend.protocol import Backend, dtypes, supports
+from nlcore_conformance.backend.protocol import Backend, dtypes, paths, supports
 from nlcore_conformance.checks.check import Check
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.problems.named import problems
@@ -66,7 +66,8 @@ def planned(check: Check, backend: Backend, profile: Profile, seed: int) -> tupl
         return Plan(), reason
     groups = [cases(check, group, chosen, profile.sizes) for group in by_place(allowed)]
     each = math.ceil(profile.examples * check.weight / len(groups))
-    return Plan(list(problems(check, allowed, chosen, seed)), groups, each, seed), ""
+    named = problems(check, allowed, chosen, seed, lambda spec, dtype: paths(backend, spec, dtype))
+    return Plan(list(named), groups, each, seed), ""
 
 
 def search(plan: Plan, judge: Callable[[Case], float | None]) -> None:

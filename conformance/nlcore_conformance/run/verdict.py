@@ -60,7 +60,15 @@ class Verdict:
         some = self.report.not_covered or any(r.not_run for r in self.report.results)
         excused = sum(self.excused(r) for r in self.report.results)
         known = f", {excused} known failure{'s' * (excused > 1)} apart" if excused else ""
-        return f"{name} conforms{' to what it supports' if some else ''}{known}"
+        supported = " to what it supports" if some else ""
+        return f"{name} conforms{supported}{known}{self._sizes}"
+
+    @property
+    def _sizes(self) -> str:
+        largest = self.report.largest
+        z, gradients = largest.get("z", 0), largest.get("gradients", 0)
+        text = f", tried with up to {z or gradients:,} positions" if largest else ""
+        return f"{text}, in gradients {gradients:,}" if z and gradients else text
 
     @property
     def exit_status(self) -> int:

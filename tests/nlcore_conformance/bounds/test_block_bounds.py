@@ -20,7 +20,8 @@ from nlcore_conformance.problems.templates import templates
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("pairwise", PAIRWISE)
 def test_values_agree_with_the_reference(pairwise, training):
-    allowed = [t for t in templates(pairwise) if not training or dict(t.fields)["batch_norm"]]
+    every = templates(pairwise)
+    allowed = {t: t.choices for t in every if not training or dict(t.fields)["batch_norm"]}
 
     @settings(
         max_examples=40,

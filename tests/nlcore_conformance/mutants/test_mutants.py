@@ -13,12 +13,8 @@ from nlcore import NonLocalSpec
 from nlcore.spec import PAIRWISE
 from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.checks.stages import STAGES
-from nlcore_conformance.mutants import (
-    mutants,
-    operation_gradients,
-    stage_gradients,
-    weight_gradients,
-)
+from nlcore_conformance.mutants import mutants
+from nlcore_conformance.mutants.gradients import of_operation, of_stages, of_weights
 from nlcore_conformance.problems.case import Case, arrays
 
 SPEC = Path(__file__).parents[3] / "docs" / "spec.md"
@@ -78,7 +74,7 @@ def test_wrong_gradients_come_with_a_right_forward_direction(pairwise):
     plain = Plain()
     right = plain.block(spec, weights, x, True)
     dx, _ = plain.block_vjp(spec, weights, x, dz, True)
-    for mutant in (*operation_gradients.ZOO, *weight_gradients.ZOO, *stage_gradients.ZOO):
+    for mutant in (*of_operation.ZOO, *of_weights.ZOO, *of_stages.ZOO):
         np.testing.assert_array_equal(mutant.make().block(spec, weights, x, True), right)
-    wrong = next(m for m in weight_gradients.ZOO if m.name == "dx without residual")
+    wrong = next(m for m in of_weights.ZOO if m.name == "dx without residual")
     assert np.abs(wrong.make().block_vjp(spec, weights, x, dz, True)[0] - dx).max() > 0.1

@@ -213,6 +213,26 @@ class _FoldedNorm(_Different):
         return out * slope + (call.w["bn.bias"] - mean * slope), xhat, rstd
 
 
+class _LateBias(_Different):
+    """b_g as W_z b_g in the bias of W_z, from which its sum starts."""
+
+    def differs(self, spec: NonLocalSpec) -> bool:
+        return spec.bias and spec.normalization == "sum" and "gaussian" in spec.pairwise
+
+    def bias(self, call: Call, name: str) -> np.ndarray | None:
+        return None if name == "g" else super().bias(call, name)
+
+    def linear(self, call: Call, name: str, x: np.ndarray) -> np.ndarray:
+        if name != "out":
+            return super().linear(call, name, x)
+        weight = self.weight(call, name)  # (C, D)
+        start = weight @ call.w["g.bias"] + call.w["out.bias"]  # (C,)
+        y = np.broadcast_to(start, (*x.shape[:-1], len(start))).astype(call.work)
+        for k in range(x.shape[-1]):
+            y = y + x[..., k, None] * weight[:, k]
+        return call.stored(y)
+
+
 class InSequence(_Different):
     """Every sum in sequence, one term after the other."""
 
@@ -249,6 +269,7 @@ def honest() -> tuple[Variant, ...]:
         "online softmax": _Online,
         "late division": _LateDivision,
         "folded batch normalization": _FoldedNorm,
+        "b_g after the mean": _LateBias,
         "sums in sequence": InSequence,
     }.items():
         out.append(Variant(name, " ".join(str(kind.__doc__).split()), kind()))

@@ -41,6 +41,12 @@ class Setting:
         """Whether theta may be multiplied by phi^T g W_z^T, so that y and dy are not stored."""
         return self.spec.pairwise == "dot_product" and self.spec.normalization == "count"
 
+    @property
+    def moves_g_bias(self) -> bool:
+        """Whether b_g may be added after the mean, since the weights' sum is 1."""
+        gaussian = "gaussian" in self.spec.pairwise
+        return gaussian and self.spec.normalization == "sum" and self.spec.bias
+
 
 @dataclass
 class Pairs:
@@ -89,8 +95,14 @@ def forward(s: Setting, x: Bounded) -> Stages:
     theta, phi, g = (flat(b) for b in (theta, phi, g))
     g = g.settled()
     pairs = operation(s, theta, phi, g) if s.pairs is None else None
-    y = pairs.y if pairs else _some_rows(s, theta, phi, g)
+    y = _with_late_bias(s, pairs.y if pairs else _some_rows(s, theta, phi, g), g)
+    if pairs:
+        pairs.y = y
     out = _linear(a, w, "out", y)
+    if s.moves_g_bias:  # W_z b_g is added to b_z, and the product starts from their sum
+        size = np.abs(w["out.weight"].value) @ np.abs(w["g.bias"].value)  # (C,)
+        extra = 2 * a.gamma(y.value.shape[-1]) * size
+        out = Bounded(out.value, out.error + extra, out.magnitude)
     if s.merges_w_z:
         wide = a.wide  # NL-4.5: all numbers between theta, phi and y have the dtype of sums
         kept = wide.matmul(phi.settled().T, g)  # (B', D, V)
@@ -109,6 +121,15 @@ def forward(s: Setting, x: Bounded) -> Stages:
         error = scaled.error + a.unit * (3 * scaled.magnitude + w["bn.bias"].magnitude)
         stages.z = a.total(Bounded(scaled.value, error, scaled.magnitude), w["bn.bias"], x)
     return stages
+
+
+def _with_late_bias(s: Setting, y: Bounded, g: Bounded) -> Bounded:
+    """y, where g and y may be stored and summed without b_g, by which they may be larger."""
+    if not s.moves_g_bias:
+        return y
+    roundings = 2 * s.a.unit + s.a.gamma(g.value.shape[1])
+    error = y.error + roundings * np.abs(s.w["g.bias"].value)
+    return Bounded(y.value, error, y.magnitude)
 
 
 def _normalized(s: Setting, out: Bounded) -> tuple[Bounded, Bounded]:

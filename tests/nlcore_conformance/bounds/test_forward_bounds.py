@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 import nlcore
-from nlcore_conformance.backend.variants import InSequence
+from nlcore_conformance.backend.variants import InSequence, honest
 from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_conformance.checks.check import forward
 from nlcore_conformance.problems.case import Case
@@ -42,3 +42,22 @@ def test_nearly_equal_terms_in_sequence_are_within_their_bounds():
         case = Case(spec, 3, (8, 8, 8), "float32", "tiny", seed=seed, training=True)
         (judgement,) = forward(InSequence(), case)
         assert 0.05 < judgement.ratio <= 1
+
+
+def test_b_g_may_be_added_after_the_mean():
+    """W_g x nearly cancels b_g, so that the many terms of W_z b_g are far larger than those of y."""
+    spec = nlcore.NonLocalSpec(2, 2048, ndim=1, bias=True, batch_norm=False)
+    rng = np.random.default_rng(0)
+    weights = nlcore.init_weights(spec, rng, identity=False)
+    weights["g.bias"] = 1000 + rng.random(2048)
+    weights["out.weight"] = 1 + rng.random((2, 2048))
+    weights["g.weight"] /= 100
+    weights["g.weight"][:, 0] = -weights["g.bias"]
+    x = 0.1 * rng.normal(size=(1, 2, 40))
+    x[:, 0] = 1
+    weights = {name: value.astype("float32") for name, value in weights.items()}
+    x = x.astype("float32")
+    (variant,) = (v.backend for v in honest() if v.name == "b_g after the mean")
+    error = np.abs(variant.block(spec, weights, x) - nlcore.block(spec, weights, x))
+    ratio = (error / block_bounds(spec, weights, x)["z"]).max()
+    assert 0.02 < ratio <= 1  # without the extra terms it is 2.6

@@ -50,10 +50,10 @@ FLOORS = {
     ),
     "nlcore_conformance": (
         ("backend",),
-        ("problems",),
+        ("problems", "mutants"),
         ("bounds",),
         ("checks",),
-        ("run", "vectors", "mutants"),
+        ("run", "vectors"),
         ("reports",),
         ("identify", "processes", "selftest", "pytest_plugin"),
         ("cli", "test_conformance"),

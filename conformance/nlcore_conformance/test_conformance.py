@@ -26,7 +26,7 @@ from nlcore_conformance.run import failures
 from nlcore_conformance.run.coverage import not_covered
 from nlcore_conformance.run.known import FIXED, KNOWN, Known, KnownError, known_failures, statuses
 from nlcore_conformance.run.results import Report
-from nlcore_conformance.run.runner import run_check
+from nlcore_conformance.run.runner import diagnosed, run_check
 from nlcore_conformance.run.search import PROFILES
 
 
@@ -92,6 +92,8 @@ def test_conformance(
         with console.capture() as text:
             console.print(failure(report, result), soft_wrap=True)
         said = text.get() + "\n".join(map(str, known))
+        for found in diagnosed([result], nl_backend, profile, report.seed):
+            said += f"\nIt {'; '.join(found.lines)}"
         if folder := pytestconfig.getoption("--nl-failures"):
             file = failures.write(Path(folder), report.backend, nl_backend, check, result.failure)
             said += f"\n{file}"

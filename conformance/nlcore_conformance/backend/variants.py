@@ -230,7 +230,12 @@ class _LateBias(_Different):
         y = np.broadcast_to(start, (*x.shape[:-1], len(start))).astype(call.work)
         for k in range(x.shape[-1]):
             y = y + x[..., k, None] * weight[:, k]
+        self.pairs.y = call.stored(self.pairs.y + call.w["g.bias"])  # for the gradient of W_z
         return call.stored(y)
+
+    def operation(self, call: Call, theta: np.ndarray, phi: np.ndarray, g: np.ndarray) -> Pairs:
+        self.pairs = super().operation(call, theta, phi, g)
+        return self.pairs
 
 
 class InSequence(_Different):

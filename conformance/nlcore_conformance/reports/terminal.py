@@ -78,6 +78,17 @@ def failure(report: Report, result: CheckResult) -> Text:
     )
 
 
+def diagnosis(report: Report) -> Text:
+    """The known mistakes that explain the failures, and the checks that each explains."""
+    text = Text()
+    for found in report.diagnoses:
+        text.append(f"It {found.lines[0]}\n", style="bold red")
+        for line in found.lines[1:]:
+            text.append(f"  {line}\n")
+        text.append(f"  explains: {', '.join(found.checks)}\n")
+    return text
+
+
 def coverage(report: Report) -> Text:
     """How much of the spec was judged, by field and value, and why the rest was not."""
     if not report.tried:
@@ -109,6 +120,8 @@ def show(verdict: Verdict, console: Console) -> None:
     for name in _shown(console.width):
         meanings.add_row(name, COLUMNS[name], style="dim")
     console.print(meanings)
+    if report.diagnoses:
+        console.print(diagnosis(report))
     for result in report.results:
         if result in verdict.failed:
             # the terminal's width must neither cut nor wrap lines to paste

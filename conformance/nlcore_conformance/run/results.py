@@ -12,6 +12,38 @@ from nlcore_conformance.problems.case import Case
 Counts = dict[str, dict[str, int]]
 
 
+@dataclass(frozen=True)
+class Cause:
+    """A known mistake."""
+
+    name: str
+    mistake: str  # in one sentence
+    clause: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Checks that fail for one cause.
+
+    Attributes
+    ----------
+    checks : tuple of str
+    causes : tuple of Cause
+        The mistakes that explain them. Where there are several, the problems do not tell them
+        apart.
+    """
+
+    checks: tuple[str, ...]
+    causes: tuple[Cause, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """The diagnosis in words, a line for each cause."""
+        first, *others = self.causes
+        lines = [f"computes what {first.name!r} computes ({first.clause}): {first.mistake}"]
+        return lines + [f"or {c.name!r} ({c.clause}), equal here: {c.mistake}" for c in others]
+
+
 @dataclass
 class CheckResult:
     """The result of one check."""
@@ -52,6 +84,7 @@ class Report:
     sums: dict[str, str] = field(
         default_factory=dict
     )  # dtype -> dtype of sums, as the backend declares
+    diagnoses: list[Diagnosis] = field(default_factory=list)
     seconds: float = 0.0
 
     @property

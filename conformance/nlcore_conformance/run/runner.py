@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from nlcore_conformance.backend.protocol import Backend, declared_sums, supports
-from nlcore_conformance.checks.catalogue import CHECKS
+from nlcore_conformance.checks.catalogue import CHECKS, named_check
 from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.comparison import Judgement
 from nlcore_conformance.checks.judging import Failed, attempt
 from nlcore_conformance.checks.stages import first_stage
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.run.coverage import not_covered, positions_seen, values
-from nlcore_conformance.run.results import CheckResult, Report
-from nlcore_conformance.run.search import PROFILES, Profile, planned, search
+from nlcore_conformance.run.diagnosis import diagnose
+from nlcore_conformance.run.results import CheckResult, Diagnosis, Report
+from nlcore_conformance.run.search import PROFILES, Profile, drawn, planned, search
 
 #: Examples that a failing check may spend on finding its smallest case.
 SHRINK_EXAMPLES = 120
@@ -68,9 +69,24 @@ def run(
         effort = replace(effort, examples=examples)
     for check in filter(only, CHECKS):
         report.results.append(run_check(check, backend, effort, seed, report, progress))
+    report.diagnoses = diagnosed(report.results, backend, effort, seed)
     report.not_covered = not_covered(backend, report.covered)
     report.seconds = time.perf_counter() - start
     return report
+
+
+def diagnosed(
+    results: Sequence[CheckResult], backend: Backend, profile: Profile, seed: int
+) -> list[Diagnosis]:
+    """The diagnoses of the checks that fail."""
+    asked: dict[Check, Sequence[Case]] = {}
+    for result in results:
+        if result.failure is not None:
+            check = named_check(result.name)
+            plan, _ = planned(check, backend, profile, seed)
+            more = plan.named or drawn(check, backend, profile, seed)
+            asked[check] = [result.failure.case, *more]
+    return diagnose(backend, asked)
 
 
 def run_check(

@@ -13,7 +13,7 @@ from nlcore_conformance.checks.judging import Failure
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.run.document import dumps
 from nlcore_conformance.run.known import KNOWN, Known, Status
-from nlcore_conformance.run.results import CheckResult, Report
+from nlcore_conformance.run.results import Cause, CheckResult, Diagnosis, Report
 
 
 @dataclass
@@ -134,6 +134,7 @@ def from_json(fields: dict[str, Any]) -> Verdict:
     del given["conforms"]
     environment, cannot_run = given.pop("environment"), given.pop("cannot_run")
     known = [_status(s) for s in given.pop("known")]
+    given["diagnoses"] = [_diagnosis(d) for d in given["diagnoses"]]
     results = [_result(r) for r in given.pop("results")]
     return Verdict(Report(**given, results=results), environment, known, cannot_run)
 
@@ -143,6 +144,11 @@ def _status(fields: dict[str, Any]) -> Status:
     ratio, expires = float(entry["worst_ratio"]), date.fromisoformat(entry["expires"])
     entry = Known(**{**entry, "worst_ratio": ratio, "expires": expires})
     return Status(entry, fields["state"], float(fields["ratio"]))
+
+
+def _diagnosis(fields: dict[str, Any]) -> Diagnosis:
+    causes = tuple(Cause(**cause) for cause in fields["causes"])
+    return Diagnosis(tuple(fields["checks"]), causes)
 
 
 def _result(fields: dict[str, Any]) -> CheckResult:

@@ -45,7 +45,7 @@ def test_nearly_equal_terms_in_sequence_are_within_their_bounds():
 
 
 def test_b_g_may_be_added_after_the_mean():
-    """W_g x nearly cancels b_g, so that the many terms of W_z b_g are far larger than those of y."""
+    """W_g x nearly cancels b_g, so that the terms of W_z b_g are far larger than those of W_z y."""
     spec = nlcore.NonLocalSpec(2, 2048, ndim=1, bias=True, batch_norm=False)
     rng = np.random.default_rng(0)
     weights = nlcore.init_weights(spec, rng, identity=False)

@@ -1,0 +1,204 @@
+"""Why a backend fails: the mutants, which are known mistakes, whose answers are the backend's.
+
+A mutant explains a check if its answers are the backend's within the bound, on problems that the
+backend gets wrong and on some that it gets right.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from nlcore import NonLocalSpec
+from nlcore_conformance.backend.protocol import Backend, Weights, accumulates, supports
+from nlcore_conformance.checks.check import Check
+from nlcore_conformance.checks.comparison import bounds_of, float64
+from nlcore_conformance.checks.judging import Failed, attempt
+from nlcore_conformance.mutants import Mutant, mutants
+from nlcore_conformance.problems.case import Case, Problem, problem
+from nlcore_conformance.run.results import Cause, Diagnosis
+
+#: How many problems of a check are used: that the backend gets wrong, and that it gets right.
+WRONG, RIGHT = 5, 5
+#: Pairs of positions of the largest problem that is used, beside one that the backend gets wrong.
+PAIRS = 2**16
+
+
+def diagnose(
+    backend: Backend, asked: dict[Check, Sequence[Case]], zoo: Iterable[Mutant] | None = None
+) -> list[Diagnosis]:
+    """The diagnoses of a backend, from problems of each check that it fails.
+
+    Checks that no known mistake explains have no diagnosis.
+
+    Parameters
+    ----------
+    asked
+        Check -> problems, of which the backend gets some wrong.
+    zoo
+        By default `mutants()`.
+    """
+    zoo = list(mutants() if zoo is None else zoo)
+    fitting = {check: _fitting(check, backend, cases, zoo) for check, cases in asked.items()}
+    found = []
+    while any(fitting.values()):
+        # the mutant that explains the most checks, and those that explain the same ones
+        explained = {
+            name: tuple(check for check, names in fitting.items() if name in names)
+            for name in itertools.chain.from_iterable(fitting.values())
+        }
+        checks = max(explained.values(), key=len)
+        causes = [m for m in zoo if explained.get(m.name) == checks]
+        found.append(
+            Diagnosis(
+                tuple(check.name for check in checks),
+                tuple(Cause(m.name, m.mistake, m.clause) for m in causes),
+            )
+        )
+        for check in checks:
+            fitting[check] = []
+    return found
+
+
+def _fitting(check: Check, backend: Backend, cases: Sequence[Case], zoo: list[Mutant]) -> list[str]:
+    """The names of the mutants whose answers are the backend's."""
+    wrong: list[tuple[Case, _Answers]] = []
+    right: list[tuple[Case, _Answers]] = []
+    for case in cases:
+        enough = len(wrong) >= WRONG and len(right) >= RIGHT
+        if enough or (wrong and case.batch * math.prod(case.positions) ** 2 > PAIRS):
+            continue
+        answers = _answers(check, backend, case)
+        if answers is not None:
+            kept, most = (wrong, WRONG) if answers.failed else (right, RIGHT)
+            if len(kept) < most:
+                kept.append((case, answers))
+    if not wrong:
+        return []
+    left = list(zoo)
+    for case, answers in (*wrong, *right):
+        left = [m for m in left if _agrees(check, m.make, case, answers)]
+    return [m.name for m in left]
+
+
+@dataclass
+class _Answers:
+    """What a backend answered to the questions of one case."""
+
+    failed: bool = False
+    error: str = ""
+    questions: list[Problem] = field(default_factory=list)
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    bounds: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    def bound(self, number: int, sums: str) -> dict[str, np.ndarray]:
+        """The bounds of the outputs of one question."""
+        if number not in self.bounds:
+            p, gradient = self.questions[number], "dx" in self.outputs[number]
+            finite = np.nan_to_num(float64(p.x), nan=0.0, posinf=0.0, neginf=0.0)
+            finite = finite.astype(p.x.dtype)
+            self.bounds[number] = bounds_of(replace(p, x=finite), sums, gradient)
+        return self.bounds[number]
+
+
+def _answers(check: Check, backend: Backend, case: Case) -> _Answers | None:
+    """The backend's answers, or None where it does not support the case."""
+    if supports(backend, case.spec, case.dtype) is not True:
+        return None
+    recorder = _Recorder(backend, case)
+    try:
+        attempt(check, recorder, case)
+    except NotImplementedError:
+        return None
+    except Failed as error:
+        recorder.answers.failed = True
+        judgement = error.failure.judgement
+        recorder.answers.error = error.failure.error if judgement is None else judgement.note
+    return recorder.answers
+
+
+def _agrees(check: Check, make: Callable[[], Backend], case: Case, theirs: _Answers) -> bool:
+    """Whether the mutant's answers are the given ones, within the bound."""
+    mutant = make()
+    ours = _answers(check, mutant, case)
+    if ours is None:  # a mutant that is right here
+        return not theirs.failed
+    if ours.failed != theirs.failed or _kind(ours.error) != _kind(theirs.error):
+        return False
+    if theirs.error:
+        return True
+    sums = accumulates(mutant, case.dtype)
+    pairs = zip(ours.outputs, theirs.outputs, strict=False)
+    return all(_close(a, b, theirs.bound(n, sums)) for n, (a, b) in enumerate(pairs))
+
+
+def _kind(error: str) -> str:
+    """What is wrong with an answer, without the place in the source."""
+    return error.partition(" (")[0].partition(":")[0] if error.startswith("raised") else error
+
+
+def _close(a: dict[str, Any], b: dict[str, Any], bounds: dict[str, np.ndarray]) -> bool:
+    """Whether two answers are equal where NaN is equal to NaN, each within its bound."""
+    if a.keys() != b.keys():
+        return False
+    for name in a:
+        x, y = float64(a[name]), float64(b[name])
+        if x.shape != y.shape or x.shape != bounds[name].shape:
+            return False
+        with np.errstate(all="ignore"):
+            near = np.abs(x - y) <= 2 * bounds[name]
+        if not (near | (x == y) | (np.isnan(x) & np.isnan(y)) | ~np.isfinite(bounds[name])).all():
+            return False
+    return True
+
+
+class _Recorder:
+    """A backend whose answers are kept."""
+
+    name: str
+
+    def __init__(self, backend: Backend, case: Case) -> None:
+        self._backend, self._like = backend, problem(case)
+        self.answers = _Answers()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def block(
+        self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool = False
+    ) -> np.ndarray:
+        question = self._question(spec, weights, x, self._like.dz, training)
+        z = self._backend.block(spec, weights, x, training)
+        self._keep(question, {"z": z})
+        return z
+
+    def block_vjp(
+        self,
+        spec: NonLocalSpec,
+        weights: Weights,
+        x: np.ndarray,
+        dz: np.ndarray,
+        training: bool = False,
+    ) -> Any:
+        question = self._question(spec, weights, x, dz, training)
+        answer = self._backend.block_vjp(spec, weights, x, dz, training)  # type: ignore[attr-defined]
+        dx, dweights = answer
+        self._keep(question, {"dx": dx, **dweights})
+        return answer
+
+    def _question(
+        self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, dz: np.ndarray, training: bool
+    ) -> Problem:
+        copies = {name: np.array(w) for name, w in weights.items()}  # a backend may change them
+        return replace(
+            self._like, spec=spec, weights=copies, x=np.array(x), dz=np.array(dz), training=training
+        )
+
+    def _keep(self, question: Problem, outputs: dict[str, Any]) -> None:
+        self.answers.questions.append(question)
+        self.answers.outputs.append({name: np.array(v) for name, v in outputs.items()})

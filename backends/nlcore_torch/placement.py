@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from nlcore import NonLocalSpec, block_cost
 from nlcore.video.placed_blocks import Placed, PlacementReport, placed
@@ -59,6 +58,9 @@ def placement_report(model: nn.Module, *example: Any) -> PlacementReport:
     >>> report.blocks[0].name, report.blocks[0].shape
     ('res3.1.non_local', (1, 512, 4, 28, 28))
     """
+    # imported here, because it imports triton, which takes a second
+    from torch.utils.flop_counter import FlopCounterMode
+
     found = non_local_blocks(model)
     calls: list[Placed] = []
     with evaluating(model), _passing_through(found, calls), torch.no_grad():

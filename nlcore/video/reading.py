@@ -106,8 +106,14 @@ def cropped(frames: np.ndarray, side: int | None = None) -> np.ndarray:
     Raises
     ------
     ValueError
-        Fewer than 32 pixels remain along H or W.
+        `side` is above H or W, or fewer than 32 pixels remain along H or W.
     """
+    smaller = min(frames.shape[1:3])
+    if side is not None and side > smaller:
+        raise ValueError(
+            f"the crop must have at most {smaller} pixels, the frames' smaller side; "
+            f"received {side}"
+        )
     height, width = (min(n, side or n) // STRIDE * STRIDE for n in frames.shape[1:3])
     if not height or not width:
         raise ValueError(

@@ -76,6 +76,8 @@ def test_the_middle_is_cropped_to_whole_positions():
     assert cropped(frames, 64)[0, 0, [0, -1], 0].tolist() == [18, 81]
     with pytest.raises(ValueError, match=r"at least 32 pixels .* received \(70, 100\), .*31"):
         cropped(frames, 31)
+    with pytest.raises(ValueError, match=r"at most 70 pixels, .* received 71"):
+        cropped(frames, 71)
 
 
 def test_normalized():

@@ -160,6 +160,7 @@ def test_as_a_module(video, tmp_path):
             "--device must be a device that PyTorch supports; received abacus",
         ),
         (("-k", "1000"), "k must be from 1 to 64, the number of positions j; received 1000"),
+        (("--crop", "999"), "pixels, the frames' smaller side; received 999"),
         (("--weights", "none.safetensors"), "none.safetensors"),
         (
             ("--start", "2.3"),

@@ -17,13 +17,15 @@ from typing import Any
 import nlcore
 from nlcore import DIALECTS, NonLocalSpec, weight_shapes
 from nlcore.spec import EXTENTS, NORMALIZATIONS, PAIRWISE, SUBSAMPLE_AT
+from nlcore_conformance.backend.protocol import Backend
+from nlcore_conformance.run.probing import allowed_templates
 
 #: Sizes at which the scales differ.
 CHANNELS, INNER = 16, 8
+#: How many specs are asked of a backend that supports no dialect's own.
+OWN = 16
 #: The name, among the dialects, of the spec that the backend was asked for.
 ASKED = "what is asked"
-#: Scales by their formulas.
-SCALES = {"1": 1.0, "D^-1/2": INNER**-0.5, "C^-1/2": CHANNELS**-0.5, "D^1/2": INNER**0.5}
 _WINDOWS: dict[int, tuple[tuple[int, ...], ...]] = {
     1: ((2,),),
     2: ((2, 2),),
@@ -35,6 +37,11 @@ _EPS = (1e-5, 1e-3)
 _CHOICES = ("bias", "pair_bias", "batch_norm", "subsample")
 
 
+def scales(inner: int) -> dict[str, float]:
+    """Scales by their formulas."""
+    return {"1": 1.0, "D^-1/2": inner**-0.5, "C^-1/2": CHANNELS**-0.5, "D^1/2": inner**0.5}
+
+
 def questions() -> Iterator[list[NonLocalSpec]]:
     """The distinct specs of all dialects, by number of axes and pairwise function."""
     for ndim, pairwise in itertools.product((3, 2, 1), PAIRWISE):
@@ -42,12 +49,28 @@ def questions() -> Iterator[list[NonLocalSpec]]:
         yield list(dict.fromkeys(spec for spec in specs if spec is not None))
 
 
-def dialect_spec(name: str, pairwise: str, ndim: int) -> NonLocalSpec | None:
+def own_questions(backend: Backend, pairwise: str, ndim: int) -> list[NonLocalSpec]:
+    """Specs that the backend supports, for one that supports no dialect's own."""
+
+    def applies(spec: NonLocalSpec) -> bool:
+        return (spec.pairwise, spec.ndim) == (pairwise, ndim)
+
+    allowed, _ = allowed_templates(backend, applies)
+    found = (
+        template.spec(choice, CHANNELS, INNER, 1, 2)
+        for template, choices in allowed.items()
+        for choice in choices.each()
+        if choice.scale != "other"
+    )
+    return list(dict.fromkeys(_plain(**spec.arguments()) for spec in found))[:OWN]
+
+
+def dialect_spec(name: str, pairwise: str, ndim: int, inner: int = INNER) -> NonLocalSpec | None:
     """The dialect's spec, or None if it lacks this pairwise function or number of axes."""
     known = DIALECTS[name]
     if pairwise not in known.pairwise or ndim not in known.ndims:
         return None
-    spec = nlcore.dialect(name, CHANNELS, pairwise, ndim=ndim, inner_channels=INNER)
+    spec = nlcore.dialect(name, CHANNELS, pairwise, ndim=ndim, inner_channels=inner)
     return _plain(**spec.arguments())
 
 
@@ -70,7 +93,7 @@ def forms(name: str, spec: NonLocalSpec) -> list[NonLocalSpec]:
         return [spec]
     found = []
     for pairwise in PAIRWISE:
-        own = dialect_spec(name, pairwise, spec.ndim)
+        own = dialect_spec(name, pairwise, spec.ndim, spec.inner_channels)
         if own is None:
             continue
         either = [{getattr(own, choice), getattr(spec, choice)} for choice in _CHOICES]
@@ -91,9 +114,8 @@ def dialects(spec: NonLocalSpec) -> list[NonLocalSpec]:
 @cache
 def combinations(spec: NonLocalSpec) -> list[NonLocalSpec]:
     """Every combination of the rules that takes the spec's weights, or some of them."""
-    return [
-        candidate for candidate in _all_combinations(spec.ndim) if _has_weights(candidate, spec)
-    ]
+    every = _all_combinations(spec.ndim, spec.inner_channels, spec.eps)
+    return [candidate for candidate in every if _has_weights(candidate, spec)]
 
 
 def _has_weights(candidate: NonLocalSpec, spec: NonLocalSpec) -> bool:
@@ -102,19 +124,19 @@ def _has_weights(candidate: NonLocalSpec, spec: NonLocalSpec) -> bool:
 
 
 @cache
-def _all_combinations(ndim: int) -> list[NonLocalSpec]:
-    """Every combination of the rules with this number of axes."""
+def _all_combinations(ndim: int, inner: int, eps: float) -> list[NonLocalSpec]:
+    """Every combination of the rules with this number of axes and these sizes."""
     rules = {
         "pairwise": PAIRWISE,
         "normalization": NORMALIZATIONS,
-        "scale": tuple(SCALES.values()),
+        "scale": tuple(scales(inner).values()),
         "subsample": (None, *_WINDOWS[ndim]),
         "subsample_at": SUBSAMPLE_AT,
         "extent": EXTENTS,
-        "eps": _EPS,
+        "eps": tuple(dict.fromkeys((*_EPS, eps))),
         **dict.fromkeys(("bias", "pair_bias", "batch_norm"), (False, True)),
     }
-    base = NonLocalSpec(CHANNELS, INNER, ndim).arguments()
+    base = NonLocalSpec(CHANNELS, inner, ndim).arguments()
     found: dict[NonLocalSpec, None] = {}
     for values in itertools.product(*rules.values()):
         with contextlib.suppress(ValueError):  # some rules exclude each other

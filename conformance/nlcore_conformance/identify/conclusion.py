@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nlcore import DIALECTS
+from nlcore import DIALECTS, NonLocalSpec
 from nlcore_conformance.identify.candidates import ASKED, dialect_spec
 from nlcore_conformance.identify.findings import Distance, Finding
 
@@ -42,6 +42,7 @@ def conclude(findings: list[Finding]) -> Conclusion:
     if all(f.as_asked for f in answered) and any(f.several for f in answered):
         return _follows(answered)
     right = [name for name in DIALECTS if all(f.explained(name) for f in answered)]
+    right = [name for name in right if _may_have(name, _specs(answered))]
     return _dialect(answered, right) if right else _nearest(answered)
 
 
@@ -55,8 +56,9 @@ def _follows(answered: list[Finding]) -> Conclusion:
     partly = [name for name, of in exact.items() if any(of) and not all(of)]
     has = [_and(whole)] if whole else []
     has += [f"parts of {_and(partly)}"] if partly else []
+    said = f"it has {', and '.join(has)}" if has else "no dialect is among what it supports"
     return Conclusion(
-        f"computes what the spec asks for; it has {', and '.join(has)}",
+        f"computes what the spec asks for; {said}",
         follows=True,
         dialects=whole,
         ratio=_worst(answered, ASKED),
@@ -70,9 +72,32 @@ def _dialect(answered: list[Finding], right: list[str]) -> Conclusion:
     sentence = f"computes dialect {_and(names, 'or')}"
     if len(by) == 1 and len(answered) > 1 and any({f.pairwise} != by for f in answered):
         sentence += f", {next(iter(by))}"  # whatever pairwise function is asked for
+    if lacking := _lacking(names[0], _specs(answered)):
+        sentence += f", without {_and(lacking)}"
     if not all(f.as_asked for f in answered):
         sentence += ", whatever other rules the spec asks for"
     return Conclusion(sentence, dialects=names, ratio=_worst(answered, names[0]))
+
+
+def _specs(answered: list[Finding]) -> list[NonLocalSpec]:
+    """The specs that were answered."""
+    return [a.asked for f in answered for a in f.answers if a.z is not None]
+
+
+def _may_have(name: str, specs: list[NonLocalSpec]) -> bool:
+    """Whether the block may be the dialect's: where that always has biases, so must some spec."""
+    return not DIALECTS[name].fields.get("bias") or any(spec.bias for spec in specs)
+
+
+def _lacking(name: str, specs: list[NonLocalSpec]) -> list[str]:
+    """What the dialect has by default, and none of the specs."""
+    known = DIALECTS[name]
+    lacking = []
+    if known.pools and all(spec.subsample is None for spec in specs):
+        lacking.append("subsampling")
+    if known.fields.get("batch_norm", True) and not any(spec.batch_norm for spec in specs):
+        lacking.append("batch normalization")
+    return lacking
 
 
 def _nearest(answered: list[Finding]) -> Conclusion:
@@ -113,7 +138,7 @@ def _worst(answered: list[Finding], name: str) -> float:
 def text(finding: Finding, conclusion: Conclusion) -> str:
     """One finding in words: the dialects that explain it, or the nearest and how far it is."""
     if conclusion.follows:
-        return f"{ASKED}: {', '.join(finding.exact)}"
+        return f"{ASKED}: {', '.join(finding.exact)}" if finding.exact else ASKED
     if finding.dialects:
         by = finding.distances[finding.dialects[0]].pairwise
         heeded = by == (finding.pairwise,)

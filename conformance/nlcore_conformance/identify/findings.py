@@ -13,11 +13,11 @@ from nlcore import DIALECTS, NonLocalSpec
 from nlcore_conformance.identify.answers import Answer, Examined
 from nlcore_conformance.identify.candidates import (
     ASKED,
-    SCALES,
     combinations,
     dialect_spec,
     dialects,
     forms,
+    scales,
 )
 
 
@@ -159,10 +159,11 @@ def _changes(form: NonLocalSpec, computed: NonLocalSpec) -> tuple[str, ...]:
     was, now = form.arguments(), computed.arguments()
     if not computed.subsample:
         del was["subsample_at"]  # without subsampling it has no meaning
-    return tuple(_rule(key, now[key]) for key in was if was[key] != now[key])
+    inner = computed.inner_channels
+    return tuple(_rule(key, now[key], inner) for key in was if was[key] != now[key])
 
 
-def _rule(key: str, value: object) -> str:
+def _rule(key: str, value: object, inner: int) -> str:
     """A rule in words, like "scale=D^-1/2"."""
-    formulas = {scale: text for text, scale in SCALES.items()}
-    return f"{key}={formulas[value] if key == 'scale' else repr(value)}"
+    formulas = {scale: text for text, scale in scales(inner).items()}
+    return f"{key}={formulas.get(value, repr(value)) if isinstance(value, float) else repr(value)}"

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from nlcore_conformance.backend.protocol import Backend
 from nlcore_conformance.identify.answers import Examined
-from nlcore_conformance.identify.candidates import questions
+from nlcore_conformance.identify.candidates import own_questions, questions
 from nlcore_conformance.identify.conclusion import Conclusion, conclude, text
 from nlcore_conformance.identify.findings import Finding, found
 
@@ -84,6 +84,9 @@ def identify(
             answers.append(examined.answer(spec))
             done += 1
             progress(f"{spec.pairwise}, ndim {spec.ndim}", done, total)
+        if all(answer.z is None for answer in answers):
+            own = own_questions(backend, specs[0].pairwise, specs[0].ndim)
+            answers += map(examined.answer, own)
         findings.append(found(examined, tuple(answers)))
     return Identification(**vars(conclude(findings)), backend=backend.name, findings=findings)
 

@@ -58,7 +58,7 @@ def problems(
             template, choices, _ = fitting[int(rng.integers(len(fitting)))]
             choice = _choice(named, choices, rng)
             # a rule that derives D from C gets the C that makes the wanted D
-            factor = {"C/2": 2, "C/8": 8, "C": 1}.get(choice.inner)
+            factor = {"C/2": 2, "C/8": 8, "C": 1, "C/4": 4, "C/16": 16}.get(choice.inner)
             channels = factor * named.inner if factor else named.channels
             spec = template.spec(choice, channels, named.inner, 2, 2)
             yield Case(

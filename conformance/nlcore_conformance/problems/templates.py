@@ -24,6 +24,8 @@ INNER: dict[str, Callable[[int, int], int]] = {
     "any": lambda c, free: free,
     "C/8": lambda c, free: max(c // 8, 1),
     "C": lambda c, free: c,
+    "C/4": lambda c, free: max(c // 4, 1),
+    "C/16": lambda c, free: max(c // 16, 1),
     "1": lambda c, free: 1,
 }
 #: Values of batch normalization's eps, the usual one first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -71,6 +71,12 @@ class Execution(NamedTuple):
     kept: int | None
 
 
+def seen(spec: NonLocalSpec, sizes: Sequence[int]) -> int:
+    """How many positions of a grid of these sizes one position sees."""
+    frames, others = sizes[0], prod(sizes[1:])
+    return {"space": others, "time": frames}.get(spec.extent, (spec.window or frames) * others)
+
+
 def counts(spec: NonLocalSpec, positions: tuple[int, ...]) -> Counts:
     """Numbers of positions in a block with input x (B, C, *positions).
 
@@ -88,10 +94,8 @@ def counts(spec: NonLocalSpec, positions: tuple[int, ...]) -> Counts:
             f"positions must be at least the pooling window {spec.pool}; received {positions}"
         )
     queries, keys = prod(positions), prod(pooled)
-    frames, pixels = pooled[0], prod(pooled[1:])
-    seen = {"space": pixels, "time": frames}.get(spec.extent, (spec.window or frames) * pixels)
     embedded = keys if spec.subsample_at == "input" else queries
-    return Counts(queries, keys, embedded, queries * seen)
+    return Counts(queries, keys, embedded, queries * seen(spec, pooled))
 
 
 def block_cost(spec: NonLocalSpec, positions: tuple[int, ...]) -> BlockCost:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -99,22 +98,17 @@ def self_test(
     tried = [
         # the checks take turns, so that most mutants are rejected early; the properties, which cost
         # more, start later; cases of many pairs come last, when few mutants are left
-        ((_pairs(case) > MANY, number if check.named else number + LATER), check, case)
+        ((case.pairs > MANY, number if check.named else number + LATER), check, case)
         for check in filter(only, CHECKS)
         for number, case in enumerate(drawn(check, Plain(FLOATS), PROFILES[profile], seed))
     ]
     tried.sort(key=lambda entry: entry[0])
     for done, (_, check, case) in enumerate(tried, start=1):
         for row in rows:
-            if not row.check and (row.wrong or _pairs(case) <= MOST):
+            if not row.check and (row.wrong or case.pairs <= MOST):
                 _judge(row, check, case)
         progress(check.name, done, len(tried))
     return SelfTest(profile, seed, rows, time.perf_counter() - start)
-
-
-def _pairs(case: Case) -> int:
-    """How many pairs of positions there are."""
-    return case.batch * math.prod(case.positions) ** 2
 
 
 def _judge(row: Row, check: Check, case: Case) -> None:

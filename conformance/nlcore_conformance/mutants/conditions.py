@@ -6,13 +6,13 @@ are asked decide whether the mistake is found.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nlcore import NonLocalSpec
+from nlcore.block_cost import seen
 from nlcore.spec import FLOATS, NORMALIZATIONS
 from nlcore.weights import RUNNING
 from nlcore_conformance.backend.plain import Grads, Plain
@@ -33,10 +33,7 @@ class Asked(NamedTuple):
     @property
     def n(self) -> int:
         """How many positions see each other."""
-        first, *others = self.x.shape[2:]
-        if self.spec.extent != "all":
-            return math.prod(others) if self.spec.extent == "space" else first
-        return (self.spec.window or first) * math.prod(others)
+        return seen(self.spec, self.x.shape[2:])
 
     @property
     def batch(self) -> int:

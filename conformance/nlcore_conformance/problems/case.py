@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -43,6 +44,11 @@ class Case:
     layout: str = "contiguous"
     seed: int = 0
     training: bool = False
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of positions there are, without extent and subsampling."""
+        return self.batch * math.prod(self.positions) ** 2
 
     def to_json(self) -> dict[str, Any]:
         """The fields, the spec's as a dict too."""

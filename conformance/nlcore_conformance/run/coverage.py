@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from nlcore import NonLocalSpec
+from nlcore.block_cost import seen
 from nlcore.spec import PAIRWISE
 from nlcore_conformance.backend.protocol import Backend
 from nlcore_conformance.problems.case import LAYOUTS, Case
@@ -40,14 +41,6 @@ VALUES: dict[str, tuple[str, ...]] = {
 }
 
 
-def positions_seen(case: Case) -> int:
-    """How many positions see each other."""
-    spec, (first, *others) = case.spec, case.positions
-    if spec.extent != "all":
-        return math.prod(others) if spec.extent == "space" else first
-    return (spec.window or first) * math.prod(others)
-
-
 def values(case: Case, gradient: bool) -> dict[str, str]:
     """field -> value of one case, for the fields of `VALUES` and its dtype."""
     spec = case.spec
@@ -61,7 +54,7 @@ def values(case: Case, gradient: bool) -> dict[str, str]:
     if not spec.batch_norm:
         del found["eps"]
     limits = zip((64, 600, 4096, math.inf), SIZES, strict=True)
-    size = next(name for limit, name in limits if positions_seen(case) <= limit)
+    size = next(name for limit, name in limits if seen(spec, case.positions) <= limit)
     return found | {
         "items": "1" if case.batch == 1 else "more",
         "positions in gradients" if gradient else "positions": size,

@@ -7,20 +7,19 @@ backend gets wrong and on some that it gets right.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from nlcore import NonLocalSpec
-from nlcore_conformance.backend.protocol import Backend, Weights, accumulates, supports
+from nlcore_conformance.backend.protocol import Backend, accumulates, supports
 from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.comparison import bounds_of, float64
 from nlcore_conformance.checks.judging import Failed, attempt
+from nlcore_conformance.checks.witness import Asked, Witness
 from nlcore_conformance.mutants import Mutant, mutants
-from nlcore_conformance.problems.case import Case, Problem, problem
+from nlcore_conformance.problems.case import Case
 from nlcore_conformance.run.results import Cause, Diagnosis
 
 #: How many problems of a check are used: that the backend gets wrong, and that it gets right.
@@ -71,7 +70,7 @@ def _fitting(check: Check, backend: Backend, cases: Sequence[Case], zoo: list[Mu
     right: list[tuple[Case, _Answers]] = []
     for case in cases:
         enough = len(wrong) >= WRONG and len(right) >= RIGHT
-        if enough or (wrong and case.batch * math.prod(case.positions) ** 2 > PAIRS):
+        if enough or (wrong and case.pairs > PAIRS):
             continue
         answers = _answers(check, backend, case)
         if answers is not None:
@@ -90,19 +89,18 @@ def _fitting(check: Check, backend: Backend, cases: Sequence[Case], zoo: list[Mu
 class _Answers:
     """What a backend answered to the questions of one case."""
 
+    asked: list[Asked]
     failed: bool = False
     error: str = ""
-    questions: list[Problem] = field(default_factory=list)
-    outputs: list[dict[str, Any]] = field(default_factory=list)
     bounds: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
 
     def bound(self, number: int, sums: str) -> dict[str, np.ndarray]:
         """The bounds of the outputs of one question."""
         if number not in self.bounds:
-            p, gradient = self.questions[number], "dx" in self.outputs[number]
+            p = self.asked[number].problem
             finite = np.nan_to_num(float64(p.x), nan=0.0, posinf=0.0, neginf=0.0)
-            finite = finite.astype(p.x.dtype)
-            self.bounds[number] = bounds_of(replace(p, x=finite), sums, gradient)
+            p = replace(p, x=finite.astype(p.x.dtype))
+            self.bounds[number] = bounds_of(p, sums, self.asked[number].gradient)
         return self.bounds[number]
 
 
@@ -110,16 +108,16 @@ def _answers(check: Check, backend: Backend, case: Case) -> _Answers | None:
     """The backend's answers, or None where it does not support the case."""
     if supports(backend, case.spec, case.dtype) is not True:
         return None
-    recorder = _Recorder(backend, case)
+    witness = Witness(backend, case)
     try:
-        attempt(check, recorder, case)
+        attempt(check, witness, case)
     except NotImplementedError:
         return None
     except Failed as error:
-        recorder.answers.failed = True
         judgement = error.failure.judgement
-        recorder.answers.error = error.failure.error if judgement is None else judgement.note
-    return recorder.answers
+        said = error.failure.error if judgement is None else judgement.note
+        return _Answers(witness.asked, failed=True, error=said)
+    return _Answers(witness.asked)
 
 
 def _agrees(check: Check, make: Callable[[], Backend], case: Case, theirs: _Answers) -> bool:
@@ -133,8 +131,10 @@ def _agrees(check: Check, make: Callable[[], Backend], case: Case, theirs: _Answ
     if theirs.error:
         return True
     sums = accumulates(mutant, case.dtype)
-    pairs = zip(ours.outputs, theirs.outputs, strict=False)
-    return all(_close(a, b, theirs.bound(n, sums)) for n, (a, b) in enumerate(pairs))
+    pairs = zip(ours.asked, theirs.asked, strict=False)
+    return all(
+        _close(a.answers, b.answers, theirs.bound(n, sums)) for n, (a, b) in enumerate(pairs)
+    )
 
 
 def _kind(error: str) -> str:
@@ -155,50 +155,3 @@ def _close(a: dict[str, Any], b: dict[str, Any], bounds: dict[str, np.ndarray]) 
         if not (near | (x == y) | (np.isnan(x) & np.isnan(y)) | ~np.isfinite(bounds[name])).all():
             return False
     return True
-
-
-class _Recorder:
-    """A backend whose answers are kept."""
-
-    name: str
-
-    def __init__(self, backend: Backend, case: Case) -> None:
-        self._backend, self._like = backend, problem(case)
-        self.answers = _Answers()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def block(
-        self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool = False
-    ) -> np.ndarray:
-        question = self._question(spec, weights, x, self._like.dz, training)
-        z = self._backend.block(spec, weights, x, training)
-        self._keep(question, {"z": z})
-        return z
-
-    def block_vjp(
-        self,
-        spec: NonLocalSpec,
-        weights: Weights,
-        x: np.ndarray,
-        dz: np.ndarray,
-        training: bool = False,
-    ) -> Any:
-        question = self._question(spec, weights, x, dz, training)
-        answer = self._backend.block_vjp(spec, weights, x, dz, training)  # type: ignore[attr-defined]
-        dx, dweights = answer
-        self._keep(question, {"dx": dx, **dweights})
-        return answer
-
-    def _question(
-        self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, dz: np.ndarray, training: bool
-    ) -> Problem:
-        copies = {name: np.array(w) for name, w in weights.items()}  # a backend may change them
-        return replace(
-            self._like, spec=spec, weights=copies, x=np.array(x), dz=np.array(dz), training=training
-        )
-
-    def _keep(self, question: Problem, outputs: dict[str, Any]) -> None:
-        self.answers.questions.append(question)
-        self.answers.outputs.append({name: np.array(v) for name, v in outputs.items()})

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
-from nlcore_conformance.backend.protocol import Backend, CannotRun, Weights, accumulates, supports
+from nlcore_conformance.backend.protocol import Backend, CannotRun, accumulates, supports
 from nlcore_conformance.checks import check as judges
 from nlcore_conformance.checks.catalogue import named_check
 from nlcore_conformance.checks.check import Check
@@ -29,6 +28,7 @@ from nlcore_conformance.checks.comparison import (
     judge_gradient,
 )
 from nlcore_conformance.checks.judging import Failed, Failure, attempt, reproduction
+from nlcore_conformance.checks.witness import Asked, Witness
 from nlcore_conformance.problems.case import Case, Problem, laid_out, problem
 from nlcore_conformance.run.document import dumps
 from nlcore_conformance.run.environment import environment
@@ -71,15 +71,16 @@ def write(folder: Path, name: str, backend: Backend, check: Check, failure: Fail
     OSError
         The folder cannot be made, or written to.
     """
-    witness = _Witness(backend, failure.case)
+    witness = Witness(backend, failure.case)
     with contextlib.suppress(Failed):
         attempt(check, witness, failure.case)
-    p, gradient = witness.asked, witness.gradient
+    last = witness.asked[-1] if witness.asked else Asked(problem(failure.case), False)
+    p, gradient = last.problem, last.gradient
     output = failure.judgement.output if failure.judgement else "dx" if gradient else "z"
     right = expected(p, accumulates(backend, p.dtype), gradient)
     arrays = {"x": p.x, **p.weights, **({"dz": p.dz} if gradient else {})}
     arrays |= {"expected": right.values[output], "bound": right.bounds[output]}
-    received = witness.answers.get(output)
+    received = last.answers.get(output)
     if isinstance(received, (np.ndarray, np.generic)) and received.dtype.name in FLOATS:
         arrays["received"] = np.asarray(received)
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,55 +176,3 @@ def _kept(array: np.ndarray) -> np.ndarray:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-class _Witness:
-    """A backend that remembers its last problem, and its answer."""
-
-    name: str
-
-    def __init__(self, backend: Backend, case: Case) -> None:
-        self._backend = backend
-        self.asked = problem(case)
-        self.gradient = False
-        self.answers: dict[str, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    def block(
-        self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool = False
-    ) -> np.ndarray:
-        self._note(spec, weights, x, np.zeros_like(x), training)
-        z = self._backend.block(spec, weights, x, training)
-        self.answers = {"z": z}
-        return z
-
-    def block_vjp(
-        self,
-        spec: NonLocalSpec,
-        weights: Weights,
-        x: np.ndarray,
-        dz: np.ndarray,
-        training: bool = False,
-    ) -> Any:
-        self._note(spec, weights, x, dz, training, gradient=True)
-        answer = self._backend.block_vjp(spec, weights, x, dz, training)  # type: ignore[attr-defined]
-        with contextlib.suppress(TypeError, ValueError):  # of another form
-            self.answers = {"dx": answer[0], **answer[1]}
-        return answer
-
-    def _note(
-        self,
-        spec: NonLocalSpec,
-        weights: Weights,
-        x: np.ndarray,
-        dz: np.ndarray,
-        training: bool,
-        gradient: bool = False,
-    ) -> None:
-        copies = {name: np.array(w) for name, w in weights.items()}  # a backend may change them
-        self.asked = replace(
-            self.asked, spec=spec, weights=copies, x=np.array(x), dz=np.array(dz), training=training
-        )
-        self.gradient, self.answers = gradient, {}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from nlcore.block_cost import seen
 from nlcore_conformance.backend.protocol import Backend, declared_sums, supports
 from nlcore_conformance.checks.catalogue import CHECKS, named_check
 from nlcore_conformance.checks.check import Check
@@ -14,7 +15,7 @@ from nlcore_conformance.checks.comparison import Judgement
 from nlcore_conformance.checks.judging import Failed, attempt
 from nlcore_conformance.checks.stages import first_stage
 from nlcore_conformance.problems.case import Case
-from nlcore_conformance.run.coverage import not_covered, positions_seen, values
+from nlcore_conformance.run.coverage import not_covered, values
 from nlcore_conformance.run.diagnosis import diagnose
 from nlcore_conformance.run.results import CheckResult, Diagnosis, Report
 from nlcore_conformance.run.search import PROFILES, Profile, drawn, planned, search
@@ -178,4 +179,4 @@ class _Judge:
                 counts = self.report.covered.setdefault(name, {})
                 counts[value] = counts.get(value, 0) + 1
             kind, largest = "gradients" if gradient else "z", self.report.largest
-            largest[kind] = max(largest.get(kind, 0), positions_seen(case))
+            largest[kind] = max(largest.get(kind, 0), seen(case.spec, case.positions))

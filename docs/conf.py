@@ -1,5 +1,6 @@
 """Sphinx configuration: `tox run -e docs`."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator as HTMLTranslator
 
 import nlcore
+from nlcore_conformance.backend.variants import honest
 from nlcore_conformance.mutants import mutants
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,7 +31,10 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
 ]
-myst_enable_extensions = ["attrs_inline", "dollarmath"]
+myst_enable_extensions = ["attrs_inline", "dollarmath", "substitution"]
+#: The verdicts of `nlcore-conformance self-test --json docs/self_test.json`.
+SELF_TEST = json.loads((Path(__file__).parent / "self_test.json").read_text(encoding="utf-8"))
+myst_substitutions = {"self_test_stamp": SELF_TEST["stamp"]}
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "figures"]
 html_theme = "furo"
@@ -79,13 +84,28 @@ class VectorTable(GeneratedTable):
 
 
 class MutantTable(GeneratedTable):
-    """The shipped mutants, from `nlcore_conformance.mutants`."""
+    """The shipped mutants and what rejected them, from docs/self_test.json."""
 
     def rows(self) -> list[tuple]:
-        rows: list[tuple] = [("mutant", "what is wrong", "clause", "stage")]
+        judged = {row["name"]: row for row in SELF_TEST["rows"]}
+        rows: list[tuple] = [("mutant", "what is wrong", "clause", "rejected by", "ratio")]
         for mutant in mutants():
             rule = re.sub(r"([*|\\])", r"\\\1", mutant.mistake)
-            rows.append((mutant.name.replace("|", r"\|"), rule, mutant.clause, mutant.stage))
+            row = judged[mutant.name]
+            found = row["check"], row["ratio"]
+            rows.append((mutant.name.replace("|", r"\|"), rule, mutant.clause, *found))
+        return rows
+
+
+class AcceptedTable(GeneratedTable):
+    """The right implementations that the self-test judges, from docs/self_test.json."""
+
+    def rows(self) -> list[tuple]:
+        judged = {row["name"]: row for row in SELF_TEST["rows"]}
+        rows: list[tuple] = [("implementation", "how it differs", "verdict", "largest ratio")]
+        for right in honest():
+            row = judged[right.name]
+            rows.append((right.name, right.difference, row["verdict"], row["ratio"]))
         return rows
 
 
@@ -156,6 +176,7 @@ def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", (math, None), (math, None))
     app.add_directive("dialect-table", DialectTable)
+    app.add_directive("accepted-table", AcceptedTable)
     app.add_directive("mutant-table", MutantTable)
     app.add_directive("trace-table", TraceTable)
     app.add_directive("vector-table", VectorTable)

@@ -54,7 +54,7 @@ FLOORS = {
         ("bounds",),
         ("checks",),
         ("run", "vectors"),
-        ("reports",),
+        ("reports", "evidence"),
         ("identify", "processes", "selftest", "pytest_plugin"),
         ("cli", "test_conformance"),
         ("__main__",),

@@ -122,16 +122,21 @@ def run(
         )
         requested = names(backend)
         processes.possible(request)
-        writers = _writers({"json": json, "junit": junit, "report": report})
+        modules = {"json": "run.verdict", "junit": "reports.junit", "report": "reports.html"}
+        writers = _writers({"json": json, "junit": junit, "report": report}, modules)
         verdicts = processes.judge(requested, request)
         for file, write in writers.items():
             write(file, verdicts)
     raise typer.Exit(max(verdict.exit_status for verdict in verdicts))
 
 
-def _writers(files: dict[str, Path | None]) -> dict[Path, Callable[[Path, list], None]]:
-    """File -> the function that writes it, imported now and not after a long run."""
-    modules = {"json": "run.verdict", "junit": "reports.junit", "report": "reports.html"}
+def _writers(
+    files: dict[str, Path | None], modules: dict[str, str]
+) -> dict[Path, Callable[[Path, Any], None]]:
+    """File -> the function that writes it, imported now and not after a long run.
+
+    Both arguments are by option: the file, and the module whose `write` writes it.
+    """
     wanted = {option: file for option, file in files.items() if file is not None}
     for option, file in wanted.items():
         if file.is_dir() or not file.parent.is_dir():
@@ -198,14 +203,21 @@ def identify(backend: BackendName, device: Device = None) -> None:
 
 
 @app.command("self-test")
-def self_test(profile: ProfileOption = ProfileName.quick, seed: Seed = 0) -> None:
+def self_test(
+    profile: ProfileOption = ProfileName.quick,
+    seed: Seed = 0,
+    json: Annotated[Path | None, _file("Write the results here, in JSON.")] = None,
+) -> None:
     """See that the suite rejects every shipped mutant and accepts the reference."""
+    console = Console()
     with _or_exit():
         from nlcore_conformance import selftest as test
 
-    console = Console()
-    with progress(console) as tell:
-        found = test.self_test(profile.value, seed, tell)
+        writers = _writers({"json": json}, {"json": "selftest"})
+        with progress(console) as tell:
+            found = test.self_test(profile.value, seed, tell)
+        for file, write in writers.items():
+            write(file, found)
     console.print(test.table(found))
     raise typer.Exit(int(not found.ok))
 

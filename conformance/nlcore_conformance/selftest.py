@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -16,8 +17,10 @@ from nlcore_conformance.backend.variants import Variant, honest
 from nlcore_conformance.checks.catalogue import CHECKS
 from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.judging import Failed, attempt
+from nlcore_conformance.evidence import stamp
 from nlcore_conformance.mutants import Mutant, mutants
 from nlcore_conformance.problems.case import Case
+from nlcore_conformance.run.document import dumps
 from nlcore_conformance.run.search import PROFILES, drawn
 
 #: Pairs of positions beyond which a case is tried after all others.
@@ -52,6 +55,11 @@ class Row:
     def ok(self) -> bool:
         """Rejected if it is wrong. If it is right, accepted, and judged at least once."""
         return bool(self.check) if self.wrong else not self.check and self.tried > 0
+
+    @property
+    def verdict(self) -> str:
+        """ "rejected", "accepted" or "not tried"."""
+        return "rejected" if self.check else "accepted" if self.tried else "not tried"
 
 
 @dataclass
@@ -144,7 +152,21 @@ def table(result: SelfTest) -> Table:
         if before and not row.wrong:
             out.add_section()
         before = row.wrong
-        said = "rejected" if row.check else "accepted" if row.tried else "not tried"
-        verdict = Text(said, style="green" if row.ok else "bold red")
+        verdict = Text(row.verdict, style="green" if row.ok else "bold red")
         out.add_row(row.name, row.clause or "none", row.check, f"{row.ratio:.3g}", verdict)
     return out
+
+
+def write(file: Path, result: SelfTest) -> None:
+    """Write each implementation's verdict as JSON, with the stamp of the suite that gave it."""
+    rows = [
+        {
+            "name": row.name,
+            "check": row.check,
+            "ratio": float(f"{row.ratio:.3g}"),
+            "verdict": row.verdict,
+        }
+        for row in result.rows
+    ]
+    fields = {"stamp": stamp(), "profile": result.profile, "seed": result.seed, "rows": rows}
+    file.write_text(f"{dumps(fields)}\n", encoding="utf-8")

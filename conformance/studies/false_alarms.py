@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from nlcore_conformance.backend.resolve import load
 from nlcore_conformance.checks.catalogue import CHECKS
 from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.judging import Failed, attempt, reproduction
+from nlcore_conformance.evidence import stamp
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.problems.named import problems
 from nlcore_conformance.problems.strategies import Sizes, cases
@@ -198,7 +200,7 @@ def main(
             for name, tally in found.items():
                 tallies[name][current] = tally
             print(current, check.name, count, f"{time.perf_counter() - start:.0f} s", flush=True)
-            write(json_, tallies, effort)
+            write(json_, tallies)
     for name, by_dtype in tallies.items():
         for current, tally in by_dtype.items():
             print(
@@ -209,7 +211,7 @@ def main(
     sys.exit(any(t.alarms for by_dtype in tallies.values() for t in by_dtype.values()))
 
 
-def write(file: Path | None, tallies: dict[str, dict[str, Tally]], effort: Effort) -> None:
+def write(file: Path | None, tallies: dict[str, dict[str, Tally]]) -> None:
     """Write the tallies so far as JSON, if there is a file."""
     if file is None:
         return
@@ -218,7 +220,8 @@ def write(file: Path | None, tallies: dict[str, dict[str, Tally]], effort: Effor
         for name, by_dtype in tallies.items()
     }
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    text = {"seed": effort.seed, "numbers": effort.numbers, "machine": machine, "runs": runs}
+    command = f"python conformance/studies/false_alarms.py {shlex.join(sys.argv[1:])}"
+    text = {"stamp": stamp(), "command": command, "machine": machine, "runs": runs}
     file.write_text(json.dumps(text, indent=1))
 
 
@@ -227,13 +230,15 @@ HEAD = """# False alarms
 
 A right implementation must not fail. `conformance/studies/false_alarms.py` judges implementations
 that are taken to be right by the suite's checks, in each dtype. An example is one case of one
-check. An alarm would be a ratio above 1. This page was written by
+check. An alarm would be a ratio above 1.
+
+Made with {stamp}, by
 
 ```
-python conformance/studies/false_alarms.py {arguments}
+{commands}
 ```
 
-from runs on {machines} (seeds {seeds}).
+on {machines}.
 
 | implementation | dtype | examples | elements judged | not judged | alarms | largest ratio |
 | --- | --- | ---: | ---: | ---: | ---: | ---: |
@@ -253,10 +258,13 @@ bounds are above what an honest implementation needs. Where exact equality is as
 def write_page(files: list[Path]) -> None:
     """Write docs/false_alarms.md from the JSON files of several runs."""
     runs = [json.loads(file.read_text()) for file in files]
+    stamps = sorted({run["stamp"] for run in runs})
+    if len(stamps) > 1:
+        raise typer.BadParameter(f"the files are of different evidence: {', '.join(stamps)}")
     text = HEAD.format(
-        arguments=" ".join(f"--page {file.name}" for file in files),
+        stamp=stamps[0],
+        commands="\n".join(run["command"] for run in runs),
         machines="; ".join(sorted({run["machine"] for run in runs})),
-        seeds=", ".join(sorted({str(run["seed"]) for run in runs})),
     )
     by_name = merged(runs)
     for name, tallies in by_name.items():

@@ -26,6 +26,7 @@ from nlcore_conformance.backend.protocol import Backend, supports
 from nlcore_conformance.checks.catalogue import CHECKS
 from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.judging import reproduction
+from nlcore_conformance.evidence import stamp
 from nlcore_conformance.identify import identify
 from nlcore_conformance.run.coverage import VALUES
 from nlcore_conformance.run.progress import progress
@@ -89,7 +90,7 @@ def _judged(name: str, backend: Any, default: Any, console: Console) -> dict[str
         "version": _version(ADAPTERS[name]),
         "torch": _version("torch"),
         "nlcore": nlcore.__version__,
-        "specification": nlcore.SPEC_VERSION,
+        "stamp": stamp(),
         "sentence": identified.sentence,
         "dialects": list(identified.dialects),
         "rows": identified.rows,
@@ -201,9 +202,9 @@ def page(
     names = [result["adapter"] for result in results]
     if len(set(names)) < len(names):
         raise typer.BadParameter(f"an adapter is in more than one file: {', '.join(names)}")
-    for key in ("nlcore", "specification"):
-        if len({result[key] for result in results}) > 1:
-            raise typer.BadParameter(f"the files are of more than one version of {key}")
+    for key in ("nlcore", "stamp"):
+        if len(values := {result[key] for result in results}) > 1:
+            raise typer.BadParameter(f"the files differ in {key}: {', '.join(sorted(values))}")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
 from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.checks.catalogue import named_check
+from nlcore_conformance.evidence import stamp
 from nlcore_conformance.problems.case import Case
 
 SCRIPT = Path(__file__).parents[2] / "conformance" / "studies" / "false_alarms.py"
@@ -76,13 +78,15 @@ def test_each_draw_comes_with_several_numbers(script):
 
 def test_runs_are_merged_on_one_page(script, tallies, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "PAGE", tmp_path / "page.md")
-    effort = script.Effort(examples=12, numbers=2, named=1, seed=3, sizes=script.SIZES)
+    monkeypatch.setattr(sys, "argv", ["false_alarms.py", "--backend", "plain"])
     files = [tmp_path / "a.json", tmp_path / "b.json"]
     for file in files:
-        script.write(file, {"plain": {"float32": tallies["plain"]}}, effort)
+        script.write(file, {"plain": {"float32": tallies["plain"]}})
     script.write_page(files)
     text = (tmp_path / "page.md").read_text(encoding="utf-8")
-    assert "false_alarms.py --page a.json --page b.json" in text
+    command = "python conformance/studies/false_alarms.py --backend plain\n"
+    assert text.count(command) == 2
+    assert f"Made with {stamp()}, by" in text
     assert f"| plain | float32 | {2 * tallies['plain'].examples:,} |" in text
     assert "| permutation | z " in text
 
@@ -90,3 +94,15 @@ def test_runs_are_merged_on_one_page(script, tallies, tmp_path, monkeypatch):
 def test_it_has_help():
     done = subprocess.run([sys.executable, SCRIPT, "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "--page" in done.stdout
+
+
+def test_files_of_other_checks_make_no_page(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "PAGE", tmp_path / "page.md")
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file in files:
+        script.write(file, {})
+    old = json.loads(files[0].read_text()) | {"stamp": "specification 0.9"}
+    files[0].write_text(json.dumps(old))
+    with pytest.raises(typer.BadParameter, match=r"different evidence: specification 0\.9, "):
+        script.write_page(files)
+    assert not (tmp_path / "page.md").exists()

@@ -116,7 +116,7 @@ def test_the_page_in_docs_has_the_words_that_are_generated(verdicts, judged, tmp
 def prose(text: str) -> list[str]:
     """What stands above the first implementation, without tables and versions."""
     head = text.partition("\n## ")[0]
-    lines = [line for line in head.splitlines() if not line.startswith(("|", "This page"))]
+    lines = [line for line in head.splitlines() if not line.startswith(("|", "Made with"))]
     return "\n".join(lines).split()
 
 
@@ -124,8 +124,8 @@ def test_runs_that_do_not_go_together_are_refused(verdicts, judged, tmp_path):
     done, text = page(verdicts, tmp_path, [judged], [judged])
     assert done.exit_code == 2
     assert "more than one file" in done.output
-    newer = judged | {"adapter": "timm:nonlocal2d", "specification": "9.9"}
+    newer = judged | {"adapter": "timm:nonlocal2d", "stamp": "specification 9.9"}
     done, text = page(verdicts, tmp_path, [judged], [newer])
     assert done.exit_code == 2
-    assert "more than one version of specification" in done.output
+    assert "the files differ in stamp" in done.output
     assert not text

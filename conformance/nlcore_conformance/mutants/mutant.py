@@ -12,7 +12,7 @@ from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
 from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.backend.plain_forward import Call
-from nlcore_conformance.backend.protocol import Backend, Weights
+from nlcore_conformance.backend.protocol import Weights
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,25 @@ class Mutant:
     name: str
     mistake: str  # in one sentence
     clause: str  # of docs/spec.md, that it breaks
-    make: Callable[[], Backend]
+    make: type[Plain]
     stage: str = ""  # the first at which its numbers are wrong, "" outside the stages
+
+
+def together(one: Mutant, other: Mutant) -> Mutant | None:
+    """The mutant that makes both mistakes, or None where they change the same method."""
+    if _changed(one.make) & _changed(other.make):
+        return None
+    dtypes = tuple(dtype for dtype in one.make.dtypes if dtype in other.make.dtypes)
+    name = f"{one.name} + {other.name}"
+    both = type(name, (one.make, other.make), {"name": name, "dtypes": dtypes})
+    return Mutant(name, f"{one.mistake} {other.mistake}", f"{one.clause} and {other.clause}", both)
+
+
+def _changed(kind: type) -> set[str]:
+    """The methods and attributes in which a subclass differs from Plain."""
+    inherited = kind.__mro__[: kind.__mro__.index(Plain)]
+    names = {name for own in inherited for name in vars(own) if not name.startswith("__")}
+    return names - {"name", "dtypes"}
 
 
 class Zoo(list[Mutant]):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from nlcore.spec import FLOATS
 from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.backend.protocol import as_backend
+from nlcore_conformance.checks.catalogue import CHECKS
 from nlcore_conformance.mutants import mutants
+from nlcore_conformance.mutants.mutant import together
+from nlcore_conformance.run.diagnosis import PAIRS, diagnose
 from nlcore_conformance.run.results import Cause, Diagnosis
 from nlcore_conformance.run.runner import run
+from nlcore_conformance.run.search import PROFILES, drawn
 
+SELF_TEST = Path(__file__).parents[3] / "docs" / "self_test.json"
 ZOO = {mutant.name: mutant for mutant in mutants()}
 
 
@@ -54,6 +63,41 @@ def test_checks_with_one_cause_are_one_finding():
     assert found.checks == ("forward / embedded_gaussian",)
     assert [cause.clause for cause in found.causes] == ["NL-4.1"]
     assert found.lines[0].startswith("computes what 'softmax over queries' computes (NL-4.1)")
+
+
+def test_two_mistakes_at_once_are_named():
+    both = together(ZOO["no scale"], ZOO["softmax over queries"]).make()
+
+    def block(spec, weights, x, training=False):
+        return both.block(spec, weights, x, training)
+
+    checks = ("forward / embedded_gaussian", "forward / dot_product")
+    report = run(as_backend(block, "hidden"), only=lambda check: check.name in checks)
+    found = {d.checks: [cause.name for cause in d.causes] for d in report.diagnoses}
+    assert found["forward / embedded_gaussian",] == ["no scale + softmax over queries"]
+    assert "no scale" in found["forward / dot_product",]
+
+
+def test_answers_that_depend_on_what_was_asked_before_are_diagnosed():
+    report = run(ZOO["gradients pile up"].make(), only=lambda c: c.name == "gradient / dot_product")
+    assert names(report) == [["gradients pile up"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_every_mutant_is_named(check):
+    """By the check that rejects it, from the problems of a quick run."""
+    rows = json.loads(SELF_TEST.read_text(encoding="utf-8"))["rows"]
+    rejected = [row["name"] for row in rows if row["check"] == check.name and row["name"] in ZOO]
+    cases = sorted(drawn(check, Plain(FLOATS), PROFILES["quick"], 0), key=lambda c: c.pairs > PAIRS)
+    unnamed = []
+    for name in rejected:
+        mutant = ZOO[name].make()
+        asked = [case for case in cases if mutant.supports(case.spec, case.dtype) is True]
+        found = diagnose(mutant, {check: asked})
+        if name not in [cause.name for d in found for cause in d.causes]:
+            unnamed.append(name)
+    assert unnamed == []
 
 
 class Unknown(Plain):

@@ -39,7 +39,8 @@ def compiled(function: Callable[..., Any]) -> Any:
 def _sources() -> str:
     """A digest of the source of all kernels and of what they call."""
     folder = Path(__file__).parents[1]
-    files = [p for name in ("reference", "non_local_means") for p in (folder / name).glob("*.py")]
+    names = ("reference", "non_local_means", "video/sampling")
+    files = [p for name in names for p in (folder / name).glob("*.py")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """From frames to the numbers that a network gets: resize, crop, flip, normalize.
 
-A dialect resizes bytes and then normalizes them, or normalizes first and then resizes float32. Both
-are written out, so that the result does not depend on a library's version: the same bits everywhere.
+A dialect resizes bytes and then normalizes them, or normalizes first and then resizes float32.
+Both are written out, so that the bits of the result do not depend on the version of a library.
 """
 
 from __future__ import annotations

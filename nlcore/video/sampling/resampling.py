@@ -21,9 +21,8 @@ def byte_weights(pixels: int, result: int, along_a_row: bool) -> Weights:
     """The pixels and weights of `resize_bytes` along one axis, (result,) each.
 
     The place f is computed in float64 and rounded to float32. The weights are 2048 (1 - t) and
-    2048 t, rounded half to even, where t = f - floor(f). Along a row, t is 0 before the first
-    pixel's centre and after the last one's. Along a column it is kept there, and both pixels are the
-    same.
+    2048 t, rounded half to even, where t = f - floor(f). Before the first pixel's centre and after
+    the last one's, both pixels are the same. There t is 0 along a row, and is kept along a column.
 
     Parameters
     ----------

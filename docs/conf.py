@@ -125,6 +125,19 @@ class TraceTable(GeneratedTable):
         return rows
 
 
+class ClauseTests(GeneratedTable):
+    """The tests of a page's clauses: its arguments are the page and the folder of the tests."""
+
+    required_arguments = 2
+
+    def rows(self) -> list[tuple]:
+        rows: list[tuple] = [("clause", "tests")]
+        for clause, tests in traceability.tests_of(*self.arguments).items():
+            names = ", ".join(f"`{test}`" for test in tests)
+            rows.append((f"[{clause}](#{anchor(clause)})", names))
+        return rows
+
+
 class DialectTable(GeneratedTable):
     """The dialects as they are at C = 1024, from `nlcore.DIALECTS`, one row each."""
 
@@ -165,16 +178,16 @@ def anchor(clause: str) -> str:
 
 
 def anchor_clauses(app: Sphinx, page: str, source: list[str]) -> None:
-    """Give every clause of the specification a place to link to."""
-    if page == "spec":
-        source[0] = traceability.CLAUSE.sub(
-            lambda m: f"- [**{m[1]}**]{{#{anchor(m[1])}}} {m[2]}", source[0]
-        )
+    """Give every clause a place to link to."""
+    source[0] = traceability.CLAUSE.sub(
+        lambda m: f"- [**{m[1]}**]{{#{anchor(m[1])}}} {m[2]}", source[0]
+    )
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", (math, None), (math, None))
+    app.add_directive("clause-tests", ClauseTests)
     app.add_directive("dialect-table", DialectTable)
     app.add_directive("accepted-table", AcceptedTable)
     app.add_directive("mutant-table", MutantTable)

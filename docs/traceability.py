@@ -5,6 +5,7 @@ The table of docs/traceability.md is made of this, and the build fails where it 
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from nlcore_conformance.checks.catalogue import CHECKS, FORM
 from nlcore_conformance.mutants import mutants
 
 ROOT = Path(__file__).parents[1]
-CLAUSE = re.compile(r"^- \*\*(NL-\d+\.\d+)\*\* (.*)$", re.MULTILINE)
+CLAUSE = re.compile(r"^- \*\*([A-Z]{2}-\d+\.\d+)\*\* (.*)$", re.MULTILINE)
 
 #: Tests of this project's own implementations, where a black box cannot be asked.
 TESTS = {
@@ -44,9 +45,9 @@ class Enforced:
     tests: list[str]
 
 
-def clauses() -> list[str]:
-    """The number of every clause, in the specification's order."""
-    text = (ROOT / "docs" / "spec.md").read_text(encoding="utf-8")
+def clauses(page: str = "spec") -> list[str]:
+    """The number of every clause of a page, in its order."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     return [number for number, _ in CLAUSE.findall(text)]
 
 
@@ -102,3 +103,28 @@ def families(names: list[str]) -> str:
         whole = len(members) > 1 and named == members
         out += [f"{family} / all"] if whole else named
     return ", ".join(out)
+
+
+def tests_of(page: str, folder: str) -> dict[str, list[str]]:
+    """Clause -> the tests below a folder whose docstrings begin with its number.
+
+    Raises
+    ------
+    ValueError
+        A clause of the page has no test, or a test names a clause that is not there.
+    """
+    found: dict[str, list[str]] = {clause: [] for clause in clauses(page)}
+    for path in sorted((ROOT / folder).rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                named = re.match(r"([A-Z]{2}-\d+\.\d+[ :]*)*", ast.get_docstring(node) or "")
+                for clause in re.findall(r"[A-Z]{2}-\d+\.\d+", named[0] if named else ""):
+                    if clause not in found:
+                        raise ValueError(
+                            f"{path.name}: {node.name} names {clause}, not in {page}.md"
+                        )
+                    found[clause].append(f"{path.stem}::{node.name}")
+    untested = [clause for clause, tests in found.items() if not tests]
+    if untested:
+        raise ValueError(f"expected a test of every clause of {page}.md; {untested} have none")
+    return found

@@ -124,6 +124,25 @@ def test_every_clause_is_enforced():
     assert traceability.holes(rows) == [f"{rows[0].clause} has no check and no test"]
 
 
+def test_every_clause_of_a_guide_has_a_test(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    import traceability
+
+    tables = re.findall(
+        r"^```\{clause-tests\} (\S+) (\S+)$",
+        "\n".join(page.read_text("utf-8") for page in PAGES),
+        re.MULTILINE,
+    )
+    assert ("clips", "tests/nlcore/video") in tables
+    for page, folder in tables:
+        assert len(traceability.tests_of(page, folder)) == len(traceability.clauses(page)) > 10
+    with pytest.raises(ValueError, match="a test of every clause of clips"):
+        traceability.tests_of("clips", "tests/studies")
+    (tmp_path / "test_a.py").write_text('def test_b():\n    """VC-99.1: no such clause"""\n')
+    with pytest.raises(ValueError, match=r"test_b names VC-99\.1, not in clips"):
+        traceability.tests_of("clips", str(tmp_path))
+
+
 def test_the_backend_of_the_tutorial_conforms():
     path = ROOT / "examples" / "plain_backend.py"
     names: dict[str, object] = {}

@@ -233,6 +233,14 @@ def export_vectors(folder: Folder) -> None:
     print(f"{len(files)} files in {folder}")
 
 
+@vectors_app.command("clips")
+def export_clip_vectors(folder: Folder) -> None:
+    """Write the vectors of draws, clips and views (docs/clips.md), bit for bit."""
+    from nlcore_conformance.vectors.clip_vectors import export
+
+    print(f"{len(export(folder))} files in {folder}")
+
+
 @vectors_app.command("check")
 def check_vectors(
     folder: Folder,

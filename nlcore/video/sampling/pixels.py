@@ -84,8 +84,8 @@ def _resize(kind: str, frames: np.ndarray, table: np.ndarray, view: View, out: n
     }[kind]
     rows = _inside(view.top, view.height, view.size[0])
     columns = _inside(view.left, view.width, view.size[1])
-    along = [w[rows] for w in weights(frames.shape[1], view.size[0], along_a_row=False)]
-    across = [w[columns] for w in weights(frames.shape[2], view.size[1], along_a_row=True)]
+    along = [w[rows] for w in weights(frames.shape[1], view.size[0])]
+    across = [w[columns] for w in weights(frames.shape[2], view.size[1])]
     kernel(np.ascontiguousarray(frames), table, *along, *across, view.flip, out)
 
 

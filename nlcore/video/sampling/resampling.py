@@ -17,44 +17,32 @@ BITS = 11
 Weights = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def byte_weights(pixels: int, result: int, along_a_row: bool) -> Weights:
+def byte_weights(pixels: int, result: int) -> Weights:
     """The pixels and weights of `resize_bytes` along one axis, (result,) each.
 
     The place f is computed in float64 and rounded to float32. The weights are 2048 (1 - t) and
     2048 t, rounded half to even, where t = f - floor(f). Before the first pixel's centre and after
-    the last one's, both pixels are the same. There t is 0 along a row, and is kept along a column.
-
-    Parameters
-    ----------
-    pixels, result : int
-        Pixels along the axis, and those of the result.
-    along_a_row : bool
-        Whether the axis is the width.
+    the last one's, both pixels are the same.
     """
-    scale = 1.0 / (result / pixels)
-    place = ((np.arange(result) + 0.5) * scale - 0.5).astype(np.float32)
+    place = ((np.arange(result) + 0.5) * (pixels / result) - 0.5).astype(np.float32)
     first = np.floor(place).astype(np.int64)
     part = place - first.astype(np.float32)
-    if along_a_row:
-        outside = (first < 0) | (first >= pixels - 1)
-        part = np.where(outside, np.float32(0), part)
     one = np.float32(1 << BITS)
-    weights = (np.rint(w * one).astype(np.int32) for w in (np.float32(1) - part, part))
-    a, b = weights
+    a, b = (np.rint(w * one).astype(np.int32) for w in (np.float32(1) - part, part))
     return np.clip(first, 0, pixels - 1), np.clip(first + 1, 0, pixels - 1), a, b
 
 
-def float_weights(pixels: int, result: int, along_a_row: bool) -> Weights:
+def float_weights(pixels: int, result: int) -> Weights:
     """The pixels and weights of `resize_floats` along one axis, (result,) each.
 
     The place f is computed from float32(pixels / result), rounded to float32 once, and at least 0.
-    The weights are 1 - t and t in float32, where t = f - floor(f). Both axes have the same rule.
+    The weights are 1 - t and t in float32, where t = f - floor(f).
     """
     scale = np.float32(pixels) / np.float32(result)
     place = ((np.arange(result) + 0.5) * np.float64(scale) - 0.5).astype(np.float32)
     place = np.maximum(place, np.float32(0))
-    first = np.minimum(place.astype(np.int64), pixels - 1)
-    part = np.minimum(place - first.astype(np.float32), np.float32(1))
+    first = place.astype(np.int64)
+    part = place - first.astype(np.float32)
     return first, np.minimum(first + 1, pixels - 1), np.float32(1) - part, part
 
 

@@ -37,15 +37,13 @@ def f32(value):
     return Fraction(float(np.float32(float(value))))
 
 
-def byte_axis(pixels, result, along_a_row):
+def byte_axis(pixels, result):
     """Pixels and weights by exact fractions, float64 only where the definition has it."""
     out = []
     for i in range(result):
-        place = f32((i + 0.5) * (1.0 / (result / pixels)) - 0.5)
+        place = f32((i + 0.5) * (pixels / result) - 0.5)
         first = math.floor(place)
         part = place - first
-        if along_a_row and not 0 <= first < pixels - 1:
-            part = Fraction(0)
         weights = round(2048 * f32(1 - part)), round(2048 * part)  # half to even
         ends = [min(max(p, 0), pixels - 1) for p in (first, first + 1)]
         out.append((*ends, *weights))
@@ -55,8 +53,8 @@ def byte_axis(pixels, result, along_a_row):
 def resized_bytes(frame, size):
     """One frame, one pixel at a time, in Python's integers."""
     out = np.empty((*size, 3), np.uint8)
-    for y, (y0, y1, c, d) in enumerate(byte_axis(frame.shape[0], size[0], False)):
-        for x, (x0, x1, a, b) in enumerate(byte_axis(frame.shape[1], size[1], True)):
+    for y, (y0, y1, c, d) in enumerate(byte_axis(frame.shape[0], size[0])):
+        for x, (x0, x1, a, b) in enumerate(byte_axis(frame.shape[1], size[1])):
             for k in range(3):
                 r, s = (
                     (a * int(frame[y_, x0, k]) + b * int(frame[y_, x1, k])) >> 4 for y_ in (y0, y1)
@@ -70,8 +68,8 @@ def float_axis(pixels, result):
     scale = f32(Fraction(float(np.float32(pixels))) / Fraction(float(np.float32(result))))
     for i in range(result):
         place = max(f32((Fraction(i) + Fraction(1, 2)) * scale - Fraction(1, 2)), Fraction(0))
-        first = min(math.floor(place), pixels - 1)
-        part = min(f32(place - first), Fraction(1))
+        first = math.floor(place)
+        part = place - first
         out.append((first, min(first + 1, pixels - 1), f32(1 - part), part))
     return out
 

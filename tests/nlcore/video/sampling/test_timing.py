@@ -94,6 +94,7 @@ def test_clips_of_slowfast():
     expected = [0, 23.6, 47.2, 70.8, 94.4, 118.0, 141.6, 165.2, 188.8, 212.4]
     assert starts("slowfast", 300) == pytest.approx(expected, rel=1e-15)
     assert starts("slowfast", 300, fps=60)[9] == pytest.approx(0.9 * (300 - 128), rel=1e-15)
+    assert starts("slowfast", 10, fps=1, clip=(8, 1))[9] == 0.9 * 9  # a clip covers a frame
     draw = Given({"start": 0.5})
     assert dialect("slowfast").timing.training_start(Video(300, 30, *CLIP), draw) == 118.0
 

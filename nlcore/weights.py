@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from nlcore.spec import NonLocalSpec
 
 #: The running statistics of batch normalization. They are loaded and saved, but have no gradient.
 RUNNING = ("bn.running_mean", "bn.running_var")
-INITS = ("he", "normal")
+INITS = ("he", "he_fan_out", "normal")
 
 
 def weight_shapes(spec: NonLocalSpec) -> dict[str, tuple[int, ...]]:
@@ -121,8 +122,9 @@ def init_std(spec: NonLocalSpec, name: str, init: str) -> float:
     """Standard deviation of the normal distribution of the initial weight `name`.
 
     For init "he" it is sqrt(2 / fan_in), where fan_in is the length of the dot products with the
-    weight (He et al. 2015, "Delving Deep into Rectifiers", which the paper uses). For "normal" it
-    is 0.01, as in the authors' code.
+    weight (He et al. 2015, "Delving Deep into Rectifiers", which the paper uses). For "he_fan_out"
+    it is sqrt(2 / fan_out), where fan_out is the number of dot products, as in SlowFast. For
+    "normal" it is 0.01, as in the authors' code.
 
     Raises
     ------
@@ -133,7 +135,9 @@ def init_std(spec: NonLocalSpec, name: str, init: str) -> float:
         raise ValueError(f"init must be one of {INITS}; received {init!r}")
     if init == "normal":
         return 0.01
-    return float(np.sqrt(2.0 / weight_shapes(spec)[name][-1]))
+    *outputs, inputs = weight_shapes(spec)[name]  # w_f is one row
+    fan = inputs if init == "he" else math.prod(outputs)
+    return float(np.sqrt(2.0 / fan))
 
 
 def starts_constant(spec: NonLocalSpec, name: str, identity: bool) -> float | None:
@@ -173,8 +177,9 @@ def init_weights(
     spec : NonLocalSpec
     rng : numpy.random.Generator
         Source of the random weights.
-    init : {"he", "normal"}
-        Standard deviation of the random weights: sqrt(2 / fan_in) ("he") or 0.01 ("normal").
+    init : {"he", "he_fan_out", "normal"}
+        Standard deviation of the random weights: sqrt(2 / fan_in) ("he"), sqrt(2 / fan_out)
+        ("he_fan_out") or 0.01 ("normal").
     identity : bool
         Whether the new block is the identity, z = x. The weight of batch normalization is then 0.
         Without batch normalization, W_z is 0.

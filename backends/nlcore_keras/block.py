@@ -30,9 +30,9 @@ class NonLocalBlock(keras.layers.Layer):
     inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent, window
     bias, pair_bias, batch_norm, eps
         The fields of `nlcore.NonLocalSpec`, which defines each.
-    init : {"he", "normal"}
-        Random weights: normal, of standard deviation sqrt(2 / fan_in) or 0.01;
-        keras.utils.set_random_seed seeds them.
+    init : {"he", "he_fan_out", "normal"}
+        Random weights are normal, with standard deviation sqrt(2 / fan_in), sqrt(2 / fan_out) or
+        0.01. keras.utils.set_random_seed seeds them.
     identity : bool
         Start as the identity, z = x: batch normalization's weight is 0, or without batch
         normalization W_z and its bias are.

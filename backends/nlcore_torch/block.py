@@ -40,9 +40,9 @@ class NonLocalBlock(nn.Module):
     channels, inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent
     window, bias, pair_bias, batch_norm, eps
         Fields of `nlcore.NonLocalSpec`, where each is described.
-    init : {"he", "normal"}
-        Random weights are normal, with standard deviation sqrt(2 / fan_in) ("he") or 0.01
-        ("normal").
+    init : {"he", "he_fan_out", "normal"}
+        Random weights are normal, with standard deviation sqrt(2 / fan_in) ("he"),
+        sqrt(2 / fan_out) ("he_fan_out") or 0.01 ("normal").
     identity : bool
         Whether the new block is the identity, z = x. The weight of batch normalization is then 0.
         Without batch normalization, W_z is 0.

@@ -127,7 +127,7 @@ def test_float64_weights_must_be_floating_point():
 
 @pytest.mark.parametrize("identity", [True, False])
 @pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("init", ["he", "normal"])
+@pytest.mark.parametrize("init", ["he", "he_fan_out", "normal"])
 @pytest.mark.parametrize(
     "pairwise", ["gaussian", "embedded_gaussian", "dot_product", "concatenation"]
 )
@@ -157,19 +157,20 @@ def test_initial_values(pairwise, init, batch_norm, identity):
 
 
 @pytest.mark.parametrize(
-    ("name", "he"),
+    ("name", "he", "fan_out"),
     [
-        ("theta.weight", (2 / 200) ** 0.5),
-        ("g.weight", (2 / 200) ** 0.5),
-        ("f.weight", (2 / 320) ** 0.5),
-        ("out.weight", (2 / 160) ** 0.5),
+        ("theta.weight", (2 / 200) ** 0.5, (2 / 160) ** 0.5),
+        ("g.weight", (2 / 200) ** 0.5, (2 / 160) ** 0.5),
+        ("f.weight", (2 / 320) ** 0.5, 2**0.5),
+        ("out.weight", (2 / 160) ** 0.5, (2 / 200) ** 0.5),
     ],
 )
-def test_standard_deviations(name, he):
+def test_standard_deviations(name, he, fan_out):
     spec = NonLocalSpec(200, inner_channels=160, pairwise="concatenation")
     assert init_std(spec, name, "he") == pytest.approx(he, rel=1e-15)
+    assert init_std(spec, name, "he_fan_out") == pytest.approx(fan_out, rel=1e-15)
     assert init_std(spec, name, "normal") == 0.01
-    for init, std in (("he", he), ("normal", 0.01)):
+    for init, std in (("he", he), ("he_fan_out", fan_out), ("normal", 0.01)):
         drawn = init_weights(spec, np.random.default_rng(1), init=init)[name]
         # A sample deviation of n normal values is off by std / sqrt(2 n); five of those.
         assert drawn.std() == pytest.approx(std, rel=5 / (2 * drawn.size) ** 0.5)
@@ -183,7 +184,7 @@ def test_initial_weights_repeat_with_the_seed():
 
 
 def test_unknown_init():
-    message = re.escape("init must be one of ('he', 'normal'); received 'xavier'")
+    message = re.escape("init must be one of ('he', 'he_fan_out', 'normal'); received 'xavier'")
     with pytest.raises(ValueError, match=message):
         init_weights(SPEC, np.random.default_rng(0), init="xavier")
     with pytest.raises(ValueError, match=message):

@@ -1,17 +1,31 @@
-"""The paper's video networks as data, and their costs. This package imports no framework."""
+"""The paper's video networks and recipes as data. This package imports no framework."""
 
 from nlcore.video.network import NetworkSpec, placement
 from nlcore.video.network_cost import Row, cost
 from nlcore.video.network_weights import check_network_weights, network_weight_shapes
 from nlcore.video.placed_blocks import PlacementReport, placement_report
+from nlcore.video.recipes import (
+    RECIPES,
+    Recipe,
+    load_recipe,
+    recipe,
+    recipe_from_json,
+    recipe_to_json,
+)
 
 __all__ = [
+    "RECIPES",
     "NetworkSpec",
     "PlacementReport",
+    "Recipe",
     "Row",
     "check_network_weights",
     "cost",
+    "load_recipe",
     "network_weight_shapes",
     "placement",
     "placement_report",
+    "recipe",
+    "recipe_from_json",
+    "recipe_to_json",
 ]

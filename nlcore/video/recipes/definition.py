@@ -28,16 +28,15 @@ class Recipe:
         Network. It includes dropout and the number of classes.
     frames, stride : int
         Frames per clip, and the step between them in the video.
-    sampling : {"paper", "caffe2", "slowfast", "mmaction2", "pytorchvideo"}
-        The source whose way of choosing frames, sizes and crops is followed.
+    sampling : str
+        Dialect of clips and views, a key of `nlcore.video.sampling.CLIP_DIALECTS`: which frames
+        are taken, how they are resized and cropped, and how bytes become numbers.
     jitter : two ints
         Smallest and largest shorter side to which a training clip is resized, in pixels.
     crop : int
         Side of the training crops in pixels.
-    flip : float
-        Probability that a training clip is mirrored. Test views are not.
-    mean, std : three floats
-        Subtracted from R, G and B in 0..255, and divided by.
+    flip : bool
+        Whether training clips are mirrored with probability 0.5. Test views are not.
     batch : int
         Clips per iteration.
     clips_per_device : int
@@ -91,7 +90,8 @@ class Recipe:
     frozen : tuple of str
         First parts of the names of weights that are not trained, such as "res2" or "conv1".
     test_clips, test_crops : int
-        Clips per video, spread over time, and crops per clip, spread over the longer side.
+        Clips per video, spread over time, and crops per clip: 1 in the centre, or 3 along the
+        longer side.
     test_short_side : int
         Shorter side to which a test clip is resized, in pixels.
     test_crop : int or None
@@ -115,9 +115,7 @@ class Recipe:
     sampling: str
     jitter: tuple[int, int]
     crop: int
-    flip: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    flip: bool
     batch: int
     clips_per_device: int
     stated_videos: int | None

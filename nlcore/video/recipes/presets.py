@@ -7,9 +7,17 @@ from dataclasses import fields, replace
 from typing import Any
 
 from nlcore.video.network import NetworkSpec, placement
-from nlcore.video.recipes.authors import CAFFE2, CAFFE2_128, CHARADES, PAPER, PAPER_128, Stated
+from nlcore.video.recipes.authors import (
+    AUTHORS_PLACES,
+    CAFFE2,
+    CAFFE2_128,
+    CHARADES,
+    PAPER,
+    PAPER_128,
+    Stated,
+)
 from nlcore.video.recipes.definition import Recipe
-from nlcore.video.recipes.projects import MMACTION2, SLOWFAST, SLOWFAST_SCRATCH
+from nlcore.video.recipes.projects import MMACTION2, PROJECTS_PLACES, SLOWFAST, SLOWFAST_SCRATCH
 
 
 def _preset(name: str, stated: Stated) -> Recipe:
@@ -18,6 +26,8 @@ def _preset(name: str, stated: Stated) -> Recipe:
     return Recipe(name=name, sources=sources, **values)
 
 
+#: Names of places in the sources of recipes -> where they are.
+PLACES = {**AUTHORS_PLACES, **PROJECTS_PLACES}
 #: Name -> published recipe.
 RECIPES: dict[str, Recipe] = {
     name: _preset(name, stated)

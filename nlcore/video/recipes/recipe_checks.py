@@ -6,19 +6,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nlcore.spec import positive_int
 from nlcore.video.network import NetworkSpec
 from nlcore.video.recipes.weight_kinds import KINDS
 from nlcore.weights import INITS
 
-if TYPE_CHECKING:
-    from nlcore.video.recipes.definition import Recipe
-
 #: Values of the fields with a choice.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "sampling": ("paper", "caffe2", "slowfast", "mmaction2", "pytorchvideo"),
+    "sampling": (
+        *("paper", "caffe2", "slowfast", "slowfast_charades", "mmaction2", "pytorchvideo"),
+    ),
     "policy": ("steps", "cosine"),
     "rate_per": ("iteration", "epoch"),
     "last_batch": ("dropped", "kept"),
@@ -121,14 +120,12 @@ CHECKS: dict[str, Check] = {
     **dict.fromkeys(
         ("iterations", "epochs", "stated_videos", "test_crop"), _optional(positive_int)
     ),
-    **dict.fromkeys(("nesterov", "block_identity", "zero_residual"), _flag),
-    **dict.fromkeys(("flip", "momentum", "dampening", "bn_momentum"), _number(0, 1)),
+    **dict.fromkeys(("flip", "nesterov", "block_identity", "zero_residual"), _flag),
+    **dict.fromkeys(("momentum", "dampening", "bn_momentum"), _number(0, 1)),
     **dict.fromkeys(("warmup", "warmup_rate", "weight_decay"), _number(0)),
     "name": _text,
     "network": _network,
     "jitter": _several(positive_int, 2),
-    "mean": _several(_number(), 3),
-    "std": _several(_positive, 3),
     "base_rate": _positive,
     "steps": _several(positive_int),
     "factors": _several(_number(0)),
@@ -141,7 +138,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def checked(recipe: Recipe) -> dict[str, Any]:
+def checked(recipe: Any) -> dict[str, Any]:
     """The fields of a recipe, each checked and in its own type.
 
     Raises
@@ -152,13 +149,13 @@ def checked(recipe: Recipe) -> dict[str, Any]:
     return {f.name: CHECKS[f.name](f.name, getattr(recipe, f.name)) for f in fields(recipe)}
 
 
-def check_together(recipe: Recipe) -> None:
+def check_together(recipe: Any) -> None:
     """Raise a ValueError unless the fields are consistent with one another."""
     for message in (*_schedule(recipe), *_clips(recipe), *_training(recipe)):
         raise ValueError(message)
 
 
-def _schedule(r: Recipe) -> list[str]:
+def _schedule(r: Any) -> list[str]:
     """What is wrong with the fields of the schedule."""
     wrong = []
     if (r.iterations is None) == (r.epochs is None):
@@ -181,7 +178,7 @@ def _schedule(r: Recipe) -> list[str]:
     return wrong
 
 
-def _clips(r: Recipe) -> list[str]:
+def _clips(r: Any) -> list[str]:
     """What is wrong with the fields of the clips and views."""
     wrong = []
     if r.batch % r.clips_per_device:
@@ -193,6 +190,8 @@ def _clips(r: Recipe) -> list[str]:
         wrong.append(f"jitter must be the smallest and the largest side; received {r.jitter}")
     if r.crop > r.jitter[0]:
         wrong.append(f"crop must be at most the smallest side, {r.jitter[0]}; received {r.crop}")
+    if r.test_crops not in (1, 3):
+        wrong.append(f"test_crops must be 1 or 3; received {r.test_crops}")
     if r.test_crop is None and r.test_crops != 1:
         wrong.append(
             f"test_crops must be 1 for whole frames, test_crop=None; received {r.test_crops}"
@@ -204,7 +203,7 @@ def _clips(r: Recipe) -> list[str]:
     return wrong
 
 
-def _training(r: Recipe) -> list[str]:
+def _training(r: Any) -> list[str]:
     """What is wrong with the fields of the optimizer and of the initial weights."""
     wrong = []
     if r.nesterov and (r.momentum == 0 or r.dampening != 0):

@@ -48,7 +48,7 @@ EXPECTED = {
         **{"clip_norm": None, "batch_norm": "trained", "precise_statistics": 200},
         **{"initial": "imagenet", "initial_recipe": None, "block_init": "normal"},
         **{"test_clips": 10, "test_crops": 3, "test_short_side": 256, "test_crop": 256},
-        **{"merge": "mean", "loss": "softmax_cross_entropy", "stated_videos": 234_643},
+        **{"merge": "sum", "loss": "softmax_cross_entropy", "stated_videos": 234_643},
     },
     "caffe2_128": {
         **{"frames": 128, "stride": 1, "sampling": "caffe2", "jitter": (256, 320), "crop": 224},
@@ -58,7 +58,7 @@ EXPECTED = {
         **{"clip_norm": None, "batch_norm": "affine", "precise_statistics": 0},
         **{"initial": "baseline", "initial_recipe": "caffe2", "block_init": "normal"},
         **{"test_clips": 10, "test_crops": 3, "test_short_side": 256, "test_crop": 256},
-        **{"merge": "mean", "loss": "softmax_cross_entropy", "stated_videos": 234_643},
+        **{"merge": "sum", "loss": "softmax_cross_entropy", "stated_videos": 234_643},
     },
     "slowfast": {
         **{"frames": 8, "stride": 8, "sampling": "slowfast", "jitter": (256, 320), "crop": 224},
@@ -111,7 +111,7 @@ def test_every_value_has_a_source(name):
     assert set(sources) == {f.name for f in fields(Recipe)} - {"name", "sources"}
     origin = {"paper": "Sec.", "charades": "Sec.", "caffe2": "C2", "slowfast": "SlowFast"}
     known = origin.get(name.split("_")[0], "mm")
-    allowed = (known, "not used", "the paper states nothing. ", "C2, DATASET.md")
+    allowed = (known, "not used", "the paper states nothing. ", "C2 DATASET.md")
     wrong = {f: s for f, s in sources.items() if known not in s and not s.startswith(allowed)}
     assert wrong == {}
     silent = [f for f, s in sources.items() if s.startswith("the paper states nothing")]

@@ -31,11 +31,11 @@ def test_a_file_can_have_a_preset_and_differences(tmp_path):
 
 def test_settings():
     settings = ["batch=8", "sampling=caffe2", "steps=[10, 20]", "network.depth=101"]
-    settings += ["network.blocks=5", "network.block.pairwise=gaussian", "flip=0"]
+    settings += ["network.blocks=5", "network.block.pairwise=gaussian", "flip=false"]
     found = load_recipe("paper", settings)
     expected = {"depth": 101, "blocks": 5, "block": {"pairwise": "gaussian"}}
     assert found == recipe(
-        "paper", batch=8, sampling="caffe2", steps=(10, 20), network=expected, flip=0
+        "paper", batch=8, sampling="caffe2", steps=(10, 20), network=expected, flip=False
     )
 
 

@@ -14,6 +14,9 @@ from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator as HTMLTranslator
 
 import nlcore
+from nlcore.video import RECIPES
+from nlcore.video.recipes.presets import PLACES
+from nlcore.video.recipes.summary import GROUPS, NOT_USED, field_text
 from nlcore_conformance.backend.variants import honest
 from nlcore_conformance.mutants import mutants
 
@@ -155,6 +158,36 @@ class DialectTable(GeneratedTable):
         return rows
 
 
+class RecipeTable(GeneratedTable):
+    """The published recipes side by side: the fields that differ, or those that are "equal"."""
+
+    optional_arguments = 1
+
+    def rows(self) -> list[tuple]:
+        equal = self.arguments == ["equal"]
+        head = ("value",) if equal else tuple(f"`{name}`" for name in RECIPES)
+        rows: list[tuple] = [("field", *head)]
+        for field in (field for group in GROUPS.values() for field in group):
+            values = [value_or_dash(recipe, field) for recipe in RECIPES.values()]
+            if field != "network" and (len(set(values)) == 1) == equal:
+                rows.append((f"`{field}`", *values[: len(head)]))
+        return rows
+
+
+def value_or_dash(recipe, field: str) -> str:
+    """The value of a field of a recipe, or a dash if the recipe does not use it."""
+    unused = recipe.sources[field].startswith(NOT_USED)
+    counts = field in ("iterations", "epochs") and getattr(recipe, field) is None
+    return "–" if unused or counts else field_text(recipe, field)
+
+
+class SourceTable(GeneratedTable):
+    """The places that the sources of the published recipes name."""
+
+    def rows(self) -> list[tuple]:
+        return [("name", "place"), *((name, f"`{place}`") for name, place in PLACES.items())]
+
+
 def escape_formulas(app, what, name, obj, options, lines: list[str]) -> None:
     """Keep the * and | of docstrings' formulas from being read as markup."""
     for n, line in enumerate(lines):
@@ -191,6 +224,8 @@ def setup(app: Sphinx) -> None:
     app.add_directive("dialect-table", DialectTable)
     app.add_directive("accepted-table", AcceptedTable)
     app.add_directive("mutant-table", MutantTable)
+    app.add_directive("recipe-table", RecipeTable)
+    app.add_directive("source-table", SourceTable)
     app.add_directive("trace-table", TraceTable)
     app.add_directive("vector-table", VectorTable)
     app.connect("source-read", anchor_clauses)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from nlcore.video.cli.commands import app as video_app
 from nlcore_conformance.backend.protocol import as_backend
 from nlcore_conformance.cli import app
 from nlcore_conformance.run.runner import run
@@ -92,11 +93,14 @@ def test_every_fence_is_of_a_known_kind():
     assert not {f for f in found if f[1] not in known and not f[1].startswith("{")}
 
 
-def test_commands_are_there():
+@pytest.mark.parametrize(
+    ("script", "app", "least"), [("nlcore-conformance", app, 11), ("nlcore-video", video_app, 3)]
+)
+def test_commands_are_there(script, app, least):
     commands = typer.main.get_command(app).commands
     lines = "\n".join(text for page in PAGES for kind, text, _ in fences(page) if kind in TEXT)
-    found = re.findall(r"^ *nlcore-conformance (\S+)(.*)$", lines, re.MULTILINE)
-    assert len(found) > 10
+    found = re.findall(rf"^ *{script} (\S+)(.*)$", lines, re.MULTILINE)
+    assert len(found) >= least
     for name, rest in found:
         assert name in commands, name
         command = commands[name]

@@ -11,6 +11,7 @@ from nlcore.video.recipes.definition import Recipe
 from nlcore.video.recipes.summary import phases
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Number of iterations at which a rate is drawn, besides those of its changes.
@@ -30,6 +31,20 @@ def rate_curve(recipe: Recipe, videos: int) -> tuple[np.ndarray, np.ndarray]:
     return iterations * recipe.batch / videos, rates
 
 
+def plot_rates(axes: Axes, recipes: Iterable[Recipe], videos: int | None = None) -> None:
+    """Draw the learning rates of recipes against epochs. See `draw_rates`."""
+    for number, recipe in enumerate(recipes):
+        count = videos or recipe.stated_videos
+        if count is None:
+            raise ValueError(f"videos must be given: {recipe.name!r} states no number of videos")
+        style = ("-", "--", ":", "-.")[number % 4]  # some curves are in the same place
+        axes.plot(*rate_curve(recipe, count), style, label=recipe.name)
+    axes.set(yscale="log", xlabel="epochs", ylabel="learning rate")
+    lowest, highest = axes.get_ylim()
+    axes.set_ylim(max(lowest, highest / SHOWN_RANGE), highest)  # a cosine ends near 0
+    axes.grid(alpha=0.3)
+
+
 def draw_rates(recipes: Iterable[Recipe], videos: int | None = None) -> Figure:
     """The learning rates of recipes against epochs. Needs matplotlib.
 
@@ -47,16 +62,6 @@ def draw_rates(recipes: Iterable[Recipe], videos: int | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure((8.0, 4.0), layout="constrained")
-    axes = figure.add_subplot()
-    for number, recipe in enumerate(recipes):
-        count = videos or recipe.stated_videos
-        if count is None:
-            raise ValueError(f"videos must be given: {recipe.name!r} states no number of videos")
-        style = ("-", "--", ":", "-.")[number % 4]  # some curves are in the same place
-        axes.plot(*rate_curve(recipe, count), style, label=recipe.name)
-    axes.set(yscale="log", xlabel="epochs", ylabel="learning rate")
-    lowest, highest = axes.get_ylim()
-    axes.set_ylim(max(lowest, highest / SHOWN_RANGE), highest)  # a cosine ends near 0
-    axes.grid(alpha=0.3)
+    plot_rates(figure.add_subplot(), recipes, videos)
     figure.legend(loc="outside right center", frameon=False)
     return figure

@@ -132,18 +132,16 @@ def phases(recipe: Recipe, videos: int) -> list[Phase]:
 def totals(recipe: Recipe, videos: int) -> list[tuple[str, str]]:
     """What the recipe amounts to for a number of training videos: names and values."""
     total = recipe.total_iterations(videos)
-    clips, together = total * recipe.batch, recipe.clips_per_device
+    clips = total * recipe.batch
     size = (recipe.frames, recipe.crop, recipe.crop)
     rows = cost(recipe.network, size)
     adds = sum(row.multiply_adds for row in rows)
-    devices = "1 device" if recipe.devices == 1 else f"each of {recipe.devices} devices"
+    devices = f"{recipe.clips_per_device} on "
+    devices += "1 device" if recipe.devices == 1 else f"each of {recipe.devices} devices"
     lines = [
         ("training videos", f"{videos:,}"),
         ("iterations", f"{total:,}"),
-        (
-            "clips",
-            f"{clips:,}: {recipe.batch} an iteration, {recipe.clips_per_device} on {devices}",
-        ),
+        ("clips", f"{clips:,}: {recipe.batch} an iteration, {devices}"),
         ("epochs", f"{clips / videos:.1f}"),
         ("frames decoded", f"{clips * recipe.frames:,}"),
         ("parameters", f"{sum(row.parameters for row in rows):,}"),

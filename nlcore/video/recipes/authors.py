@@ -89,6 +89,8 @@ PAPER_128: Stated = {
     "precise_statistics": (0, "Sec. 5.1: all BN layers frozen"),
     "initial": ("network", "Sec. 5.1: the corresponding model of 32 frames"),
     "initial_recipe": ("paper", "Sec. 5.1"),
+    "block_init": ("he", "not used: all weights are loaded"),
+    "block_identity": (True, "not used: all weights are loaded"),
     "zero_residual": (True, "not used: all weights are loaded"),
 }
 
@@ -109,7 +111,6 @@ CHARADES: Stated = {
     "factors": ((1.0, 0.1, 0.01), "Sec. 5.2: by 10"),
     "loss": ("sigmoid_cross_entropy", "Sec. 5.2: a sigmoid for each category"),
     "initial_recipe": ("paper_128", "Sec. 5.2: from Kinetics, 128 frames"),
-    "zero_residual": (True, "not used: all weights but fc are loaded"),
     "test_short_side": (320, "Sec. 5.2"),
     "merge": ("max", "the paper states nothing. SlowFast, configs/Charades: ENSEMBLE_METHOD max"),
 }

@@ -11,13 +11,12 @@ from typing import Any
 from nlcore.spec import positive_int
 from nlcore.video.network import NetworkSpec
 from nlcore.video.recipes.weight_kinds import KINDS
+from nlcore.video.sampling import CLIP_DIALECTS
 from nlcore.weights import INITS
 
 #: Values of the fields with a choice.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "sampling": (
-        *("paper", "caffe2", "slowfast", "slowfast_charades", "mmaction2", "pytorchvideo"),
-    ),
+    "sampling": tuple(CLIP_DIALECTS),
     "policy": ("steps", "cosine"),
     "rate_per": ("iteration", "epoch"),
     "last_batch": ("dropped", "kept"),

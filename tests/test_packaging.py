@@ -50,6 +50,7 @@ def test_entry_points(wheel):
     found = {(e.group, e.name): e.value for e in wheel.entry_points}
     assert found == {
         ("console_scripts", "nlcore-conformance"): "nlcore_conformance.__main__:main",
+        ("console_scripts", "nlcore-video"): "nlcore.video.cli:main",
         ("nlcore.backends", "keras"): "nlcore_keras.backend:backend",
         ("nlcore.backends", "keras-jax"): "nlcore_keras.backend:keras_jax",
         ("nlcore.backends", "keras-tensorflow"): "nlcore_keras.backend:keras_tensorflow",

@@ -43,6 +43,7 @@ def write_film(
     options: dict[str, str] | None = None,
     times: Sequence[int] | None = None,
     rotation: int | None = None,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
     """Encode frames (H, W, 3), uint8, into a file and return its path.
 
@@ -54,7 +55,7 @@ def write_film(
     except ValueError:
         pytest.skip(f"this FFmpeg cannot write {codec}")
     frames = list(frames)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pix_fmt

@@ -1,0 +1,34 @@
+"""The commands of nlcore-video, one module each."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import nlcore
+from nlcore.video.cli.index import index
+
+app = typer.Typer(no_args_is_help=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nlcore {nlcore.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Train and evaluate the paper's networks on videos.
+
+    Exit status 0: all is done; 1: done, but not for every video; 2: it could not be run.
+    """
+
+
+app.command()(index)

@@ -62,13 +62,8 @@ def opened(path: Path | str, threads: int = 1, jpeg: bool = False) -> Iterator[O
     import av
 
     try:
-        # The prefix keeps FFmpeg from taking a name such as "a:b.mp4" for an address, and the
-        # option keeps a playlist from opening one.
-        container = av.open(
-            f"file:{path}",
-            format="jpeg_pipe" if jpeg else None,
-            container_options={"protocol_whitelist": "file"},
-        )
+        # The prefix keeps FFmpeg from taking a name such as "a:b.mp4" for an address.
+        container = av.open(f"file:{path}", format="jpeg_pipe" if jpeg else None)
     except av.error.FFmpegError as error:
         raise ValueError(
             f"{path} must be a video; FFmpeg does not know its format, or it is cut off: "
@@ -129,18 +124,17 @@ def after_keyframe(
     times, keys = _times(video)
     if len(times) != frames:
         raise CannotSkip
-    key = keys[bisect_right(keys, times[first]) - 1]
-    number = start = bisect_left(times, key)
-    if not start:
+    before = bisect_right(keys, times[first])
+    if before < 2:  # nothing is before the only keyframe
         raise CannotSkip
+    key = keys[before - 1]
+    number = bisect_left(times, key)
     try:
         video.container.seek(key, stream=video.stream)
         for frame in video.container.decode(video.stream):
             if frame.pts is not None and frame.pts < key:
                 continue  # it may need frames before the keyframe
-            # Some encoders mark a frame as key from which the picture is only gradually renewed.
-            gradual = number == start and frame.pict_type != av.video.frame.PictureType.I
-            if frame.pts != times[number] or frame.is_corrupt or gradual:
+            if frame.pts != times[number] or frame.is_corrupt:
                 raise CannotSkip
             yield number, frame
             if number == last:
@@ -152,29 +146,27 @@ def after_keyframe(
 
 
 def _times(video: Opened) -> tuple[list[int], list[int]]:
-    """Times of all frames, and of the keyframes, from packets: sorted, without decoding."""
+    """Times of all frames, and of the keyframes, from packets: sorted, without decoding.
+
+    Raises CannotSkip where time goes back: frames are then not shown in the order of their times.
+    """
     import av
 
     times: list[int] = []
     keys: list[int] = []
-    latest = decoded_at = -(2**63)
+    latest = -(2**63)
     try:
         for packet in video.container.demux(video.stream):
             if not packet.size or packet.is_discard:
                 continue  # the end of the file, or hidden by an edit list
-            later = packet.dts is None or packet.dts > decoded_at
-            before_key = packet.is_keyframe and packet.pts is not None and packet.pts <= latest
-            if packet.pts is None or packet.is_corrupt or before_key or not later:
+            if packet.pts is None or (packet.dts is not None and packet.dts <= latest):
                 raise CannotSkip
             times.append(packet.pts)
             if packet.is_keyframe:
                 keys.append(packet.pts)
-            latest = max(latest, packet.pts)
-            decoded_at = decoded_at if packet.dts is None else packet.dts
+            latest = latest if packet.dts is None else packet.dts
     except av.error.FFmpegError:
         raise CannotSkip from None
-    if len(set(times)) < len(times) or not keys or keys[0] != min(times):
-        raise CannotSkip
     return sorted(times), keys
 
 

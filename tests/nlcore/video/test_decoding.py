@@ -12,12 +12,12 @@ import pytest
 from films import av, pictures, write_film, write_images
 
 from nlcore.video import decoding, reading
-from nlcore.video.decoding import measured
+from nlcore.video.decoding import after_keyframe, measured, opened
 from nlcore.video.reading import images_of, read_frames, read_images
 
 COUNT = 60
 H264 = {"g": "12", "bf": "3", "b_strategy": "0"}
-X265 = "log-level=none:open-gop=1:keyint=12:min-keyint=12:scenecut=0:pools=none:frame-threads=1"
+X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:pools=none:frame-threads=1"
 SQUARES = [n * (n + 1) // 2 for n in range(COUNT)]  # each frame longer than the one before
 
 #: Name of a film -> what write_film writes into it.
@@ -36,7 +36,8 @@ FILMS = {
     "negative.mkv": {"options": H264, "times": range(-6, COUNT - 6)},
     "ntsc.mp4": {"options": H264, "rate": Fraction(30000, 1001)},
     "turned.mp4": {"options": H264, "rotation": 90},
-    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": X265}},
+    "hevc.mp4": {"codec": "libx265", "options": {"x265-params": f"{X265}:open-gop=1"}},
+    "leading.mp4": {"codec": "libx265", "options": {"x265-params": f"{X265}:open-gop=0:radl=2"}},
     "mpeg4.avi": {"codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
     "mpeg4.mp4": {"codec": "mpeg4", "options": {"g": "12", "bf": "2"}},
     "mpeg2.mpg": {"codec": "mpeg2video", "options": {"g": "12", "bf": "2"}},
@@ -196,8 +197,32 @@ def test_an_edit_list_hides_frames(tmp_path):
     expected = full_decode(cut)
     count = measured(cut).frames
     assert count == len(expected) < COUNT
+    with opened(cut) as video:
+        skipped = after_keyframe(video, count - 1, count - 1, count)
+        assert len(list(skipped)) < 20
     for k in range(count):
         np.testing.assert_array_equal(read_frames(cut, [k], count), expected[[k]])
+
+
+@pytest.mark.parametrize("cut", ["at a keyframe", "between keyframes"])
+def test_time_that_goes_back(tmp_path, cut):
+    """Frames are shown in the order of the file, which is not that of their times."""
+    film = FILMS["mpeg2.mpg"]
+    late = write_film(tmp_path / "late.mpg", pictures(30), **film, times=range(500, 530))
+    early = write_film(tmp_path / "early.mpg", pictures(30, photograph="coffee"), **film)
+    content = early.read_bytes()
+    if cut == "between keyframes":
+        with av.open(str(early)) as container:
+            places = [packet.pos for packet in container.demux(video=0) if packet.size]
+        content = content[places[3] : places[10]]
+    both = tmp_path / "both.mpg"
+    both.write_bytes(late.read_bytes() + content)
+    with opened(both) as video, pytest.raises(decoding.CannotSkip):
+        decoding._times(video)
+    if cut == "at a keyframe":
+        expected = full_decode(both)
+        assert len(expected) == measured(both).frames == 60
+        np.testing.assert_array_equal(read_frames(both, [3, 40], 60), expected[[3, 40]])
 
 
 def test_names_that_ffmpeg_reads_as_addresses(tmp_path, monkeypatch):
@@ -285,3 +310,29 @@ def test_no_file_stays_open(tmp_path):
         assert [name for name in open_files() if name.startswith(str(tmp_path))] == []
     finally:
         gc.enable()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs /proc")
+def test_memory_stays_flat(tmp_path):
+    """10,000 reads, a quarter of which fail. One frame a read would add 40 MB."""
+    path = written(tmp_path, "h264.mp4")
+    folder = tmp_path / "images"
+    write_images(folder, pictures(8))
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(path.read_bytes()[:3000])
+    page = os.sysconf("SC_PAGE_SIZE")
+
+    def resident():
+        return page * int(Path("/proc/self/statm").read_text().split()[1])
+
+    before = 0
+    for n in range(10_000):
+        if n == 1000:  # caches are full
+            before = resident()
+        read_frames(path, [n % COUNT, 3 * n % COUNT], COUNT if n % 2 else None)
+        read_images(images_of(folder), [n % 8])
+        if n % 2:
+            with pytest.raises(ValueError):
+                read_frames(damaged, [3], COUNT)
+    assert resident() - before < 4 * 2**20

@@ -89,6 +89,7 @@ def _print(summary: Summary, output: Path) -> None:
             print(f"{len(group)} {what}, all of them in {beside(output, 'skipped')}:")
             for each in group[:SHOWN]:
                 line = f"line {each.line}, " if each.line else ""
-                print(f"  {line}{each.path}: {each.reason}")
+                text = f"  {line}{each.path}: {each.reason}"
+                print(text.encode("utf-8", "backslashreplace").decode())  # names may be any bytes
             if len(group) > SHOWN:
                 print(f"  and {len(group) - SHOWN} more")

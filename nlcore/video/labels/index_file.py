@@ -50,7 +50,7 @@ def write_lines(path: Path, records: Iterable[dict[str, Any]]) -> None:
     aside = path.with_name(f"{path.name}.new")
     with aside.open("w", encoding="utf-8") as file:
         for record in records:
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(json.dumps(record) + "\n")  # ASCII, so that any name of a file fits
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from nlcore.video.decoding import Measured, decoded_image, measured, same_size
 from nlcore.video.labels.index_file import is_index, read_index, state_of, write_index, write_lines
@@ -55,11 +55,12 @@ class Summary:
 
 
 class _Task(NamedTuple):
-    """A video to decode: its place in the list, its files and their state."""
+    """A video to decode: its place in the list, where it is, and the state of its files."""
 
     number: int
-    files: tuple[Path, ...]
-    images: bool
+    root: Path
+    path: str
+    images: tuple[Run, ...]
     image_fps: float
     state: tuple[int, int]
 
@@ -161,17 +162,12 @@ def _known_from_part(part: Path) -> _Known:
     return known
 
 
-def _appending(part: Path) -> Any:
+def _appending(part: Path) -> TextIO:
     """The file of results, at the beginning of a line."""
-    file = part.open("a+b")
-    if file.tell():
-        file.seek(-1, os.SEEK_END)
-        whole = file.read() == b"\n"
-    file.close()
-    text = part.open("a", encoding="utf-8")
-    if part.stat().st_size and not whole:
-        text.write("\n")
-    return text
+    torn = part.exists() and not (b"\n" + part.read_bytes()).endswith(b"\n")
+    file = part.open("a", encoding="utf-8")
+    file.write("\n" if torn else "")
+    return file
 
 
 def _tasks(
@@ -181,9 +177,8 @@ def _tasks(
     found: dict[int, tuple[tuple[int, int], Any]] = {}
     tasks = []
     for number, entry in enumerate(listing.entries):
-        files = tuple(files_of(listing.root, entry.path, entry.images))
         try:
-            state = state_of(files)
+            state = state_of(files_of(listing.root, entry.path, entry.images))
         except OSError as error:
             found[number] = (0, 0), f"{error.strerror}: {error.filename}"
             continue
@@ -193,21 +188,23 @@ def _tasks(
                 record = [record[0], image_fps, *record[2:]]
             found[number] = state, record
         else:
-            tasks.append(_Task(number, files, bool(entry.images), image_fps, state))
+            task = _Task(number, listing.root, entry.path, entry.images, image_fps, state)
+            tasks.append(task)
     return found, tasks
 
 
 def _measure(task: _Task) -> Measured | str:
     """What a video is, or the reason why it cannot be decoded."""
+    files = files_of(task.root, task.path, task.images)
     try:
         if not task.images:
-            return measured(task.files[0])
+            return measured(files[0])
         size = (0, 0)
-        for number, file in enumerate(task.files):
+        for number, file in enumerate(files):
             image = decoded_image(file)
             shown = (image.width, image.height)
             size = same_size(size if number else shown, shown, number, file.parent)
-        return Measured(len(task.files), task.image_fps, *size)
+        return Measured(len(files), task.image_fps, *size)
     except (ValueError, OSError) as error:
         return str(error)
 
@@ -215,7 +212,7 @@ def _measure(task: _Task) -> Measured | str:
 def _result(task: _Task, result: Measured | str | None) -> list | str:
     """As it is stored in JSON."""
     if result is None:
-        return f"{task.files[0]} crashes the decoder: its process ended"
+        return f"{task.root / task.path} crashes the decoder: its process ended"
     return result if isinstance(result, str) else list(result)
 
 

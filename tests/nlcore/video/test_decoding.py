@@ -315,24 +315,25 @@ def test_no_file_stays_open(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs /proc")
 def test_memory_stays_flat(tmp_path):
-    """10,000 reads, a quarter of which fail. One frame a read would add 40 MB."""
+    """10,000 reads, a quarter of which fail. One frame a read would add 45 MB."""
     path = written(tmp_path, "h264.mp4")
-    folder = tmp_path / "images"
-    write_images(folder, pictures(8))
+    paths = write_images(tmp_path / "images", pictures(8))
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(path.read_bytes()[:3000])
     page = os.sysconf("SC_PAGE_SIZE")
 
     def resident():
+        gc.collect()
         return page * int(Path("/proc/self/statm").read_text().split()[1])
 
     before = 0
-    for n in range(10_000):
-        if n == 1000:  # caches are full
+    for n in range(2750):
+        if n == 250:  # caches are full
             before = resident()
-        read_frames(path, [n % COUNT, 3 * n % COUNT], COUNT if n % 2 else None)
-        read_images(images_of(folder), [n % 8])
-        if n % 2:
-            with pytest.raises(ValueError):
-                read_frames(damaged, [3], COUNT)
+        read_frames(path, [n % COUNT, 3 * n % COUNT], COUNT)
+        read_frames(path, [n % COUNT])
+        read_images(paths, [n % 8])
+        with contextlib.suppress(ValueError):
+            read_frames(damaged, [3], COUNT)
+            pytest.fail("the damage is not seen")
     assert resident() - before < 4 * 2**20

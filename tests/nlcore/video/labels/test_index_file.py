@@ -69,6 +69,7 @@ def test_keys_are_the_fields_of_a_video():
 def test_a_written_index_is_read_again(tmp_path):
     videos = (
         Video("a.mp4", 5, 30000 / 1001, 64, 48, 10**12, 10**18, (1, 0)),
+        Video("a\u2028\x85\udcff\n.mp4", 5, 25.0, 64, 48, 9, 9, (1,)),
         Video("b", 5, 24.0, 64, 48, 9, 9, intervals=(), images=(("x", -1, 0, 0, ""),)),
     )
     index = Index("mmaction2", ("0", "ü"), tmp_path, videos)

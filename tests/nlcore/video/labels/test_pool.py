@@ -1,12 +1,8 @@
 """Work in processes, one of which crashes."""
 
-import sys
-from pathlib import Path
+from workers import squared
 
 from nlcore.video.labels.pool import results
-
-sys.path.insert(0, str(Path(__file__).parent))
-from workers import squared
 
 
 def test_a_crash_costs_one_result():

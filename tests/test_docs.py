@@ -67,10 +67,31 @@ def write_checkpoints(folder: Path) -> None:
             pickle.dump({"blobs": blobs}, out, protocol=2)
 
 
+def write_index(folder: Path) -> None:
+    """The index that docs/datasets.md reads, of one film."""
+    import av
+    import numpy as np
+
+    from nlcore.video.labels import Source, make_index, read_list
+
+    (folder / "videos" / "yoga").mkdir(parents=True)
+    with av.open(str(folder / "videos" / "yoga" / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=24)
+        stream.width, stream.height = 64, 48
+        for n in range(64):
+            grey = np.full((48, 64, 3), 3 * n, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, "rgb24")))
+        container.mux(stream.encode())
+    listing = read_list("pytorchvideo", Source(folder / "videos"))
+    make_index(listing, folder / "train.jsonl", "pytorchvideo", workers=0)
+
+
 @pytest.mark.parametrize("page", pages_with_python(), ids=lambda page: page.stem)
 def test_examples(page, files):
     if page.stem == "convert":
         write_checkpoints(files)
+    if page.stem == "datasets":
+        write_index(files)
     names: dict[str, object] = {"__name__": "example"}
     failed = []
     for kind, text, line in fences(page):

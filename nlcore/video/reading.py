@@ -1,21 +1,160 @@
-"""Clips from video files, in the form that the paper's networks take.
+"""Frames and clips from video files and folders of images.
 
 Reading needs PyAV, which is imported only when a file is read.
 """
 
 from __future__ import annotations
 
-from itertools import dropwhile, islice
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from nlcore.video.decoding import (
+    CannotSkip,
+    Opened,
+    after_keyframe,
+    decoded,
+    decoded_image,
+    opened,
+    pixels,
+    same_size,
+)
+
+if TYPE_CHECKING:
+    import av
 
 #: Mean and standard deviation of every channel, for pixel values from 0 to 255. They are those of
 #: the authors' code.
 MEAN, STD = 114.75, 57.375
 #: Pixels of a frame per position of res5. H and W of a clip should be multiples of it.
 STRIDE = 32
+#: Names of files that are frames of a folder.
+IMAGES = (".jpg", ".jpeg")
+
+
+def read_frames(
+    path: Path | str, indices: Sequence[int], frames: int | None = None, threads: int = 1
+) -> np.ndarray:
+    """Read frames at given indices: frame k is the k-th one that decoding the whole video gives.
+
+    Parameters
+    ----------
+    path : path
+        Any video file that FFmpeg can read, or a folder of JPEG files, whose order is that of the
+        numbers in their names.
+    indices : sequence of T ints
+        From 0 on, in any order. An index may occur more than once.
+    frames : int or None
+        Number of frames that decoding the whole video gives, as an index file stores it. With it,
+        reading skips to the keyframe before the first index where that provably gives the same
+        frames. Without it, the file is decoded from its start.
+    threads : int
+        Threads of the decoder.
+
+    Returns
+    -------
+    (T, H, W, 3) array
+        uint8, RGB, converted by FFmpeg. Frames of a video file are rotated as it specifies.
+
+    Raises
+    ------
+    ValueError
+        The file is not a video, is damaged before the last of the frames, or has too few frames.
+    OSError
+        The file does not exist or cannot be read.
+    """
+    path, wanted = Path(path), _checked_indices(indices, frames, path)
+    if path.is_dir():
+        images = images_of(path)
+        if frames is not None and len(images) != frames:
+            raise ValueError(f"{path} must have {frames} images; received {len(images)}")
+        return read_images(images, wanted)
+    last = max(wanted)
+    if frames is not None:
+        with opened(path, threads) as video, suppress(CannotSkip):
+            return _arranged(after_keyframe(video, min(wanted), last, frames), wanted, path)
+    with opened(path, threads) as video:
+        return _arranged(_from_start(video, last, frames), wanted, path)
+
+
+def read_images(paths: Sequence[Path | str], indices: Sequence[int]) -> np.ndarray:
+    """Read the JPEG files at given indices of a list of paths: (T, H, W, 3), uint8, RGB.
+
+    FFmpeg decodes them. A rotation in their EXIF data is ignored.
+
+    Raises
+    ------
+    ValueError
+        A file is not a whole JPEG image, an index is out of range, or images differ in size.
+    OSError
+        A file does not exist or cannot be read.
+    """
+    wanted = _checked_indices(indices, len(paths), "a list of images")
+    numbered = ((k, decoded_image(paths[k])) for k in dict.fromkeys(wanted))
+    return _arranged(numbered, wanted, Path(paths[wanted[0]]).parent, rotate=False)
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The JPEG files of a folder in the order of the numbers in their names: 2 before 10."""
+
+    def numbers(path: Path) -> list[tuple[int, str]]:
+        return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", path.name)]
+
+    images = (path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+    return sorted(images, key=numbers)
+
+
+def _checked_indices(
+    indices: Sequence[int], frames: int | None, path: Path | str
+) -> tuple[int, ...]:
+    """The indices as ints, of which there is one and which are in range."""
+    wanted = tuple(int(k) for k in indices)
+    if not wanted:
+        raise ValueError(f"indices of {path} must be at least one; received none")
+    for k in wanted:
+        if k < 0 or (frames is not None and k >= frames):
+            last = "" if frames is None else f" to {frames - 1}"
+            raise ValueError(f"indices of {path} must be from 0{last}; received {k}")
+    return wanted
+
+
+def _arranged(
+    numbered: Iterable[tuple[int, av.VideoFrame]],
+    wanted: Sequence[int],
+    path: Path,
+    rotate: bool = True,
+) -> np.ndarray:
+    """The wanted ones of frames with their numbers, in the order in which they are wanted."""
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, number in enumerate(wanted):
+        places[number].append(place)
+    convert, array = pixels(path), np.empty(0, np.uint8)
+    for number, frame in numbered:
+        if number in places:
+            picture = convert(frame, rotate=rotate)  # (H, W, 3)
+            if not array.size:
+                array = np.empty((len(wanted), *picture.shape), np.uint8)
+            same_size(array.shape[1:3], picture.shape[:2], number, path)
+            array[places[number]] = picture
+    return array  # (T, H, W, 3)
+
+
+def _from_start(
+    video: Opened, last: int, frames: int | None
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Frames 0 to `last` with their numbers."""
+    number = -1
+    for number, frame in enumerate(islice(decoded(video), last + 1)):
+        yield number, frame
+    if number < last:
+        expected = f"at least {last + 1} frames" if frames is None else f"{frames} frames"
+        raise ValueError(f"{video.path} must have {expected}; received {number + 1}")
 
 
 class Clip(NamedTuple):
@@ -72,22 +211,16 @@ def read_clip(
         raise ValueError(f"start must be at least 0 seconds; received {start}")
     import av
 
-    try:
-        container = av.open(str(video))
-    except av.error.InvalidDataError:
-        raise ValueError(f"{video} must be a video; FFmpeg does not know its format") from None
     frames, times = [], []
-    with container:
-        if not container.streams.video:
-            raise ValueError(f"{video} must be a video; received a file without a video stream")
-        if start > 0:
-            container.seek(int(start * av.time_base))  # to the last keyframe at or before start
-        later = dropwhile(lambda frame: frame.time < start - 1e-6, container.decode(video=0))
-        for frame in islice(later, 0, (count - 1) * every + 1, every):
+    with opened(video) as source:
+        if start > 0:  # to the last keyframe at or before start
+            source.container.seek(int(start * av.time_base))
+        convert = pixels(source.path)
+        later = islice(decoded(source, start - 1e-6), 0, (count - 1) * every + 1, every)
+        for frame in later:
             scale = 1.0 if short_side is None else short_side / min(frame.width, frame.height)
             width, height = round(scale * frame.width), round(scale * frame.height)
-            picture = frame.reformat(width, height, "rgb24").to_ndarray()  # (H, W, 3)
-            frames.append(np.rot90(picture, round(frame.rotation / 90)))
+            frames.append(convert(frame, width, height))
             times.append(frame.time)
     if len(frames) < count:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import nlcore
+from nlcore.video.cli.index import index
 from nlcore.video.cli.plan import plan
 
 app = typer.Typer(no_args_is_help=True)
@@ -31,4 +32,5 @@ def options(
     """
 
 
+app.command()(index)
 app.command()(plan)

@@ -1,0 +1,95 @@
+"""nlcore-video index: a list of videos becomes an index file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from nlcore.video.cli.terminal import or_exit, progress
+from nlcore.video.labels.formats import FORMATS, read_list
+from nlcore.video.labels.listing import Source
+from nlcore.video.labels.making import IMAGE_FPS, Summary, beside, make_index
+
+#: Names of skipped videos that are printed, of all that are in the file.
+SHOWN = 10
+
+FormatName = StrEnum("FormatName", {name: name for name in FORMATS})  # type: ignore[misc]
+
+
+def index(
+    format: Annotated[FormatName, typer.Argument(help="Format of the list.", metavar="FORMAT")],
+    source: Annotated[
+        Path, typer.Argument(help="The list, or the folder of the classes.", metavar="LIST")
+    ],
+    output: Annotated[
+        Path, typer.Argument(help="The index file to write, NAME.jsonl.", metavar="INDEX")
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the videos. Default: the list's folder.", metavar="DIR"),
+    ] = None,
+    separator: Annotated[
+        str | None,
+        typer.Option(
+            help="Between path and label. Default: the format's, which is a space.", metavar="TEXT"
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="Names of the labels, one a line, from label 0 on.", metavar="FILE"),
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="Number of labels, where names are not known.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split to read, of a list or folder with several.")
+    ] = None,
+    image_fps: Annotated[
+        float, typer.Option(help="Frames a second of videos that are folders of images.")
+    ] = IMAGE_FPS,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that decode. Default: one a processor.")
+    ] = None,
+) -> None:
+    """Decode every video of a list once and write an index of them.
+
+    FORMAT is slowfast, slowfast-charades, mmaction2, pytorchvideo, torchvision, kinetics or
+    charades. Videos that cannot be decoded are named in INDEX.skipped.jsonl, and the exit status
+    is 1. An interrupted run goes on where it was.
+    """
+    console = Console(stderr=True)
+    with or_exit():
+        import av  # noqa: F401  # before any work
+
+        given = Source(source, root, separator, _names(names), classes, split)
+        with console.status(f"reading {source}"):
+            listing = read_list(format.value, given)
+        with progress(console, "decoding") as tell:
+            summary = make_index(listing, output, format.value, workers, image_fps, tell)
+    _print(summary, output)
+    raise typer.Exit(int(bool(summary.skipped)))
+
+
+def _names(file: Path | None) -> tuple[str, ...] | None:
+    return None if file is None else tuple(line for _, line in Source(file).lines())
+
+
+def _print(summary: Summary, output: Path) -> None:
+    """What was made, and what was not."""
+    made = summary.index
+    frames = sum(video.frames for video in made.videos)
+    print(f"{output}: {len(made)} videos, {frames} frames, {len(made.names)} labels")
+    print(f"decoded {summary.decoded}, known from earlier runs {summary.known}")
+    for what, group in (("videos skipped", summary.skipped), ("actions left out", summary.dropped)):
+        if group:
+            print(f"{len(group)} {what}, all of them in {beside(output, 'skipped')}:")
+            for each in group[:SHOWN]:
+                line = f"line {each.line}, " if each.line else ""
+                text = f"  {line}{each.path}: {each.reason}"
+                print(text.encode("utf-8", "backslashreplace").decode())  # names may be any bytes
+            if len(group) > SHOWN:
+                print(f"  and {len(group) - SHOWN} more")

@@ -49,7 +49,7 @@ FLOORS = {
         ("video",),
     ),
     "nlcore_conformance": (
-        ("backend",),
+        ("backend", "document"),
         ("problems", "mutants"),
         ("bounds",),
         ("checks",),

@@ -17,10 +17,10 @@ from nlcore_conformance.backend.variants import Variant, honest
 from nlcore_conformance.checks.catalogue import CHECKS
 from nlcore_conformance.checks.check import Check
 from nlcore_conformance.checks.judging import Failed, attempt
+from nlcore_conformance.document import dumps
 from nlcore_conformance.evidence import stamp
 from nlcore_conformance.mutants import Mutant, mutants
 from nlcore_conformance.problems.case import Case
-from nlcore_conformance.run.document import dumps
 from nlcore_conformance.run.search import PROFILES, drawn
 
 #: Pairs of positions beyond which a case is tried after all others.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,9 @@ import nlcore
 from nlcore_conformance.backend.protocol import Backend, accumulates
 from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_conformance.problems.case import Case, Problem, problem
+
+#: Packages whose source is not the backend's own.
+FRAMEWORKS = ("jax", "jaxlib", "keras", "numba", "numpy", "tensorflow", "torch")
 
 
 class Broken(Exception):
@@ -196,6 +201,23 @@ def _asked(function: Callable[..., Any], *arguments: Any) -> Any:
     except NotImplementedError:
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"({last.filename.rsplit('/', 1)[-1]}:{last.lineno})"
-        raise Broken(f"raised {type(error).__name__}: {error} {where}") from error
+        raise Broken(f"raised {type(error).__name__}: {_text(error)} {_place(error)}") from error
+
+
+def _text(error: Exception) -> str:
+    """The error's message without colours of a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip()
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of the backend's own source, like "(block.py:12)".
+
+    A line of a framework is named only if there is no other.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))[1:]  # without this module's own
+    names = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in frames]
+    own = [f for f, name in zip(frames, names, strict=True) if name not in FRAMEWORKS] or frames
+    if not own:
+        return ""
+    frame, line = own[-1]
+    return f"({Path(frame.f_code.co_filename).name}:{line})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -72,10 +74,15 @@ def failure(report: Report, result: CheckResult) -> Text:
     assert result.failure is not None
     return Text.assemble(
         (f"FAIL {result.name} ({result.clause})\n", "bold red"),
-        "".join(f"  {label:<9} {text}\n" for label, text in described(result.failure)),
+        "".join(_labelled(*line) for line in described(result.failure)),
         "  to see it again:\n",
         (reproduction(report.backend, result.name, result.failure.case) + "\n", "cyan"),
     )
+
+
+def _labelled(label: str, text: str) -> str:
+    """A label and its text, whose further lines begin where the first one does."""
+    return textwrap.indent(f"{label:<9} {text}".replace("\n", f"\n{'':10}"), "  ") + "\n"
 
 
 def diagnosis(report: Report) -> Text:
@@ -85,7 +92,7 @@ def diagnosis(report: Report) -> Text:
         text.append(f"It {found.lines[0]}\n", style="bold red")
         for line in found.lines[1:]:
             text.append(f"  {line}\n")
-        text.append(f"  explains: {', '.join(found.checks)}\n")
+        text.append(f"  in {', '.join(found.checks)}\n")
     return text
 
 
@@ -122,8 +129,12 @@ def show(verdict: Verdict, console: Console) -> None:
     console.print(meanings)
     if report.diagnoses:
         console.print(diagnosis(report))
+    first = {name: found.checks[0] for found in report.diagnoses for name in found.checks}
     for result in report.results:
-        if result in verdict.failed:
+        if result in verdict.failed and first.get(result.name, result.name) != result.name:
+            said = f"FAIL {result.name} ({result.clause}), as {first[result.name]}"
+            console.print(Text(said, style="bold red"))
+        elif result in verdict.failed:
             # the terminal's width must neither cut nor wrap lines to paste
             console.print(failure(report, result), soft_wrap=True)
         elif result.not_run:

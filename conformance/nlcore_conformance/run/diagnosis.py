@@ -10,7 +10,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,10 +22,11 @@ from nlcore_conformance.checks.witness import Asked, Witness
 from nlcore_conformance.mutants import Mutant, mutants
 from nlcore_conformance.mutants.mutant import together
 from nlcore_conformance.problems.case import Case
+from nlcore_conformance.run.coverage import values
 from nlcore_conformance.run.results import Cause, Diagnosis
 
 #: How many problems of a check are used: that the backend gets wrong, and that it gets right.
-WRONG, RIGHT = 24, 6
+WRONG, RIGHT = 24, 12
 #: How many pairs of mutants are tried, and in how many problems it is seen which ones may fit.
 PAIRED, PROBLEMS = 300, 8
 #: Pairs of positions of the largest problem that is used, beside one that the backend gets wrong.
@@ -37,7 +38,9 @@ def diagnose(
 ) -> list[Diagnosis]:
     """The diagnoses of a backend, from problems of each check that it fails.
 
-    Checks that no known mistake explains have no diagnosis.
+    Checks that no known mistake explains are put together by the one value of a spec's field, or of
+    another property of the problems, with which they fail and without which they pass. If there is
+    no such value, they have no diagnosis.
 
     Parameters
     ----------
@@ -47,7 +50,9 @@ def diagnose(
         By default `mutants()`.
     """
     zoo = list(mutants() if zoo is None else zoo)
-    fitting = {check: _fitting(check, backend, cases, zoo) for check, cases in asked.items()}
+    known = {check: _known(check, backend, cases) for check, cases in asked.items()}
+    fitting = {check: _fitting(check, backend, k, zoo) for check, k in known.items()}
+    unexplained = [check for check, fits in fitting.items() if not fits]
     found = []
     while any(fitting.values()):
         # the mutant that explains the most checks, and those that explain the same ones
@@ -66,15 +71,19 @@ def diagnose(
         )
         for check in checks:
             fitting[check] = []
-    return found
+    return found + _modes({check: known[check] for check in unexplained})
 
 
-def _fitting(
-    check: Check, backend: Backend, cases: Sequence[Case], zoo: list[Mutant]
-) -> list[Mutant]:
-    """The mutants whose answers are the backend's, or else the pairs of them."""
-    wrong: list[tuple[Case, _Answers]] = []
-    right: list[tuple[Case, _Answers]] = []
+class _Known(NamedTuple):
+    """Problems, and the backend's answers to them."""
+
+    wrong: list[tuple[Case, _Answers]]
+    right: list[tuple[Case, _Answers]]
+
+
+def _known(check: Check, backend: Backend, cases: Sequence[Case]) -> _Known:
+    """A few problems of a check that the backend gets wrong, and some that it gets right."""
+    wrong, right = known = _Known([], [])
     # large numbers last, and only if no other is wrong: there, two codes of one mistake differ
     for case in sorted(cases, key=lambda case: case.data == "large"):
         enough = len(wrong) >= WRONG and len(right) >= RIGHT
@@ -85,14 +94,48 @@ def _fitting(
             kept, most = (wrong, WRONG) if answers.failed else (right, RIGHT)
             if len(kept) < most:
                 kept.append((case, answers))
+    return known
+
+
+def _fitting(check: Check, backend: Backend, known: _Known, zoo: list[Mutant]) -> list[Mutant]:
+    """The mutants whose answers are the backend's, or else the pairs of them."""
+    wrong, right = known
     if not wrong:
         return []
-    known = [*wrong, *right]
     return (
-        _agreeing(check, zoo, known)
-        or _agreeing(check, _pairs(check, zoo, wrong), known)
+        _agreeing(check, zoo, wrong + right)
+        or _agreeing(check, _pairs(check, zoo, wrong), wrong + right)
         or _changing_alike(check, backend, zoo, wrong[0][0])
     )
+
+
+def _modes(known: dict[Check, _Known]) -> list[Diagnosis]:
+    """The values, like extent=time, with which checks fail and without which they pass."""
+    wrong = {c: [_values(c, case) for case, _ in k.wrong] for c, k in known.items()}
+    right = {c: [_values(c, case) for case, _ in k.right] for c, k in known.items()}
+    left = [check for check in known if wrong[check]]
+    found = []
+    while left:
+        explained: dict[str, list[Check]] = {}
+        for check in left:
+            for value in set.intersection(*wrong[check]).difference(*right[check]):
+                explained.setdefault(value, []).append(check)
+        # a value must tell some problems that fail from some that pass
+        able = {v: cs for v, cs in explained.items() if any(right[c] for c in cs)}
+        if not able:
+            break
+        only = max(sorted(able), key=lambda value: len(able[value]))
+        checks = able[only]
+        functions = {v for c in checks for have in wrong[c] for v in have if "pairwise=" in v}
+        several = functions if len(functions) == 1 and functions != {only} else set()
+        found.append(Diagnosis(tuple(c.name for c in checks), only=" and ".join([only, *several])))
+        left = [check for check in left if check not in checks]
+    return found
+
+
+def _values(check: Check, case: Case) -> set[str]:
+    """The values of a problem's fields, like "extent=time"."""
+    return {f"{name}={value}" for name, value in values(case, check.gradient).items()}
 
 
 def _agreeing(

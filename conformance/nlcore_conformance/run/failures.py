@@ -29,8 +29,8 @@ from nlcore_conformance.checks.comparison import (
 )
 from nlcore_conformance.checks.judging import Failed, Failure, attempt, reproduction
 from nlcore_conformance.checks.witness import Asked, Witness
+from nlcore_conformance.document import dumps
 from nlcore_conformance.problems.case import Case, Problem, laid_out, problem
-from nlcore_conformance.run.document import dumps
 from nlcore_conformance.run.environment import environment
 
 _NOTE = (

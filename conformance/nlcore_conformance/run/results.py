@@ -31,14 +31,20 @@ class Diagnosis:
     causes : tuple of Cause
         The mistakes that explain them. Where there are several, the problems do not tell them
         apart.
+    only : str
+        Where no known mistake explains them: what all problems that fail have, and no other, like
+        "extent=time".
     """
 
     checks: tuple[str, ...]
-    causes: tuple[Cause, ...]
+    causes: tuple[Cause, ...] = ()
+    only: str = ""
 
     @property
     def lines(self) -> list[str]:
         """The diagnosis in words, a line for each cause."""
+        if not self.causes:
+            return [f"fails where {self.only}, and only there, by no mistake that is known"]
         first, *others = self.causes
         lines = [f"computes what {first.name!r} computes ({first.clause}): {first.mistake}"]
         return lines + [f"or {c.name!r} ({c.clause}), equal here: {c.mistake}" for c in others]

@@ -19,6 +19,7 @@ from nlcore_conformance.run.coverage import not_covered, values
 from nlcore_conformance.run.diagnosis import diagnose
 from nlcore_conformance.run.results import CheckResult, Diagnosis, Report
 from nlcore_conformance.run.search import PROFILES, Profile, drawn, planned, search
+from nlcore_conformance.run.shrinking import shrunk
 
 #: Examples that a failing check may spend on finding its smallest case.
 SHRINK_EXAMPLES = 120
@@ -116,6 +117,7 @@ def run_check(
         search(plan, judge)
     result.failure = result.failure or large
     if result.failure is not None:
+        result.failure = shrunk(check, backend, result.failure)
         result.failure.stage = first_stage(check, backend, result.failure.case)
     if result.examples:
         nothing = result.failure is None and result.elements == result.unpredictable

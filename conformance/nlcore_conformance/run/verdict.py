@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from nlcore_conformance.backend.formats import FORMATS
 from nlcore_conformance.checks.comparison import Judgement
 from nlcore_conformance.checks.judging import Failure
+from nlcore_conformance.document import dumps
 from nlcore_conformance.problems.case import Case
-from nlcore_conformance.run.document import dumps
 from nlcore_conformance.run.known import KNOWN, Known, Status
 from nlcore_conformance.run.results import Cause, CheckResult, Diagnosis, Report
 
@@ -113,9 +115,22 @@ def described(failure: Failure) -> list[tuple[str, str]]:
             ("received", f"{place} = {j.received!r}"),
             ("bound", f"{j.bound:.3g}; error / bound = {j.ratio:.3g}"),
         ]
+        if said := precision(j, case.dtype):
+            lines.append(("precision", said))
     if failure.stage:
         lines.append(("stage", f"the numbers part first in: {failure.stage}"))
     return lines
+
+
+def precision(j: Judgement, dtype: str) -> str:
+    """Which less precise arithmetic makes errors of this size, "" if none does."""
+    relative = abs(j.received - j.expected) / abs(j.expected) if j.expected else math.inf
+    own = FORMATS[dtype].unit
+    for name, roundoff in (("float32", 2.0**-24), ("float16 or TF32", 2.0**-11)):
+        # a bound is up to some hundred times the error of an honest implementation
+        if own < roundoff and 1 / 300 < j.ratio * own / roundoff < 1 and relative < 16 * roundoff:
+            return f"the error is as large as rounding to {name} makes it"
+    return ""
 
 
 def write(file: Path, verdicts: list[Verdict]) -> None:
@@ -148,7 +163,7 @@ def _status(fields: dict[str, Any]) -> Status:
 
 def _diagnosis(fields: dict[str, Any]) -> Diagnosis:
     causes = tuple(Cause(**cause) for cause in fields["causes"])
-    return Diagnosis(tuple(fields["checks"]), causes)
+    return Diagnosis(tuple(fields["checks"]), causes, fields["only"])
 
 
 def _result(fields: dict[str, Any]) -> CheckResult:

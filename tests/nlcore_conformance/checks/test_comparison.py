@@ -43,3 +43,22 @@ def test_gradients_of_other_names_fail():
     case = Case(NonLocalSpec(2, ndim=1), 1, (3,), "float32")
     with pytest.raises(Failed, match=r"gradients must be named .*; received \['0', '1'"):
         attempt(named_check("gradient / embedded_gaussian"), Numbered(), case)
+
+
+def test_an_error_is_named_with_the_innermost_line_of_the_backend_and_no_colours():
+    def block(spec, weights, x, training=False):
+        if "theta.weight" not in weights:
+            raise RuntimeError("\x1b[31mno\x1b[0m theta\nat all")
+        return np.linalg.inv(x[0])  # raises in NumPy's source
+
+    backend = as_backend(block, "own")
+    case = Case(NonLocalSpec(2, ndim=1, pairwise="gaussian"), 1, (3,), "float32")
+    with pytest.raises(Failed) as found:
+        attempt(named_check("forward / gaussian"), backend, case)
+    line = block.__code__.co_firstlineno
+    place = f"(test_comparison.py:{line + 2})"
+    assert found.value.failure.error == f"raised RuntimeError: no theta\nat all {place}"
+    case = Case(NonLocalSpec(2, ndim=1), 1, (3,), "float32")
+    with pytest.raises(Failed) as found:
+        attempt(named_check("forward / embedded_gaussian"), backend, case)
+    assert found.value.failure.error.endswith(f"(test_comparison.py:{line + 3})")

@@ -112,6 +112,38 @@ def test_an_unknown_mistake_has_no_diagnosis():
     assert report.results[0].failure is not None and report.diagnoses == []
 
 
+class BrokenInTime(Plain):
+    """No mutant's mistake, where positions see their own pixel through time."""
+
+    def block(self, spec, weights, x, training=False):
+        z = super().block(spec, weights, x, training)
+        return z * z.dtype.type(1.5) if spec.extent == "time" else z
+
+
+def test_checks_that_fail_in_one_mode_are_one_finding():
+    checks = ("forward / gaussian", "forward / concatenation")
+    report = run(BrokenInTime(), only=lambda check: check.name in checks)
+    (found,) = report.diagnoses
+    assert found == Diagnosis(checks, only="extent=time")
+    assert found.lines[0].startswith("fails where extent=time, and only there")
+
+
+class BrokenForOneFunction(Plain):
+    """Raises for one pairwise function in one dimension."""
+
+    def block(self, spec, weights, x, training=False):
+        if spec.pairwise == "concatenation" and spec.ndim == 1:
+            raise RuntimeError("not ready")
+        return super().block(spec, weights, x, training)
+
+
+def test_a_mode_of_one_pairwise_function_names_it():
+    checks = ("forward / gaussian", "forward / concatenation")
+    report = run(BrokenForOneFunction(), only=lambda check: check.name in checks)
+    (found,) = report.diagnoses
+    assert found == Diagnosis(checks[1:], only="ndim=1 and pairwise=concatenation")
+
+
 def test_right_answers_have_no_diagnosis():
     report = run(Plain(), only=lambda check: check.name == "rescaling")
     assert report.diagnoses == []

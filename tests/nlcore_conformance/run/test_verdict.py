@@ -8,9 +8,17 @@ from dataclasses import replace
 import pytest
 from verdicts import MISSHAPEN, NOT_RUN, PASS, RAISED, WRONG, known, verdict
 
-from nlcore_conformance.run.document import dumps
+from nlcore_conformance.checks.comparison import Judgement
+from nlcore_conformance.document import dumps
 from nlcore_conformance.run.results import Report
-from nlcore_conformance.run.verdict import Verdict, described, from_json, read, write
+from nlcore_conformance.run.verdict import (
+    Verdict,
+    described,
+    from_json,
+    precision,
+    read,
+    write,
+)
 
 
 def test_results_of_every_kind():
@@ -84,3 +92,20 @@ def test_a_failure_is_described():
 def test_verdicts_are_written_and_read(tmp_path):
     write(tmp_path / "out.json", [verdict(), verdict()])
     assert repr(read(tmp_path / "out.json")) == repr([verdict(), verdict()])
+
+
+@pytest.mark.parametrize(
+    "dtype, relative, ratio, name",
+    [
+        ("float64", 1e-7, 1e7, "float32"),
+        ("float64", 4e-4, 1e11, "float16 or TF32"),
+        ("float32", 4e-4, 500.0, "float16 or TF32"),
+        ("float32", 0.3, 500.0, ""),  # too large for it
+        ("float32", 1e-6, 1.5, ""),  # float32's own
+        ("bfloat16", 0.01, 3.0, ""),
+    ],
+)
+def test_an_error_of_the_size_of_a_less_precise_format_is_said(dtype, relative, ratio, name):
+    judgement = Judgement("z", ratio, (0,), 1.0, 1.0 + relative, relative / ratio, 1, 0)
+    said = precision(judgement, dtype)
+    assert said == (f"the error is as large as rounding to {name} makes it" if name else "")

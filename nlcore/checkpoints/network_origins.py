@@ -142,6 +142,7 @@ def _network(
 
 
 _BEFORE = {"subsample_at": "input"}
+_BARE_OUT = {"bias": "embeddings"}  # W_z has no bias
 _SHORT, _LONG = (1, 1, 2), (2, 2, 2)
 _MMACTION2 = "i3d_imagenet-pretrained-r50-nl-{}_8xb8-32x2x1-100e_kinetics400-rgb"
 #: Name of a published file or configuration -> its network. The name is without the suffix, and
@@ -153,9 +154,11 @@ PUBLISHED: dict[str, NetworkSpec] = {
     "I3D_NLN_8x8_R50": _network("3x1x1", _SHORT, 1, **_BEFORE),
     "I3D_NLN_8x8_R101": replace(_network("3x1x1", _SHORT, 1, **_BEFORE), depth=101),
     # mmaction2, configs/recognition/i3d
-    _MMACTION2.format("dot-product"): _network("3x1x1", _LONG, 1, pairwise="dot_product"),
-    _MMACTION2.format("embedded-gaussian"): _network("3x1x1", _LONG, 1),
-    _MMACTION2.format("gaussian"): _network("3x1x1", _LONG, 1, pairwise="gaussian"),
+    _MMACTION2.format("dot-product"): _network(
+        "3x1x1", _LONG, 1, pairwise="dot_product", **_BARE_OUT
+    ),
+    _MMACTION2.format("embedded-gaussian"): _network("3x1x1", _LONG, 1, **_BARE_OUT),
+    _MMACTION2.format("gaussian"): _network("3x1x1", _LONG, 1, pairwise="gaussian", **_BARE_OUT),
     # C2, README.md; 32x4 and 128x1 have affine layers
     "c2d_nonlocal_8x8": _network("none", _SHORT, 0, **_BEFORE),
     "i3d_nonlocal_8x8": _network("3x1x1", _SHORT, 0, **_BEFORE),

@@ -97,7 +97,12 @@ def _tries(key: _Same) -> dict[tuple, bool | str]:
 
 def _is_new(spec: NonLocalSpec) -> bool:
     """Whether the spec has what version 1.2 of the specification added."""
-    return spec.bias == "embeddings" or spec.value_channels != spec.inner_channels
+    return spec.bias == "embeddings" or _has_own_v(spec)
+
+
+def _has_own_v(spec: NonLocalSpec) -> bool:
+    """Whether V is not D."""
+    return spec.value_channels != spec.inner_channels
 
 
 @cache
@@ -157,12 +162,16 @@ def _choices(backend: Backend, template: Template, choice: Choice) -> Choices:
         )
 
     every = template.choices
-    return Choices(
-        taken("scale", every.scales),
-        taken("inner", every.inners),
-        taken("value", every.values),
-        taken("eps", every.eps),
-    )
+    inners = taken("inner", every.inners)
+
+    def takes(value: str) -> bool:
+        """Whether it takes the rule for V, where V is not D."""
+        asked = (_probe(template, replace(choice, inner=i, value=value)) for i in inners)
+        return any(_has_own_v(spec) and answer(backend, spec) is True for spec in asked)
+
+    usual, *others = every.values
+    values = taken("value", (usual,)) + tuple(v for v in others if takes(v) or v == choice.value)
+    return Choices(taken("scale", every.scales), inners, values, taken("eps", every.eps))
 
 
 def _including(choices: Choices, choice: Choice) -> Choices:

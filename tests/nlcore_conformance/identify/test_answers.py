@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dialect_backends import fixed
 
 from nlcore import DIALECTS
 from nlcore_conformance.backend.protocol import as_backend
 from nlcore_conformance.backend.reference import Reference
 from nlcore_conformance.identify import identify
-from tests.nlcore_conformance.dialect_backends import fixed
 
 
 @pytest.mark.parametrize(

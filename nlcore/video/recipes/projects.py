@@ -99,7 +99,7 @@ SLOWFAST_SCRATCH: Stated = {
 
 MMACTION2: Stated = {
     "network": (
-        NetworkSpec(50, "3x1x1", _FIVE, {"bias": True}),
+        NetworkSpec(50, "3x1x1", _FIVE, {"bias": "embeddings"}),
         "mmaction2 config and model",
     ),
     "frames": (32, _MMACTION2),

@@ -24,6 +24,7 @@ TESTS = {
     "NL-1.1": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
     "NL-1.3": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",
     "NL-2.4": "tests/nlcore/test_spec.py::test_inner_channels_default_to_half",
+    "NL-2.5": "tests/nlcore/test_spec.py::test_value_channels_default_to_inner_channels",
     "NL-3.4": "tests/nlcore/test_spec.py::test_wrong_value",
     "NL-4.3": "tests/nlcore/test_spec.py::test_normalization_default",
     "NL-5.2": "tests/nlcore/test_spec.py::test_input_that_does_not_fit",

@@ -17,8 +17,8 @@ def block(spec, weights, x, training=False):
     w = {name: array.astype(x.dtype) for name, array in weights.items()}
     rows = np.moveaxis(x, 1, -1)  # (B, *positions, C)
     folded = fold(spec, rows)  # (B', *positions, C)
-    theta, phi, g = embeddings(spec, w, folded)  # (B', N, D), (B', M, D), (B', M, D)
-    y = weigh(spec, pairs(spec, w, theta, phi)) @ g  # (B', N, D)
+    theta, phi, g = embeddings(spec, w, folded)  # (B', N, D), (B', M, D), (B', M, V)
+    y = weigh(spec, pairs(spec, w, theta, phi)) @ g  # (B', N, V)
     out = linear(w, "out", unfold(spec, y, rows.shape))  # (B, *positions, C)
     if spec.batch_norm:
         out = batch_norm(spec, w, out, training)
@@ -26,7 +26,7 @@ def block(spec, weights, x, training=False):
 
 
 def linear(w, name, x):
-    """NL-2.1: (..., C) -> (..., D)."""
+    """NL-2.1 and NL-2.3: W x + b, with the bias only if there is one."""
     y = x @ w[f"{name}.weight"].T
     return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
 
@@ -86,7 +86,7 @@ def fold(spec, x):
 
 
 def unfold(spec, y, shape):
-    """The inverse of `fold`: (B', N, D) -> (B, *positions, D)."""
+    """The inverse of `fold`: (B', N, V) -> (B, *positions, V)."""
     if spec.extent == "time":
         batch, frames, height, width, _ = shape
         return np.moveaxis(y.reshape(batch, height, width, frames, -1), 3, 1)

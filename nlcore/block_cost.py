@@ -108,13 +108,13 @@ def block_cost(spec: NonLocalSpec, positions: tuple[int, ...]) -> BlockCost:
 
     Examples
     --------
-    >>> block_cost(NonLocalSpec(8, ndim=1), (10,)).multiply_adds  # 4 N C D + N M 2 D
+    >>> block_cost(NonLocalSpec(8, ndim=1), (10,)).multiply_adds  # 2 N C (D + V) + N M (D + V)
     2080
     """
     n, keys, embedded, pairs = counts(spec, positions)
-    c, d = spec.channels, spec.inner_channels
-    per_pair = {"gaussian": c + d, "concatenation": d}.get(spec.pairwise, 2 * d)
-    products = n * c * d + embedded * c * d  # W_z and g
+    c, d, v = spec.channels, spec.inner_channels, spec.value_channels
+    per_pair = {"gaussian": c + v, "concatenation": v}.get(spec.pairwise, d + v)
+    products = n * c * v + embedded * c * v  # W_z and g
     if spec.embedded:
         products += n * c * d + embedded * c * d  # theta and phi
     if spec.pairwise == "concatenation":
@@ -185,36 +185,37 @@ def _dot_product(
     spec: NonLocalSpec, positions: tuple[int, ...], order: DotProductOrder
 ) -> Execution:
     n, keys, _, pairs = counts(spec, positions)
-    d, parts = spec.inner_channels, n * keys // pairs  # positions see their own part only
+    d, v = spec.inner_channels, spec.value_channels
+    parts = n * keys // pairs  # positions see their own part only
     whole = spec.extent == "all" and spec.window is None and spec.normalization == "count"
-    sizes = (n // parts, keys // parts, d, d, spec.channels if whole else None)
+    sizes = (n // parts, keys // parts, d, v, spec.channels if whole else None)
     chosen = order(*sizes)
-    products = block_cost(spec, positions).multiply_adds - 2 * pairs * d
+    products = block_cost(spec, positions).multiply_adds - pairs * (d + v)
     products += parts * dot_product_costs(*sizes)[chosen]
     if spec.normalization == "sum":
         products += n * d  # C(x)
-    beside = {"merged": -n * d, "pairs": pairs, "keys": 0}  # "merged" has no y, "pairs" stores f
+    beside = {"merged": -n * v, "pairs": pairs, "keys": 0}  # "merged" has no y, "pairs" stores f
     return Execution(products, _kept(spec, positions) + beside[chosen])
 
 
 def _concatenation(spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     """Multiply-adds, where a_i and b_j of the logits are products of x with vectors of length C."""
     n, keys, embedded, _ = counts(spec, positions)
-    c, d = spec.channels, spec.inner_channels
-    products = n * c + n * c * d + embedded * c * d  # a, W_z, g
+    c, d, v = spec.channels, spec.inner_channels, spec.value_channels
+    products = n * c + n * c * v + embedded * c * v  # a, W_z, g
     if spec.subsample is not None and spec.subsample_at == "embedding":  # phi is pooled, so needed
         products += embedded * c * d + keys * d  # phi, b
     else:
         products += embedded * c  # b
-    columns = d + (spec.normalization == "sum")
+    columns = v + (spec.normalization == "sum")
     return products + (n + keys) * columns  # prefix sums over keys, then one lookup per query
 
 
 def _kept(spec: NonLocalSpec, positions: tuple[int, ...]) -> int:
     """`Execution.kept` for the dot product in the order "keys" and for the other functions."""
     n, keys, _, _ = counts(spec, positions)
-    c, d = spec.channels, spec.inner_channels
-    kept = keys * d + n * d + n * c  # g, y, z
+    c, d, v = spec.channels, spec.inner_channels, spec.value_channels
+    kept = keys * v + n * v + n * c  # g, y, z
     if spec.embedded:
         kept += n * d + keys * d  # theta, phi
     if spec.subsample is not None and (spec.subsample_at == "input" or not spec.embedded):

@@ -7,7 +7,7 @@ optional (batch normalization, subsampling), the dialect has the source's own de
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nlcore.spec import PAIRWISE, NonLocalSpec, positive_int
@@ -28,6 +28,8 @@ class Dialect:
         Where the fields were read.
     fields : dict
         Fields that differ from the defaults of `NonLocalSpec`.
+    beside_batch_norm : dict
+        Fields that replace those of `fields` if the block has batch normalization.
     pairwise, ndims : tuple
         Values of pairwise and ndim that the source supports. The first ndim is the default.
     pools : bool
@@ -41,6 +43,7 @@ class Dialect:
 
     source: str
     fields: dict[str, Any]
+    beside_batch_norm: dict[str, Any] = field(default_factory=dict)
     pairwise: tuple[str, ...] = PAIRWISE
     ndims: tuple[int, ...] = (3, 2, 1)
     pools: bool = False
@@ -75,8 +78,9 @@ DIALECTS: dict[str, Dialect] = {
         scale=lambda channels, inner: inner**-0.5,
     ),
     "mmcv": Dialect(
-        source="mmcv 2.2.0, cnn/bricks/non_local.py; it has no out.bias with batch normalization",
+        source="mmcv 2.2.0, cnn/bricks/non_local.py; W_z has no bias beside batch normalization",
         fields={"bias": True, "batch_norm": False},
+        beside_batch_norm={"bias": "embeddings"},
         scale=lambda channels, inner: inner**-0.5,
     ),
     "alexhex7": Dialect(
@@ -146,6 +150,8 @@ def dialect(
             f"ndim must be one of {known.ndims} for dialect {name!r}; received {ndim!r}"
         )
     fields: dict[str, Any] = {"ndim": ndim, **known.fields}
+    if overrides.get("batch_norm", fields.get("batch_norm", True)):
+        fields |= known.beside_batch_norm
     if pairwise != "concatenation":
         fields.pop("pair_bias", None)
     if known.pools:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 #: Version of the specification, which is independent of the version of the package.
-SPEC_VERSION = "1.1"
+SPEC_VERSION = "1.2"
 
 PAIRWISE = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
 NORMALIZATIONS = ("sum", "count")
 EXTENTS = ("all", "space", "time")
 SUBSAMPLE_AT = ("embedding", "input")
+BIASES = (False, True, "embeddings")
 #: NumPy names of the dtypes in which a block can be computed.
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -34,7 +35,9 @@ class NonLocalSpec:
     channels : int
         C, the number of channels of x.
     inner_channels : int, optional
-        D, the number of channels of theta, phi and g. Default max(C // 2, 1).
+        D, the number of channels of theta and phi. Default max(C // 2, 1).
+    value_channels : int, optional
+        V, the number of channels of g. Default D.
     ndim : {1, 2, 3}
         Number of position axes.
     pairwise : {"gaussian", "embedded_gaussian", "dot_product", "concatenation"}
@@ -56,8 +59,9 @@ class NonLocalSpec:
     window : None or int
         Number of frames per temporal window. A position i sees the frames of its own window only.
         Must divide T.
-    bias : bool
-        Whether theta, phi, g and W_z have biases.
+    bias : bool or "embeddings"
+        Whether theta, phi, g and W_z have biases. With "embeddings", theta, phi and g have biases
+        and W_z has none.
     pair_bias : bool
         Whether the concatenation has a bias b_f inside its ReLU.
     batch_norm : bool
@@ -89,6 +93,7 @@ class NonLocalSpec:
 
     channels: int
     inner_channels: int = None  # type: ignore[assignment]  # resolved on construction
+    value_channels: int = field(default=None, kw_only=True)  # type: ignore[assignment]  # as above
     ndim: int = 3
     pairwise: str = "embedded_gaussian"
     normalization: str = None  # type: ignore[assignment]  # resolved on construction
@@ -97,7 +102,7 @@ class NonLocalSpec:
     subsample_at: str = "embedding"
     extent: str = "all"
     window: int | None = None
-    bias: bool = False
+    bias: bool | str = False
     pair_bias: bool = False
     batch_norm: bool = True
     eps: float = 1e-5
@@ -111,6 +116,9 @@ class NonLocalSpec:
         if self.inner_channels is None:
             set_("inner_channels", max(self.channels // 2, 1))
         set_("inner_channels", positive_int("inner_channels", self.inner_channels))
+        if self.value_channels is None:
+            set_("value_channels", self.inner_channels)
+        set_("value_channels", positive_int("value_channels", self.value_channels))
         set_("ndim", positive_int("ndim", self.ndim))
         if self.ndim not in AXES:
             raise ValueError(f"ndim must be 1, 2 or 3; received {self.ndim}")
@@ -123,7 +131,10 @@ class NonLocalSpec:
             raise ValueError(f"scale must be 1.0 for concatenation; received {self.scale}")
         _one_of("subsample_at", self.subsample_at, SUBSAMPLE_AT)
         _one_of("extent", self.extent, EXTENTS)
-        for name in ("bias", "pair_bias", "batch_norm"):
+        if not isinstance(self.bias, (bool, str)) or self.bias not in BIASES:
+            wrong = ValueError if isinstance(self.bias, str) else TypeError
+            raise wrong(f"bias must be one of {BIASES}; received {self.bias!r}")
+        for name in ("pair_bias", "batch_norm"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be a bool; received {getattr(self, name)!r}")
         if self.pair_bias and self.pairwise != "concatenation":
@@ -191,13 +202,17 @@ class NonLocalSpec:
         """ "channels=64, inner_channels=32, ...": the sizes, and the fields that are not default.
 
         A dialect's text lists every field, because its defaults differ from those of the class.
+        value_channels is left out if it is the default, inner_channels.
         """
         default = {f.name: f.default for f in fields(self)}
+        default["value_channels"] = self.inner_channels
         always = ("channels", "inner_channels")
         return ", ".join(
             f"{name}={value!r}"
             for name, value in self.arguments().items()
-            if self.dialect is not None or name in always or value != default[name]
+            if name in always
+            or value != default[name]
+            or (self.dialect is not None and name != "value_channels")
         )
 
     def __repr__(self) -> str:

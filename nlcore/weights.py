@@ -16,30 +16,37 @@ RUNNING = ("bn.running_mean", "bn.running_var")
 INITS = ("he", "he_fan_out", "normal")
 
 
+def has_bias(spec: NonLocalSpec, part: str) -> bool:
+    """Whether a part of the block ("theta", "phi", "g", "f" or "out") has a bias, if it exists."""
+    if part == "f":
+        return spec.pair_bias
+    return spec.bias is True if part == "out" else bool(spec.bias)
+
+
 def weight_shapes(spec: NonLocalSpec) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a block's weights, in the order of computation.
 
-    theta, phi and g have shape (D, C), and out has shape (C, D). f.weight has shape (2D,): the
-    first D entries multiply theta_i and the last D multiply phi_j.
+    theta and phi have shape (D, C), g has shape (V, C), and out has shape (C, V). f.weight has
+    shape (2D,): the first D entries multiply theta_i and the last D multiply phi_j.
 
     Examples
     --------
     >>> weight_shapes(NonLocalSpec(4, pairwise="gaussian", batch_norm=False))
     {'g.weight': (2, 4), 'out.weight': (4, 2)}
     """
-    c, d = spec.channels, spec.inner_channels
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name in ("theta", "phi", "g") if spec.embedded else ("g",):
-        shapes[f"{name}.weight"] = (d, c)
-        if spec.bias:
-            shapes[f"{name}.bias"] = (d,)
+    c, d, v = spec.channels, spec.inner_channels, spec.value_channels
+    weights: dict[str, tuple[int, ...]] = {}
+    if spec.embedded:
+        weights |= {"theta": (d, c), "phi": (d, c)}
+    weights["g"] = (v, c)
     if spec.pairwise == "concatenation":
-        shapes["f.weight"] = (2 * d,)
-        if spec.pair_bias:
-            shapes["f.bias"] = ()
-    shapes["out.weight"] = (c, d)
-    if spec.bias:
-        shapes["out.bias"] = (c,)
+        weights["f"] = (2 * d,)
+    weights["out"] = (c, v)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part, shape in weights.items():
+        shapes[f"{part}.weight"] = shape
+        if has_bias(spec, part):
+            shapes[f"{part}.bias"] = shape[:1] if part != "f" else ()
     if spec.batch_norm:
         for name in ("weight", "bias", "running_mean", "running_var"):
             shapes[f"bn.{name}"] = (c,)
@@ -161,7 +168,8 @@ def starts_constant(spec: NonLocalSpec, name: str, identity: bool) -> float | No
 def identity_weights(spec: NonLocalSpec) -> tuple[str, ...]:
     """Names of the weights that are all 0 in a block that starts as the identity, z = x.
 
-    They are the weight and bias of batch normalization, or those of W_z without it.
+    They are the weight and bias of batch normalization, or those of W_z without it. W_z may have
+    no bias.
     """
     part = "bn" if spec.batch_norm else "out"
     return tuple(n for n in (f"{part}.weight", f"{part}.bias") if n in weight_shapes(spec))

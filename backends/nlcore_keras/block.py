@@ -27,8 +27,8 @@ class NonLocalBlock(keras.layers.Layer):
 
     Parameters
     ----------
-    inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent, window
-    bias, pair_bias, batch_norm, eps
+    inner_channels, value_channels, ndim, pairwise, normalization, scale, subsample, subsample_at
+    extent, window, bias, pair_bias, batch_norm, eps
         The fields of `nlcore.NonLocalSpec`, which defines each.
     init : {"he", "he_fan_out", "normal"}
         Random weights are normal, with standard deviation sqrt(2 / fan_in), sqrt(2 / fan_out) or
@@ -74,6 +74,7 @@ class NonLocalBlock(keras.layers.Layer):
         self,
         *,
         inner_channels: int | None = None,
+        value_channels: int | None = None,
         ndim: int = 3,
         pairwise: str = "embedded_gaussian",
         normalization: str | None = None,
@@ -82,7 +83,7 @@ class NonLocalBlock(keras.layers.Layer):
         subsample_at: str = "embedding",
         extent: str = "all",
         window: int | None = None,
-        bias: bool = False,
+        bias: bool | str = False,
         pair_bias: bool = False,
         batch_norm: bool = True,
         eps: float = 1e-5,
@@ -96,6 +97,7 @@ class NonLocalBlock(keras.layers.Layer):
         check_options(init, identity, momentum)
         fields: dict[str, Any] = {
             "inner_channels": inner_channels,
+            "value_channels": value_channels,
             "ndim": ndim,
             "pairwise": pairwise,
             "normalization": normalization,

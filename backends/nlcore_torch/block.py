@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from nlcore import NonLocalSpec, check_weights, weight_shapes
-from nlcore.weights import check_options
+from nlcore.weights import check_options, has_bias
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.batch_norm import BATCH_NORMS
 from nlcore_torch.operation.arguments import check_dtypes, check_tensor, is_empty, nothing
@@ -37,8 +37,8 @@ class NonLocalBlock(nn.Module):
 
     Parameters
     ----------
-    channels, inner_channels, ndim, pairwise, normalization, scale, subsample, subsample_at, extent
-    window, bias, pair_bias, batch_norm, eps
+    channels, inner_channels, ndim, value_channels, pairwise, normalization, scale, subsample
+    subsample_at, extent, window, bias, pair_bias, batch_norm, eps
         Fields of `nlcore.NonLocalSpec`, where each is described.
     init : {"he", "he_fan_out", "normal"}
         Random weights are normal, with standard deviation sqrt(2 / fan_in) ("he"),
@@ -84,6 +84,7 @@ class NonLocalBlock(nn.Module):
         inner_channels: int | None = None,
         ndim: int = 3,
         *,
+        value_channels: int | None = None,
         pairwise: str = "embedded_gaussian",
         normalization: str | None = None,
         scale: float = 1.0,
@@ -91,7 +92,7 @@ class NonLocalBlock(nn.Module):
         subsample_at: str = "embedding",
         extent: str = "all",
         window: int | None = None,
-        bias: bool = False,
+        bias: bool | str = False,
         pair_bias: bool = False,
         batch_norm: bool = True,
         eps: float = 1e-5,
@@ -105,6 +106,7 @@ class NonLocalBlock(nn.Module):
         check_options(init, identity, momentum)
         fields: dict[str, Any] = {
             "inner_channels": inner_channels,
+            "value_channels": value_channels,
             "ndim": ndim,
             "pairwise": pairwise,
             "normalization": normalization,
@@ -221,8 +223,7 @@ class NonLocalBlock(nn.Module):
         return rows.mT.contiguous().unflatten(2, x.shape[2:])
 
     def _is_unchanged(self, name: str) -> bool:
-        bias = self.spec.pair_bias if name == "f" else self.spec.bias
-        return is_unchanged(getattr(self, name), bias)
+        return is_unchanged(getattr(self, name), has_bias(self.spec, name))
 
     def _nothing(self, x: Tensor) -> Tensor:
         """z for an empty batch x. Changed parts are called, so that wrappers take part."""
@@ -239,7 +240,8 @@ class NonLocalBlock(nn.Module):
 
     def _inputs(self, name: str) -> int:
         """The width of a part's input."""
-        return self.spec.inner_channels if name in ("f", "out") else self.spec.channels
+        widths = {"f": self.spec.inner_channels, "out": self.spec.value_channels}
+        return widths.get(name, self.spec.channels)
 
     def _weights_beside(self, x: Tensor, *names: str) -> dict[str, Tensor]:
         """The weights of these parts by name, whose dtypes must fit x."""

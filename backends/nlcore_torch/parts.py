@@ -19,8 +19,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils.module_tracker import ModuleTracker
 
-from nlcore import NonLocalSpec
-from nlcore.weights import init_std, starts_constant
+from nlcore import NonLocalSpec, weight_shapes
+from nlcore.weights import has_bias, init_std, starts_constant
 from nlcore_torch.modes import evaluating
 from nlcore_torch.operation.concatenation import logit_share
 
@@ -84,12 +84,13 @@ def new_part(
     """The part of this name. Its `reset_parameters` calls ``initialize(name, part)``."""
     options: dict[str, Any] = {"device": device, "dtype": dtype}
     part: nn.Module
+    bias = has_bias(spec, name)
     if name == "f":
-        part = PairWeights(spec.inner_channels, spec.pair_bias, **options)
+        part = PairWeights(spec.inner_channels, bias, **options)
     else:
-        sizes = (spec.channels, spec.inner_channels)
+        outputs, inputs = weight_shapes(spec)[f"{name}.weight"]
         # exactly torch's class, because tools such as quantization look for it
-        part = nn.Linear(*(sizes[::-1] if name == "out" else sizes), bias=spec.bias, **options)
+        part = nn.Linear(inputs, outputs, bias=bias, **options)
     # an attribute of the object, so that FSDP resets each part after its weights were on "meta"
     part.__dict__["reset_parameters"] = _Reset(initialize, name, part)
     return part

@@ -114,7 +114,7 @@ def _check_windows(spec: NonLocalSpec, x: Tensor, group: Group) -> None:
 
 
 def _attended(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor, group: Group) -> Tensor:
-    """y (B', N', D) from the theta of this device and the phi and g of all devices."""
+    """y (B', N', V) from the theta of this device and the phi and g of all devices."""
     dtype, by_sum = sum_dtype(g), spec.normalization == "sum"
     sizes = _sizes(phi.shape[1], phi.device, group)
     if spec.pairwise == "dot_product":

@@ -15,14 +15,14 @@ export function block(spec, weights, x, shape, training, round) {
   const count = positions.reduce((a, b) => a * b, 1); // N
   const w = { ...weights };
   for (const name of Object.keys(w).filter((n) => /^(theta|phi|g|out)\.weight$/.test(n))) {
-    w[name] = rowsOf(w[name], name === "out.weight" ? spec.inner_channels : channels);
+    w[name] = rowsOf(w[name], name === "out.weight" ? spec.value_channels : channels);
   }
   const v = []; // W_z y + b: B N rows of C
   for (let b = 0; b < batch; b++) {
     const rows = range(count).map((i) => // (N, C)
       range(channels).map((c) => x[(b * channels + c) * count + i]));
     for (const { grid, members } of groups(spec, positions)) {
-      const y = operation(spec, w, members.map((i) => rows[i]), grid, round); // (N', D)
+      const y = operation(spec, w, members.map((i) => rows[i]), grid, round); // (N', V)
       linear(y, w["out.weight"], w["out.bias"], round).forEach((row, k) => {
         v[b * count + members[k]] = row;
       });
@@ -56,7 +56,7 @@ function groups(spec, positions) {
   }));
 }
 
-/** y (N, D) of the rows x (N, C), which all see each other. */
+/** y (N, V) of the rows x (N, C), which all see each other. */
 function operation(spec, w, x, grid, round) {
   const pools = (at) => spec.subsample !== null && spec.subsample_at === at;
   const pooled = (rows, at) => (pools(at) ? maxPool(rows, grid, spec.subsample) : rows);
@@ -73,7 +73,7 @@ function operation(spec, w, x, grid, round) {
     const bySum = spec.normalization === "sum";
     const c = bySum ? total(row, round) : row.length; // NL-4.1, 4.2
     const weight = row.map((value) => (c === 0 ? 0 : round(value / c))); // NL-4.4
-    return range(spec.inner_channels).map((d) => dot(weight, g.map((gj) => gj[d]), round));
+    return range(spec.value_channels).map((v) => dot(weight, g.map((gj) => gj[v]), round));
   });
 }
 

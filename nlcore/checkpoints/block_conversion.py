@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from nlcore.checkpoints.block_origins import Origin, block_places, check_holds, named_origin
+from nlcore.checkpoints.block_origins import (
+    Origin,
+    block_places,
+    check_holds,
+    named_origin,
+    with_own_biases,
+)
 from nlcore.checkpoints.converted import (
     Converted,
     Place,
@@ -23,7 +28,6 @@ from nlcore.checkpoints.converted import (
     as_affine,
     distribute,
     fill_statistics,
-    fill_zeros,
     take,
     without_statistics,
 )
@@ -45,6 +49,7 @@ def convert_block(
     """The spec and the weights that compute the same as another project's block.
 
     The sizes, the number of axes, biases and batch normalization are read from names and shapes.
+    g can have another number of channels than theta and phi, as in variants of the origin's block.
     For mmcv and AlexHex7, names also determine subsampling. The spec is the dialect of the origin
     (`nlcore.dialect`).
 
@@ -81,10 +86,10 @@ def convert_block(
 
     Notes
     -----
-    If the origin's block has no bias of W_z, out.bias is 0. This is mmcv's block with batch
-    normalization. C2 can have affine layers, a scale and a shift, in the place of batch
-    normalization. They become batch normalization with mean 0 and variance 1 - eps. Then
-    variance + eps is 1 in float32 and in float64, so that only the scale and the shift have effect.
+    The biases of mmcv's block with batch normalization are bias="embeddings", because its W_z has
+    none. C2 can have affine layers, a scale and a shift, in the place of batch normalization. They
+    become batch normalization with mean 0 and variance 1 - eps. Then variance + eps is 1 in float32
+    and in float64, so that only the scale and the shift have effect.
 
     Examples
     --------
@@ -103,7 +108,6 @@ def convert_block(
     shapes, places = weight_shapes(spec), _prefixed(block_places(origin, spec), prefix)
     weights, names = take(under, places, shapes)
     notes = fill_statistics(weights, _norms(spec)) if known.affine else []
-    notes += fill_zeros(weights, shapes, places)
     ignored = re.escape(prefix) + f"({known.ignored})"
     converted = account(spec, shapes, weights, names, under, ignored, notes)
     return converted if partial else converted.whole()
@@ -150,8 +154,7 @@ def export_block(
     if affine:
         check_affine(origin, known)
         weights = as_affine(weights, _norms(spec))
-    with_bias = spec if known.bias_optional else replace(spec, bias=True)
-    places = _prefixed(block_places(origin, with_bias), prefix)
+    places = _prefixed(block_places(origin, with_own_biases(origin, spec)), prefix)
     return distribute(weights, without_statistics(places) if affine else places, str(origin))
 
 
@@ -186,7 +189,7 @@ def _spec(
     possible = _pairwise(origin, known, layers, own, pairwise)
     chosen = pairwise or possible[0]
     pooling_shows = known.layers(True, batch_norm) != known.layers(False, batch_norm)
-    inner, channels, ndim = _sizes(known.join(layers["g"], "weight"), own)
+    channels, inner, values, ndim = _sizes(known, layers, own)
     given = dict(fields)
     if pooling_shows:
         given.setdefault("subsample", POOLS[ndim] if pools else None)
@@ -206,29 +209,31 @@ def _spec(
     if any(required.values()):
         missing = "; ".join(name for name, is_missing in required.items() if is_missing)
         raise ValueError(f"names and shapes do not determine the block of {origin}: pass {missing}")
-    spec = dialect(
-        known.dialect,
-        channels,
-        chosen,
-        inner_channels=inner,
-        ndim=ndim,
-        bias=known.join(layers["g"], "bias") in own,
-        batch_norm=batch_norm,
-        **given,
-    )
-    check_holds(origin, spec)
-    return spec
+    biases = "embeddings" if known.bare_out and batch_norm else True
+    read = {
+        "inner_channels": inner,
+        "ndim": ndim,
+        "bias": biases if known.join(layers["g"], "bias") in own else False,
+        "batch_norm": batch_norm,
+    }
+    check_holds(origin, dialect(known.dialect, channels, chosen, **read, **given))
+    # g has a width of its own in a variant of the origin's block
+    return dialect(known.dialect, channels, chosen, value_channels=values, **read, **given)
 
 
-def _sizes(name: str, own: Mapping[str, Any]) -> tuple[int, int, int]:
-    """D, C and ndim, from the shape of the weight of g."""
+def _sizes(
+    known: Origin, layers: Mapping[str, str], own: Mapping[str, Any]
+) -> tuple[int, int, int, int]:
+    """C, D, V and ndim, from the shapes of the weights of theta and g."""
+    name = known.join(layers["g"], "weight")
     shape = np.shape(own[name])
     if len(shape) - 2 not in POOLS or any(size != 1 for size in shape[2:]):
         raise ValueError(
-            f"{name!r} must have shape (D, C, 1), (D, C, 1, 1) or (D, C, 1, 1, 1); "
+            f"{name!r} must have shape (V, C, 1), (V, C, 1, 1) or (V, C, 1, 1, 1); "
             f"received shape {shape}"
         )
-    return shape[0], shape[1], len(shape) - 2
+    theta = np.shape(own.get(known.join(layers["theta"], "weight"), own[name]))
+    return shape[1], theta[0] if theta else shape[0], shape[0], len(shape) - 2
 
 
 def _check_use_scale(origin: str | Origin, known: Origin, use_scale: bool) -> None:

@@ -6,7 +6,7 @@ SlowFast, for example, calls theta.weight conv_theta.weight.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nlcore.checkpoints import requirements
 from nlcore.checkpoints.converted import Place
@@ -34,7 +34,7 @@ class Origin:
     limits: Callable[[NonLocalSpec], list[Requirement]]
     #: (layer, "weight", "bias", "running_mean" or "running_var") -> name of the weight.
     join: Callable[[str, str], str] = "{}.{}".format
-    #: Whether W_z has no bias if the block has batch normalization.
+    #: Whether W_z has no bias if the block has batch normalization (bias="embeddings").
     bare_out: bool = False
     #: Whether the block can be without biases. If False, it always has some.
     bias_optional: bool = False
@@ -124,6 +124,20 @@ def block_places(origin: str | Origin, spec: NonLocalSpec) -> dict[str, Place]:
     return places
 
 
+def with_own_biases(origin: str | Origin, spec: NonLocalSpec) -> NonLocalSpec:
+    """The spec with every bias that the origin's block stores, if only as zeros.
+
+    Raises
+    ------
+    ValueError
+        The origin is unknown.
+    """
+    known = named_origin(origin)
+    if known.bias_optional and not spec.bias:
+        return spec
+    return replace(spec, bias="embeddings" if known.bare_out and spec.batch_norm else True)
+
+
 def check_holds(origin: str | Origin, spec: NonLocalSpec) -> None:
     """Raise a ValueError that names the field unless the origin's block can compute the spec."""
     known = named_origin(origin)
@@ -198,7 +212,7 @@ ORIGINS: dict[str, Origin] = {
         dialect="alexhex7",
         source="AlexHex7/Non-local_pytorch, lib/non_local_*.py",
         layers=_alexhex7_layers,
-        form=lambda spec: [],
+        form=requirements.alexhex7_form,
         limits=requirements.alexhex7_limits,
     ),
     "slowfast": Origin(

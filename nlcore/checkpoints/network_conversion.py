@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from nlcore.checkpoints.block_conversion import check_affine
-from nlcore.checkpoints.block_origins import block_places, check_holds, named_origin
+from nlcore.checkpoints.block_origins import (
+    block_places,
+    check_holds,
+    named_origin,
+    with_own_biases,
+)
 from nlcore.checkpoints.converted import (
     Converted,
     Place,
@@ -153,8 +158,8 @@ def export_network(
     theirs = _blocks(network, known, use_scale)
     for block, spec in network.blocks.items():
         _scale_theta(own, block, spec.scale / theirs[block].scale)
-    if not named_origin(known.block).bias_optional:  # biases that we do not have are written as 0
-        theirs = {block: replace(spec, bias=True) for block, spec in theirs.items()}
+    # biases that we do not have are written as 0
+    theirs = {block: with_own_biases(known.block, spec) for block, spec in theirs.items()}
     places = _places(network, known, theirs)
     if affine:
         check_affine(origin, named_origin(known.block))

@@ -22,7 +22,10 @@ class Requirement(NamedTuple):
 
 
 def mmcv_form(spec: NonLocalSpec) -> list[Requirement]:
-    return [Requirement("inner_channels", "D is C // reduction", reduction(spec) is not None)]
+    return [
+        Requirement("inner_channels", "D is C // reduction", reduction(spec) is not None),
+        _one_width(spec),
+    ]
 
 
 def reduction(spec: NonLocalSpec) -> int | None:
@@ -45,6 +48,10 @@ def mmcv_limits(spec: NonLocalSpec) -> list[Requirement]:
     ]
 
 
+def alexhex7_form(spec: NonLocalSpec) -> list[Requirement]:
+    return [_one_width(spec)]
+
+
 def alexhex7_limits(spec: NonLocalSpec) -> list[Requirement]:
     return [
         *_after_embedding(spec),
@@ -60,6 +67,7 @@ def caffe2_form(spec: NonLocalSpec) -> list[Requirement]:
     return [
         Requirement("pairwise", "instantiation is softmax or dot_product", spec.pairwise in known),
         Requirement("ndim", "ndim is 3", spec.ndim == 3),
+        _one_width(spec),
     ]
 
 
@@ -102,6 +110,7 @@ def timm_form(spec: NonLocalSpec) -> list[Requirement]:
         ),
         Requirement("ndim", "ndim is 2", spec.ndim == 2),
         Requirement("batch_norm", "there is always batch normalization", spec.batch_norm),
+        _one_width(spec),
     ]
 
 
@@ -113,6 +122,11 @@ def timm_limits(spec: NonLocalSpec) -> list[Requirement]:
         Requirement("scale", "scale is C**-0.5, or 1 without use_scale", spec.scale in scales),
         Requirement("eps", "eps is 1e-5", spec.eps == 1e-5),
     ]
+
+
+def _one_width(spec: NonLocalSpec) -> Requirement:
+    holds = spec.value_channels == spec.inner_channels
+    return Requirement("value_channels", "theta, phi and g have the same number of channels", holds)
 
 
 def _softmax_or_dot_product(spec: NonLocalSpec) -> list[Requirement]:

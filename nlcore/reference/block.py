@@ -28,9 +28,9 @@ class Stages:
     keys: np.ndarray  # (B', *positions, C): folded, pooled if subsampling is at the input
     theta: np.ndarray  # (B', N, D), or (B', N, C) for the Gaussian
     phi: np.ndarray  # (B', M, D), pooled
-    g: np.ndarray  # (B', M, D), pooled
+    g: np.ndarray  # (B', M, V), pooled
     index: dict[str, np.ndarray]  # "keys", "phi", "g" -> the indices that `max_pool` returns
-    y: np.ndarray  # (B', N, D)
+    y: np.ndarray  # (B', N, V)
     out: np.ndarray  # (B, *positions, C), W_z y + b
     centred: np.ndarray | None = None  # (B, *positions, C), out - mean
     rstd: np.ndarray | None = None  # (C,), 1 / sqrt(var + eps)
@@ -144,7 +144,7 @@ def _forward(spec: NonLocalSpec, w: dict[str, np.ndarray], x: np.ndarray, traini
     phi = pooled("phi", _linear(w, "phi", keys) if spec.embedded else keys, "embedding")
     g = pooled("g", _linear(w, "g", keys), "embedding")
     theta, phi, g = (a.reshape(len(a), -1, a.shape[-1]) for a in (theta, phi, g))
-    y = operation(spec, theta, phi, g, w.get("f.weight"), w.get("f.bias"))  # (B', N, D)
+    y = operation(spec, theta, phi, g, w.get("f.weight"), w.get("f.bias"))  # (B', N, V)
     out = unfold(spec, _linear(w, "out", y), x.shape)  # (B, *positions, C)
     stages = Stages(folded, keys, theta, phi, g, index, y, out)
     if not spec.batch_norm:
@@ -197,7 +197,7 @@ def _batch_norm_vjp(
 def _embeddings_vjp(
     spec: NonLocalSpec, w: dict[str, np.ndarray], stages: Stages, dy: np.ndarray
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Gradients of y from dy (B', N, D): dx of the folded x, without the residual, and dweights."""
+    """Gradients of y from dy (B', N, V): dx of the folded x, without the residual, and dweights."""
     folded, keys = stages.folded, stages.keys
     d = operation_vjp(
         spec, stages.theta, stages.phi, stages.g, dy, w.get("f.weight"), w.get("f.bias")

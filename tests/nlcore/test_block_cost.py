@@ -58,6 +58,26 @@ def test_multiply_adds_by_hand(pairwise, written, executed):
     assert execution(*at, cheapest).multiply_adds == executed
 
 
+@pytest.mark.parametrize(
+    ("pairwise", "written", "executed", "kept"),
+    [
+        # C = 4, D = 3, V = 5, N = 40, M = 8: theta and phi are 480 each, g and W_z are N C V = 800;
+        # kept are phi 24, g 40, y 200, z and W_z y + b 160 each, theta 120, and the pooled x 32
+        ("gaussian", 1600 + 320 * (4 + 5), 1600 + 320 * (4 + 5), 592),
+        ("embedded_gaussian", 2560 + 320 * 8, 2560 + 320 * 8, 704),
+        ("dot_product", 2560 + 320 * 8, 2560 + 12 * 15, 504),  # (M + C) D V, and no y
+        ("concatenation", 2560 + 48 * 3 + 320 * 5, 2080 + 40 * 4 + 8 * 3 + 48 * 5, 704),
+    ],
+)
+def test_a_width_of_g_of_its_own(pairwise, written, executed, kept):
+    at = given((2, 4, 5), pairwise=pairwise, subsample=(1, 2, 2), value_channels=5)
+    assert block_cost(*at).multiply_adds == written
+    assert execution(*at, cheapest) == (executed, kept)
+    total = execution(*at, lambda *sizes: "pairs")
+    if pairwise == "dot_product":
+        assert total == (written, 704 + 320)
+
+
 @pytest.mark.parametrize("pairwise", PAIRWISE)
 def test_pooled_input_saves_products(pairwise):
     fields = {"pairwise": pairwise, "subsample": (2,), "normalization": "count"}

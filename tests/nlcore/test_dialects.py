@@ -117,6 +117,25 @@ def test_overrides_replace_fields():
     assert again == spec and again.dialect.startswith("caffe2 with ")
 
 
+@pytest.mark.parametrize("pairwise", ALL)
+def test_mmcvs_w_z_has_no_bias_beside_batch_normalization(pairwise):
+    spec = dialect("mmcv", 64, pairwise, batch_norm=True)
+    assert (spec.bias, spec.batch_norm) == ("embeddings", True)
+    assert spec.dialect == "mmcv with batch_norm"
+    assert dialect("mmcv", 64, pairwise, batch_norm=True, bias=True).dialect.endswith("bias")
+    others = (name for name in DIALECTS if name != "mmcv")
+    assert {dialect(name, 64, batch_norm=True).bias for name in others} == {False, True}
+
+
+def test_the_width_of_g_follows_an_overridden_width():
+    assert dialect("timm", 128).value_channels == 16
+    spec = dialect("caffe2", 64, inner_channels=8, value_channels=32)  # as SAGAN
+    assert (spec.inner_channels, spec.value_channels, spec.scale) == (8, 32, 8**-0.5)
+    assert spec.dialect == "caffe2 with value_channels"
+    again = eval(repr(spec), {"dialect": dialect})
+    assert again == spec
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [

@@ -14,6 +14,7 @@ def test_defaults():
     assert dataclasses.asdict(spec) == {
         "channels": 64,
         "inner_channels": 32,
+        "value_channels": 32,
         "ndim": 3,
         "pairwise": "embedded_gaussian",
         "normalization": "sum",
@@ -33,6 +34,19 @@ def test_defaults():
 @pytest.mark.parametrize(("channels", "inner"), [(1, 1), (2, 1), (3, 1), (7, 3), (1024, 512)])
 def test_inner_channels_default_to_half(channels, inner):
     assert NonLocalSpec(channels).inner_channels == inner
+
+
+def test_value_channels_default_to_inner_channels():
+    assert NonLocalSpec(10, 3).value_channels == 3 and NonLocalSpec(10).value_channels == 5
+    same = NonLocalSpec(10, 3, value_channels=np.int64(3))
+    assert type(same.value_channels) is int
+    assert same == NonLocalSpec(10, 3) and hash(same) == hash(NonLocalSpec(10, 3))
+    assert repr(same) == repr(NonLocalSpec(10, 3)) and "value" not in repr(same)
+    assert same.arguments() == NonLocalSpec(10, 3).arguments()
+    assert same != NonLocalSpec(10, 3, value_channels=4)
+    before = same.arguments()
+    del before["value_channels"]  # stored by a version that did not have it
+    assert NonLocalSpec(**before) == same
 
 
 @pytest.mark.parametrize(
@@ -111,6 +125,7 @@ def test_embedded():
     [
         {},
         {"inner_channels": 3},
+        {"value_channels": 7, "bias": "embeddings"},
         {"ndim": 1, "subsample": (2,)},
         {"ndim": 2, "pairwise": "dot_product", "scale": 0.125},
         {"pairwise": "gaussian", "normalization": "count", "bias": True},
@@ -138,6 +153,8 @@ VALUE_ERRORS = [
     ({"channels": 0}, "channels must be an int > 0; received 0"),
     ({"channels": -4}, "channels must be an int > 0; received -4"),
     ({"inner_channels": 0}, "inner_channels must be an int > 0; received 0"),
+    ({"value_channels": 0}, "value_channels must be an int > 0; received 0"),
+    ({"bias": "all"}, "bias must be one of (False, True, 'embeddings'); received 'all'"),
     ({"ndim": 0}, "ndim must be an int > 0; received 0"),
     ({"ndim": 4}, "ndim must be 1, 2 or 3; received 4"),
     (
@@ -205,6 +222,7 @@ TYPE_ERRORS = [
     ({"channels": True}, "channels must be an int > 0; received True"),
     ({"channels": None}, "channels must be an int > 0; received None"),
     ({"inner_channels": 4.0}, "inner_channels must be an int > 0; received 4.0"),
+    ({"value_channels": 4.0}, "value_channels must be an int > 0; received 4.0"),
     ({"ndim": "3"}, "ndim must be an int > 0; received '3'"),
     ({"scale": "1"}, "scale must be a finite float; received '1'"),
     ({"scale": None}, "scale must be a finite float; received None"),
@@ -216,7 +234,8 @@ TYPE_ERRORS = [
     ({"subsample": "122"}, "subsample must be None or 3 int(s)"),
     ({"subsample": (1, 2.0, 2)}, "subsample must be an int > 0; received 2.0"),
     ({"window": 2.0}, "window must be an int > 0; received 2.0"),
-    ({"bias": 1}, "bias must be a bool; received 1"),
+    ({"bias": 1}, "bias must be one of (False, True, 'embeddings'); received 1"),
+    ({"bias": None}, "bias must be one of (False, True, 'embeddings'); received None"),
     ({"pair_bias": None}, "pair_bias must be a bool; received None"),
     ({"batch_norm": "yes"}, "batch_norm must be a bool; received 'yes'"),
     ({"eps": "1e-5"}, "eps must be a finite float; received '1e-5'"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nlcore import NonLocalSpec, check_weights, init_weights, weight_shapes
-from nlcore.weights import float64_weights, init_std
+from nlcore.weights import float64_weights, has_bias, identity_weights, init_std
 
 BN = {"bn.weight": (6,), "bn.bias": (6,), "bn.running_mean": (6,), "bn.running_var": (6,)}
 PLAIN = {"theta.weight": (4, 6), "phi.weight": (4, 6), "g.weight": (4, 6), "out.weight": (6, 4)}
@@ -41,6 +41,26 @@ PAIR_BIAS = {"f.weight": (8,), "f.bias": ()}
         (
             {"pairwise": "concatenation", "pair_bias": True, "batch_norm": False},
             {**PLAIN, **PAIR_BIAS},
+        ),
+        (
+            {"pairwise": "gaussian", "bias": "embeddings", "batch_norm": False},
+            {"g.weight": (4, 6), "g.bias": (4,), "out.weight": (6, 4)},
+        ),
+        (
+            {"bias": "embeddings", "value_channels": 5},
+            {
+                **{"theta.weight": (4, 6), "theta.bias": (4,), "phi.weight": (4, 6)},
+                **{"phi.bias": (4,), "g.weight": (5, 6), "g.bias": (5,), "out.weight": (6, 5)},
+                **BN,
+            },
+        ),
+        (
+            {"pairwise": "concatenation", "value_channels": 3, "bias": True, "batch_norm": False},
+            {
+                **{"theta.weight": (4, 6), "theta.bias": (4,), "phi.weight": (4, 6)},
+                **{"phi.bias": (4,), "g.weight": (3, 6), "g.bias": (3,), "f.weight": (8,)},
+                **{"out.weight": (6, 3), "out.bias": (6,)},
+            },
         ),
     ],
     ids=repr,
@@ -156,17 +176,31 @@ def test_initial_values(pairwise, init, batch_norm, identity):
             assert np.unique(value).size == value.size
 
 
+@pytest.mark.parametrize("bias", [False, True, "embeddings"])
+def test_the_identity_zeroes_the_bias_of_w_z_where_there_is_one(bias):
+    names = identity_weights(NonLocalSpec(6, bias=bias, batch_norm=False))
+    assert names == ("out.weight", "out.bias") if bias is True else ("out.weight",)
+    assert identity_weights(NonLocalSpec(6, bias=bias)) == ("bn.weight", "bn.bias")
+
+
+@pytest.mark.parametrize("bias", [False, True, "embeddings"])
+def test_has_bias(bias):
+    spec = NonLocalSpec(6, pairwise="concatenation", bias=bias, pair_bias=bias is True)
+    for part in ("theta", "phi", "g", "f", "out"):
+        assert has_bias(spec, part) is (f"{part}.bias" in weight_shapes(spec))
+
+
 @pytest.mark.parametrize(
     ("name", "he", "fan_out"),
     [
         ("theta.weight", (2 / 200) ** 0.5, (2 / 160) ** 0.5),
-        ("g.weight", (2 / 200) ** 0.5, (2 / 160) ** 0.5),
+        ("g.weight", (2 / 200) ** 0.5, (2 / 90) ** 0.5),
         ("f.weight", (2 / 320) ** 0.5, 2**0.5),
-        ("out.weight", (2 / 160) ** 0.5, (2 / 200) ** 0.5),
+        ("out.weight", (2 / 90) ** 0.5, (2 / 200) ** 0.5),
     ],
 )
 def test_standard_deviations(name, he, fan_out):
-    spec = NonLocalSpec(200, inner_channels=160, pairwise="concatenation")
+    spec = NonLocalSpec(200, inner_channels=160, value_channels=90, pairwise="concatenation")
     assert init_std(spec, name, "he") == pytest.approx(he, rel=1e-15)
     assert init_std(spec, name, "he_fan_out") == pytest.approx(fan_out, rel=1e-15)
     assert init_std(spec, name, "normal") == 0.01

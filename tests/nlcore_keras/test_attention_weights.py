@@ -17,7 +17,7 @@ LAYOUTS = ("channels_last", "channels_first")
 
 def made(layout="channels_first", dtype="float64", **fields):
     """A layer and PyTorch's block of the same weights, and the x of both."""
-    spec = NonLocalSpec(6, bias=True, **fields)
+    spec = NonLocalSpec(6, **{"bias": True, **fields})
     torch.manual_seed(0)
     theirs = nlcore_torch.NonLocalBlock.from_spec(spec, identity=False, dtype=torch.float64)
     layer = NonLocalBlock.from_spec(spec, dtype=dtype, data_format=layout)
@@ -33,6 +33,7 @@ FIELDS = [
     {"extent": "space", "subsample": (1, 1, 2)},
     {"extent": "time"},
     {"window": 2},
+    {"value_channels": 7, "bias": "embeddings"},
 ]
 
 

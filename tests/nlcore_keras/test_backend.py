@@ -18,6 +18,7 @@ FEW = [
     ({"subsample": (1, 2, 2), "bias": True}, (2, 4, 5)),
     ({"pairwise": "concatenation", "window": 2, "pair_bias": True}, (4, 2, 3)),
     ({"pairwise": "dot_product", "normalization": "sum", "extent": "time"}, (3, 2, 2)),
+    ({"ndim": 2, "subsample": (2, 2), "value_channels": 7, "bias": "embeddings"}, (4, 5)),
 ]
 MORE = [
     ({"ndim": 1, "pairwise": "gaussian", "scale": 0.1}, (7,)),
@@ -38,6 +39,10 @@ MORE = [
         (2, 4, 4),
     ),
     ({"ndim": 1, "pairwise": "concatenation", "batch_norm": False}, (1,)),
+    ({"ndim": 1, "pairwise": "gaussian", "scale": 0.1, "value_channels": 2}, (7,)),
+    ({"subsample": (1, 2, 2), "subsample_at": "input", "value_channels": 3}, (2, 4, 4)),
+    ({"ndim": 2, "pairwise": "dot_product", "value_channels": 7, "bias": "embeddings"}, (4, 3)),
+    ({"ndim": 1, "pairwise": "concatenation", "subsample": (2,), "value_channels": 3}, (7,)),
 ]
 
 

@@ -157,6 +157,7 @@ def test_frozen_runs_in_inference_form(spec, problem):
 
 CONFIG = {
     "inner_channels": 5,
+    "value_channels": 3,
     "ndim": 3,
     "pairwise": "concatenation",
     "normalization": "sum",
@@ -189,7 +190,10 @@ def test_config_through_json():
     assert again == config  # (1, 2, 2) == [1, 2, 2] is false
     # what C decides stays open
     open_fields = NonLocalBlock().get_config()
-    assert open_fields["inner_channels"] is None and open_fields["normalization"] is None
+    names = ("inner_channels", "value_channels", "normalization")
+    assert [open_fields[name] for name in names] == [None] * 3
+    del config["value_channels"]  # stored by a version that did not have it
+    assert NonLocalBlock.from_config(config).get_config()["value_channels"] is None
 
 
 def test_from_spec():
@@ -204,8 +208,9 @@ def test_from_spec():
 @pytest.mark.parametrize("pairwise", ["embedded_gaussian", "concatenation"])
 def test_saving_and_loading(pairwise, tmp_path):
     inputs = keras.Input((None, 4, 5, 6))
+    widths = {"inner_channels": 2, "value_channels": 5, "bias": "embeddings"}
     layer = NonLocalBlock(
-        pairwise=pairwise, subsample=(1, 2, 2), identity=False, bias=True, name="nl"
+        pairwise=pairwise, subsample=(1, 2, 2), identity=False, name="nl", **widths
     )
     model = keras.Model(inputs, layer(inputs))
     x = np.random.default_rng(1).normal(size=(2, 3, 4, 5, 6)).astype("float32")
@@ -268,7 +273,8 @@ def test_nan_spreads_to_what_sees_it():
         ({"inner_channels": 0}, ValueError, "inner_channels must be an int > 0; received 0"),
         ({"extent": "time", "subsample": (1, 2, 2)}, ValueError, "spatial subsample entries"),
         ({"ndim": 2, "subsample": (2,)}, ValueError, r"2 int\(s\).* received \(2,\)"),
-        ({"bias": 1}, TypeError, "bias must be a bool; received 1"),
+        ({"value_channels": 0}, ValueError, "value_channels must be an int > 0; received 0"),
+        ({"bias": 1}, TypeError, "bias must be one of .*; received 1"),
         ({"init": "glorot"}, ValueError, "init must be one of .*glorot"),
         ({"identity": 0}, TypeError, "identity must be a bool; received 0"),
         ({"momentum": 1.5}, ValueError, r"momentum must be .*\[0, 1\]; received 1.5"),

@@ -33,6 +33,7 @@ def convolution():
 
 def block(pairwise):
     fields = {"subsample": (2, 2), "identity": False, "data_format": "channels_last"}
+    fields |= {"value_channels": 5, "bias": "embeddings"} if pairwise == "dot_product" else {}
     return lambda: NonLocalBlock(ndim=2, pairwise=pairwise, **fields)
 
 

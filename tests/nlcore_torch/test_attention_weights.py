@@ -38,7 +38,8 @@ def expected(block, x, position):
 @pytest.mark.parametrize("subsample", [None, (1, 2, 2)])
 def test_weights(pairwise, normalization, subsample, chunk, monkeypatch):
     monkeypatch.setattr(nlcore_torch.operation.gaussian, "CHUNK", chunk)
-    block, x = made(pairwise=pairwise, normalization=normalization, subsample=subsample)
+    functions = {"pairwise": pairwise, "normalization": normalization}
+    block, x = made(subsample=subsample, value_channels=4, bias="embeddings", **functions)
     found = responses(block, x, (1, 2, 3))
     assert found.shape == (2, 4, *((1, 2) if subsample else (3, 5)))
     want = expected(block, x, (1, 2, 3)).detach()

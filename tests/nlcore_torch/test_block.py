@@ -20,12 +20,13 @@ def random_x(channels=4, positions=(2, 3, 5), seed=0, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("bias, values", [(True, 2), (False, 5), ("embeddings", 1)])
 @pytest.mark.parametrize("pairwise", PAIRWISE)
-def test_state_dict_has_the_names_and_shapes_of_the_spec(pairwise, bias, batch_norm):
-    pair_bias = bias and pairwise == "concatenation"
+def test_state_dict_has_the_names_and_shapes_of_the_spec(pairwise, bias, values, batch_norm):
+    pair_bias = bias is True and pairwise == "concatenation"
+    biases = {"bias": bias, "pair_bias": pair_bias}
     module = NonLocalBlock(
-        6, 2, 2, pairwise=pairwise, bias=bias, pair_bias=pair_bias, batch_norm=batch_norm
+        6, 2, 2, value_channels=values, pairwise=pairwise, batch_norm=batch_norm, **biases
     )
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     assert shapes == weight_shapes(module.spec)
@@ -125,17 +126,22 @@ def test_fields_and_from_spec():
     assert (other.init, other.identity, other.bn.momentum) == ("normal", False, 0.3)
     assert "pairwise='dot_product', normalization='count', subsample=(2, 2)" in repr(module)
     assert "(theta): Linear(in_features=8, out_features=2, bias=True)" in repr(module)
+    wide = NonLocalSpec(8, 2, 2, value_channels=6, bias="embeddings")
+    module = NonLocalBlock.from_spec(wide)
+    assert module.spec == wide and "value_channels=6" in repr(module)
+    assert "(g): Linear(in_features=8, out_features=6, bias=True)" in repr(module)
+    assert "(out): Linear(in_features=6, out_features=8, bias=False)" in repr(module)
     with pytest.raises(TypeError, match="unexpected keyword argument 'dimension'"):
         NonLocalBlock(8, dimension=2)
     with pytest.raises(ValueError, match="pairwise must be one of"):
         NonLocalBlock(8, pairwise="softmax")
 
 
+@pytest.mark.parametrize("more", [{"bias": True}, {"bias": "embeddings", "value_channels": 3}])
 @each_function
-def test_module_matches_reference_and_functional_form(pairwise, normalization, problem):
-    spec = NonLocalSpec(
-        4, pairwise=pairwise, normalization=normalization, subsample=(1, 2, 2), bias=True
-    )
+def test_module_matches_reference_and_functional_form(pairwise, normalization, more, problem):
+    functions = {"pairwise": pairwise, "normalization": normalization}
+    spec = NonLocalSpec(4, subsample=(1, 2, 2), **functions, **more)
     weights, x, _ = problem(spec, (2, 4, 4))
     module = NonLocalBlock.from_spec(spec, dtype=torch.float64).eval()
     state = {name: torch.from_numpy(array) for name, array in weights.items()}

@@ -38,6 +38,7 @@ SPECS = [
     *(NonLocalSpec(4, ndim=n, pairwise=f, subsample=(2,) * n) for n in (1, 2) for f in PAIRWISE),
     *(NonLocalSpec(4, bias=True, batch_norm=False, scale=-0.5, pairwise=f) for f in PAIRWISE[:3]),
     NonLocalSpec(4, pairwise="concatenation", pair_bias=True, bias=True),
+    *(NonLocalSpec(4, 2, value_channels=5, bias="embeddings", pairwise=f) for f in PAIRWISE),
 ]
 FEW = [
     NonLocalSpec(4, 2, pairwise=f, normalization=c) for f, c in product(PAIRWISE, NORMALIZATIONS)
@@ -99,7 +100,7 @@ def test_export_with_free_sizes(spec):
     torch.testing.assert_close(program.module()(longer), block(longer))
 
 
-@pytest.mark.parametrize("spec", [*FEW, *SPECS[-4:]], ids=str)
+@pytest.mark.parametrize("spec", [*FEW, *SPECS[-8:]], ids=str)
 def test_onnx(spec):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -306,12 +306,9 @@ def test_slowfasts_own_loader_takes_c2s_names_for_the_same_weights():
 @torch.no_grad()
 @pytest.mark.parametrize("origin", ["slowfast", "caffe2", "mmaction2"])
 def test_theta_with_the_scale_computes_what_the_scale_does(origin):
-    before = {} if origin == "mmaction2" else {"subsample_at": "input"}
-    spec = small(**{"subsample_at": "embedding", **before})
+    mmcv = {"subsample_at": "embedding", "bias": "embeddings"}
+    spec = small(**mmcv if origin == "mmaction2" else {"subsample_at": "input"})
     network = randomized(Network(spec))
-    if origin == "mmaction2":
-        for name in spec.non_local:
-            network.get_parameter(f"{name}.non_local.out.bias").zero_()
     state = export_network(spec, network.state_dict(), origin, use_scale=True)
     converted = convert_network(state, spec, origin, use_scale=True)
     network.import_weights(converted.weights)

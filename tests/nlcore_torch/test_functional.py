@@ -28,6 +28,24 @@ CASES = {
     "window": ({"channels": 4, "window": 2, "subsample": (1, 1, 2), "bias": True}, (4, 2, 4)),
     "D > C": ({"channels": 3, "inner_channels": 5, "ndim": 2, "batch_norm": False}, (3, 4)),
     "D = C": ({"channels": 4, "inner_channels": 4, "ndim": 2, "subsample": (1, 2)}, (3, 4)),
+    "V > D": (
+        {
+            **{"channels": 4, "inner_channels": 2, "value_channels": 5, "ndim": 2},
+            **{"subsample": (2, 2), "bias": "embeddings"},
+        },
+        (5, 7),
+    ),
+    "V < D, at the input": (
+        {
+            **{"channels": 4, "inner_channels": 5, "value_channels": 3, "bias": "embeddings"},
+            **{"subsample": (1, 2, 2), "subsample_at": "input", "batch_norm": False},
+        },
+        (2, 4, 5),
+    ),
+    "V > D, not pooled": (
+        {"channels": 4, "inner_channels": 3, "value_channels": 6, "ndim": 1, "bias": True},
+        (7,),
+    ),
     "scale": ({"channels": 4, "ndim": 2, "scale": -0.4}, (4, 3)),
     "one position": ({"channels": 4, "ndim": 2, "bias": True}, (1, 1)),
 }
@@ -66,7 +84,7 @@ def test_block_and_gradients_match_reference(pairwise, normalization, case, trai
     check_block_and_gradients(spec, training, *problem(spec, positions))
 
 
-@pytest.mark.parametrize("case", ["2-D, odd sizes", "time", "D = C"])
+@pytest.mark.parametrize("case", ["2-D, odd sizes", "time", "D = C", "V > D, not pooled"])
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("pairwise", ["gaussian", "embedded_gaussian"])
 def test_chunks_match_reference(pairwise, normalization, case, problem, monkeypatch):
@@ -95,7 +113,7 @@ def check_block_and_gradients(spec, training, weights, x, dz):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("case", ["2-D, odd sizes", "at the input"])
+@pytest.mark.parametrize("case", ["2-D, odd sizes", "at the input", "V > D"])
 @pytest.mark.parametrize(
     "pairwise, normalization",
     # where C(x) is near 0, y is as large as it is ill-conditioned
@@ -229,15 +247,14 @@ class LargestTensor(TorchDispatchMode):
         return results
 
 
-@pytest.mark.parametrize("inner_channels", [4, 8])
+@pytest.mark.parametrize("inner, values", [(4, 4), (8, 8), (2, 8), (8, 3)])
 @each_function
 def test_no_tensor_grows_with_n_times_m(
-    pairwise, normalization, inner_channels, problem, monkeypatch
+    pairwise, normalization, inner, values, problem, monkeypatch
 ):
     monkeypatch.setattr(nlcore_torch.operation.gaussian, "CHUNK", 1 << 15)
-    spec = NonLocalSpec(
-        8, inner_channels, ndim=2, pairwise=pairwise, normalization=normalization, scale=1.0
-    )
+    functions = {"pairwise": pairwise, "normalization": normalization}
+    spec = NonLocalSpec(8, inner, ndim=2, value_channels=values, scale=1.0, **functions)
     weights, x, _ = problem(spec, (24, 24), batch=1)
     w, xt = tensors(weights), torch.from_numpy(x).requires_grad_()
     with LargestTensor() as largest:

@@ -16,6 +16,7 @@ from blocks import EACH, SIZES, assert_same, block, parts_of, random_x
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
+from nlcore import weight_shapes
 from nlcore.spec import PAIRWISE
 from nlcore_conformance.run.runner import run
 from nlcore_torch import NonLocalBlock, non_local_block
@@ -89,6 +90,8 @@ def test_a_hook_changes_the_result(make):
         {"extent": "time"},
         {"extent": "space"},
         {"window": 1},
+        {"value_channels": 3, "bias": "embeddings"},
+        {"value_channels": 7, "bias": "embeddings", "subsample": (1, 2, 2)},
     ],
     ids=str,
 )
@@ -294,6 +297,18 @@ def test_parts_are_those_that_tools_look_for():
 
 
 # What a review found
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_parts_are_read_at_once_whatever_their_widths_and_biases(pairwise, monkeypatch):
+    module = block(pairwise, value_channels=3, bias="embeddings")
+    monkeypatch.setattr("nlcore_torch.block.embeddings_by_parts", None)
+    assert module.out.bias is None and module.g.bias is not None
+    for part in parts_of(module).values():
+        monkeypatch.setattr(type(part), "forward", None)
+    module(random_x()).sum().backward()
+    assert all(value.grad is not None for value in module.parameters())
+    assert module.export_weights().keys() == weight_shapes(module.spec).keys()
 
 
 @pytest.mark.parametrize("name", ["theta", "g", "out"])

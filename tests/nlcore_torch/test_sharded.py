@@ -30,6 +30,7 @@ RULES = [
     *({"pairwise": f, **POOLED, "bias": True} for f in PAIRWISE),
     *({"pairwise": f, "extent": "time"} for f in PAIRWISE),
     *({"pairwise": f, "extent": "space"} for f in PAIRWISE),
+    *({"pairwise": f, "value_channels": 7, "bias": "embeddings"} for f in PAIRWISE),
     {"window": 2, "scale": 0.5},
     {"pairwise": "concatenation", "pair_bias": True, "batch_norm": False, "bias": True},
     {"ndim": 1, "scale": -0.5},

@@ -16,7 +16,7 @@ from nlcore_keras.operation.precision import sum_dtype
 
 
 def embeddings(spec: NonLocalSpec, weights: Weights, x: Any) -> tuple[Any, Any, Any]:
-    """theta (B', N', D), phi (B', M', D) and g (B', M', D) of x (B, *positions, C).
+    """theta (B', N', D), phi (B', M', D) and g (B', M', V) of x (B, *positions, C).
 
     Items of B' do not see each other. The Gaussian's theta and phi are x's rows. In the place of
     theta and phi, the concatenation has the shares a (B', N') and b (B', M') of its logits,
@@ -30,31 +30,31 @@ def embeddings(spec: NonLocalSpec, weights: Weights, x: Any) -> tuple[Any, Any, 
 
 
 def _embeddings(spec: NonLocalSpec, weights: Weights, x: Any) -> tuple[Any, Any, Any]:
-    """theta (B', *positions, D), and phi and g, subsampled: (B', *pooled, D) each."""
+    """theta (B', *positions, D), and subsampled phi (B', *pooled, D) and g (B', *pooled, V)."""
     d = spec.inner_channels
     keys = _pooled(spec, x, "input")  # (B', *pooled, C), or x itself
     if not spec.embedded:
         phi = _pooled(spec, keys, "embedding")  # (B', *pooled, C), the same wherever it is pooled
         return x, phi, _pooled(spec, linear(keys, stacked(weights, "g")), "embedding")
     if keys is x:
-        both = linear(x, stacked(weights, "theta", "phi", "g"))  # (B', *positions, 3 D)
+        both = linear(x, stacked(weights, "theta", "phi", "g"))  # (B', *positions, 2 D + V)
         theta, both = both[..., :d], both[..., d:]
     else:
         theta = linear(x, stacked(weights, "theta"))  # (B', *positions, D)
-        both = linear(keys, stacked(weights, "phi", "g"))  # (B', *pooled, 2 D)
+        both = linear(keys, stacked(weights, "phi", "g"))  # (B', *pooled, D + V)
     both = _pooled(spec, both, "embedding")
     return theta, both[..., :d], both[..., d:]
 
 
 def _logit_shares(spec: NonLocalSpec, weights: Weights, x: Any) -> tuple[Any, Any, Any]:
-    """a (B', N'), b (B', M'), g (B', M', D): w_f . [theta_i, phi_j] + b_f = a_i + b_j."""
+    """a (B', N'), b (B', M'), g (B', M', V): w_f . [theta_i, phi_j] + b_f = a_i + b_j."""
     d = spec.inner_channels
     theta_weight, phi_weight = weights["f.weight"][:d], weights["f.weight"][d:]  # (D,), (D,)
     a = _through(weights, "theta", theta_weight, x)
     if "f.bias" in weights:
         a = a + ops.cast(weights["f.bias"], a.dtype)
     if _pools(spec, "embedding"):  # the maximum is of phi's channels, so phi is needed
-        both = max_pool(linear(x, stacked(weights, "phi", "g")), spec.pool)  # (B', *pooled, 2 D)
+        both = max_pool(linear(x, stacked(weights, "phi", "g")), spec.pool)  # (B', *pooled, D + V)
         return a, logit_share(_rows(both[..., :d]), phi_weight), _rows(both[..., d:])
     keys = _pooled(spec, x, "input")  # (B', *pooled, C), or x itself
     b = _through(weights, "phi", phi_weight, keys)

@@ -20,12 +20,12 @@ def response(spec: NonLocalSpec, weights: Weights, x: Any) -> Any:
 
     `weights` are in the dtype of x. Sizes other than C may be unknown.
     """
-    y = attend(spec, *embeddings(spec, weights, x))  # (B', N', D)
+    y = attend(spec, *embeddings(spec, weights, x))  # (B', N', V)
     return unfold(spec, linear(y, stacked(weights, "out")), ops.shape(x))
 
 
 def attend(spec: NonLocalSpec, theta: Any, phi: Any, g: Any) -> Any:
-    """y (B', N', D) from `embeddings`."""
+    """y (B', N', V) from `embeddings`."""
     by_sum = spec.normalization == "sum"
     if spec.pairwise == "concatenation":
         return concatenation(theta, phi, g, by_sum)

@@ -30,7 +30,7 @@ class MMCV(TorchModule):
 
     def rules(self, spec: NonLocalSpec) -> Rules:
         bare = "conv_out has no bias beside batch normalization"
-        return super().rules(spec) | {bare: not (spec.bias and spec.batch_norm)}
+        return super().rules(spec) | {bare: not (spec.bias is True and spec.batch_norm)}
 
     def build(self, spec: NonLocalSpec) -> torch.nn.Module:
         norm: dict[str, Any] = {"type": f"BN{self.ndim}d"}

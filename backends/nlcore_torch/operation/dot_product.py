@@ -46,7 +46,7 @@ def merged_with_w_z(
         return None
     if _order(theta, phi, g, w_z.shape[0]) != "merged":
         return None
-    return w_z @ scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # (C, D) @ (B, D, D)
+    return w_z @ scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # (C, V) @ (B, V, D)
 
 
 def dot_product_order(

@@ -20,7 +20,7 @@ Weights = Mapping[str, Tensor]
 
 
 def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """theta (B', N', D), phi (B', M', D) and g (B', M', D), after `fold`.
+    """theta (B', N', D), phi (B', M', D) and g (B', M', V), after `fold`.
 
     For the Gaussian, theta and phi are the rows of x. For the concatenation, they are the terms
     a (B', N', 1) and b (B', M', 1) of its logits, a_i + b_j = w_f . [theta_i, phi_j] + b_f.
@@ -34,8 +34,8 @@ def embeddings_by_parts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`embeddings`, where each of the layers "theta", "phi", "g" and "f" is called once.
 
-    theta, phi and g map rows (B, P, C) to (B, P, D). f maps theta (B, N, D) and phi (B, M, D) to
-    the terms a (B, N, 1) and b (B, M, 1) of the logits.
+    theta and phi map rows (B, P, C) to (B, P, D), and g maps them to (B, P, V). f maps theta
+    (B, N, D) and phi (B, M, D) to the terms a (B, N, 1) and b (B, M, 1) of the logits.
     """
     pooled = _pooled(spec, x, "input")
     rows = _rows(x).contiguous()  # (B, N, C), once for all parts that store it
@@ -45,41 +45,42 @@ def embeddings_by_parts(
         phi = _pooled_rows(spec, x, parts["phi"](key_rows))  # (B, M, D)
     else:
         theta, phi = rows, _rows(_pooled(spec, pooled, "embedding"))
-    g = _pooled_rows(spec, x, parts["g"](key_rows))  # (B, M, D)
+    g = _pooled_rows(spec, x, parts["g"](key_rows))  # (B, M, V)
     if "f" in parts:
         theta, phi = parts["f"](theta, phi)
     return _folded(spec, x, theta, phi, g)
 
 
 def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """theta (B, N, D), phi (B, M, D), g (B, M, D). The Gaussian's theta and phi are rows of x."""
+    """theta (B, N, D), phi (B, M, D), g (B, M, V). The Gaussian's theta and phi are rows of x."""
+    d, v = spec.inner_channels, spec.value_channels
     rows, pooled = _rows(x), _pooled(spec, x, "input")
     if not spec.embedded:
         phi = _rows(_pooled(spec, pooled, "embedding"))  # (B, M, C), pooled x in either case
         (g,) = embedded(_rows(pooled), _stacked(weights, "g"))
         return rows, phi, _pooled_rows(spec, x, g)
     if spec.subsample is None:
-        (stacked,) = embedded(rows, _stacked(weights, "theta", "phi", "g"))  # (B, N, 3 D)
-        theta, phi, g = stacked.chunk(3, 2)
+        (stacked,) = embedded(rows, _stacked(weights, "theta", "phi", "g"))  # (B, N, 2 D + V)
+        theta, phi, g = stacked.split((d, d, v), 2)
         return theta, phi, g
     # theta is a separate array, so that pooling phi and g needs no copy
-    if pooled is x:  # (B, N, D), (B, N, 2 D)
+    if pooled is x:  # (B, N, D), (B, N, D + V)
         theta, stacked = embedded(rows, _stacked(weights, "theta"), _stacked(weights, "phi", "g"))
-    else:  # (B, N, D), (B, M, 2 D)
+    else:  # (B, N, D), (B, M, D + V)
         (theta,) = embedded(rows, _stacked(weights, "theta"))
         (stacked,) = embedded(_rows(pooled), _stacked(weights, "phi", "g"))
-    phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
+    phi, g = _pooled_rows(spec, x, stacked).split((d, v), 2)
     return theta, phi, g
 
 
 def _logit_shares(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """a (B, N, 1), b (B, M, 1), g (B, M, D) with a_i + b_j = w_f . [theta_i, phi_j] + b_f."""
+    """a (B, N, 1), b (B, M, 1), g (B, M, V) with a_i + b_j = w_f . [theta_i, phi_j] + b_f."""
     theta_weight, phi_weight = weights["f.weight"].chunk(2)  # (D,), (D,)
     rows, dtype = _rows(x), sum_dtype(x)  # (B, N, C)
     a_layer = _through(weights, "theta", theta_weight, dtype)
     if _pools(spec, "embedding"):  # pooling acts on the channels of phi, so phi is needed
         stacked, a = _embeddings_and_shares(rows, _stacked(weights, "phi", "g"), a_layer)
-        phi, g = _pooled_rows(spec, x, stacked).chunk(2, 2)
+        phi, g = _pooled_rows(spec, x, stacked).split((spec.inner_channels, spec.value_channels), 2)
         b = logit_share(phi, phi_weight).unsqueeze(2)
     else:
         b_layer, g_layer = _through(weights, "phi", phi_weight, dtype), _stacked(weights, "g")
@@ -115,7 +116,7 @@ def _embeddings_and_shares(rows: Tensor, layer: Layer, *shares: Layer) -> tuple[
 
 
 def _stacked(weights: Weights, *names: str) -> Layer:
-    """Several embeddings as one layer: weight (len(names) D, C) and bias (len(names) D,)."""
+    """Several embeddings as one layer: weight (E, C) and bias (E,)."""
     weight = _cat([weights[f"{name}.weight"] for name in names])
     if f"{names[0]}.bias" not in weights:
         return weight, None
@@ -135,7 +136,7 @@ def _rows(x: Tensor) -> Tensor:
 def _folded(
     spec: NonLocalSpec, x: Tensor, theta: Tensor, phi: Tensor, g: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """theta (B, N, D), phi (B, M, D) and g (B, M, D) after `fold`."""
+    """theta (B, N, D), phi (B, M, D) and g (B, M, V) after `fold`."""
     positions = x.shape[2:]
     pooled = tuple(n // w for n, w in zip(positions, spec.pool, strict=True))
     return fold(spec, theta, positions), fold(spec, phi, pooled), fold(spec, g, pooled)

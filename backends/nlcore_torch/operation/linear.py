@@ -28,7 +28,7 @@ def embedded(rows: Tensor, *layers: Layer) -> tuple[Tensor, ...]:
 
 
 def mapped(maps: Tensor, rows: Tensor, bias: Tensor | None) -> Tensor:
-    """W y + b for rows y (B, N, D), W = maps (B, C, D) and b = bias (C,) -> (B, C, N)."""
+    """W y + b for rows y (B, N, E), W = maps (B, C, E) and b = bias (C,) -> (B, C, N)."""
     if autocasts(rows) or records():
         return _Mapped.forward(maps, rows, bias)
     return applied(_Mapped, maps, rows, bias)
@@ -111,8 +111,8 @@ class _Mapped(torch.autograd.Function):
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         maps, rows = ctx.saved_tensors
         needs_maps, needs_rows, needs_bias = ctx.needs_input_grad
-        dmaps = d.bmm(rows) if needs_maps else None  # (B, C, D)
-        drows = d.mT.bmm(maps) if needs_rows else None  # (B, N, D)
+        dmaps = d.bmm(rows) if needs_maps else None  # (B, C, E)
+        drows = d.mT.bmm(maps) if needs_rows else None  # (B, N, E)
         return dmaps, drows, d.sum((0, 2)) if needs_bias else None
 
     @staticmethod

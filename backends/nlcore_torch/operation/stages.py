@@ -30,7 +30,7 @@ def output(
 
 
 def attend(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
-    """y (B', N', D) from theta, phi and g as `embeddings` returns them."""
+    """y (B', N', V) from theta, phi and g as `embeddings` returns them."""
     by_sum = spec.normalization == "sum"
     if spec.pairwise == "concatenation":
         return concatenation(theta.squeeze(2), phi.squeeze(2), g, by_sum)
@@ -42,11 +42,11 @@ def attend(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
 def project(
     spec: NonLocalSpec, weights: Weights, x: Tensor, y: Tensor, maps: Tensor | None = None
 ) -> Tensor:
-    """W_z y + b (B, C, *positions) from y (B', N', D). x determines the positions.
+    """W_z y + b (B, C, *positions) from y (B', N', V). x determines the positions.
 
-    If `maps` (B, C, D) is given, it replaces W_z by one matrix per batch item.
+    If `maps` (B, C, D) is given, it replaces W_z by one matrix per batch item, and y is theta.
     """
     if maps is None:
-        maps = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, D)
-    rows = unfold(spec, x, y)  # (B, N, D)
+        maps = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, V)
+    rows = unfold(spec, x, y)  # (B, N, V)
     return mapped(maps, rows, weights.get("out.bias")).unflatten(2, x.shape[2:])

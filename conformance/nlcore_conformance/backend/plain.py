@@ -95,7 +95,7 @@ class Plain(PlainForward):
         """dx (B', N, C) and the gradients of W and b, from x (B', N, C) and dy (B', N, D)."""
         rows_x, rows_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
         grads = {f"{name}.weight": self.product(call, rows_dy.T, rows_x)}  # (D, C)
-        if call.spec.bias:
+        if f"{name}.bias" in call.w:
             grads[f"{name}.bias"] = self.total(call, rows_dy, 0)[0]  # (D,)
         dx = self.product(call, rows_dy, self.weight(call, name))  # (B' N, C)
         return call.stored(dx).reshape(*dy.shape[:-1], -1), grads

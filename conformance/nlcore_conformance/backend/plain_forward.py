@@ -43,7 +43,7 @@ class Pairs:
     f: np.ndarray
     c: np.ndarray  # C(x): (B', N, 1), or (1, 1, 1)
     weight: np.ndarray  # f / C
-    y: np.ndarray  # (B', N, D)
+    y: np.ndarray  # (B', N, V)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Stages:
     keys: np.ndarray  # (B', *positions or pooled, C)
     theta: np.ndarray  # (B', N, D), the Gaussian's: (B', N, C)
     phi: np.ndarray  # (B', M, D)
-    g: np.ndarray  # (B', M, D)
+    g: np.ndarray  # (B', M, V)
     pairs: Pairs
     out: np.ndarray  # (B, *positions, C), W_z y + b
     z: np.ndarray  # (B, *positions, C)
@@ -98,7 +98,7 @@ class PlainForward:
         keys = self.pooled(call, "keys", folded, index)
         theta = flat(self.theta(call, folded))  # (B', N, D)
         phi = flat(self.pooled(call, "phi", self.phi(call, keys), index))  # (B', M, D)
-        g = flat(self.pooled(call, "g", self.g(call, keys), index))  # (B', M, D)
+        g = flat(self.pooled(call, "g", self.g(call, keys), index))  # (B', M, V)
         pairs = self.operation(call, theta, phi, g)
         out = self.unfold(call, self.linear(call, "out", pairs.y))  # (B, *positions, C)
         v, xhat, rstd = out, None, None

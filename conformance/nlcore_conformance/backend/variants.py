@@ -217,7 +217,8 @@ class _LateBias(_Different):
     """b_g as W_z b_g in the bias of W_z, from which its sum starts."""
 
     def differs(self, spec: NonLocalSpec) -> bool:
-        return spec.bias and spec.normalization == "sum" and "gaussian" in spec.pairwise
+        by_sum = spec.normalization == "sum" and "gaussian" in spec.pairwise
+        return bool(spec.bias) and by_sum
 
     def bias(self, call: Call, name: str) -> np.ndarray | None:
         return None if name == "g" else super().bias(call, name)
@@ -225,8 +226,9 @@ class _LateBias(_Different):
     def linear(self, call: Call, name: str, x: np.ndarray) -> np.ndarray:
         if name != "out":
             return super().linear(call, name, x)
-        weight = self.weight(call, name)  # (C, D)
-        start = weight @ call.w["g.bias"] + call.w["out.bias"]  # (C,)
+        weight, bias = self.weight(call, name), self.bias(call, name)  # (C, V), (C,) or None
+        start = weight @ call.w["g.bias"]  # (C,)
+        start = start if bias is None else start + bias
         y = np.broadcast_to(start, (*x.shape[:-1], len(start))).astype(call.work)
         for k in range(x.shape[-1]):
             y = y + x[..., k, None] * weight[:, k]

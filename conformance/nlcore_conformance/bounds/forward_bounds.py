@@ -45,7 +45,7 @@ class Setting:
     def moves_g_bias(self) -> bool:
         """Whether b_g may be added after the mean, since the weights' sum is 1."""
         gaussian = "gaussian" in self.spec.pairwise
-        return gaussian and self.spec.normalization == "sum" and self.spec.bias
+        return gaussian and self.spec.normalization == "sum" and bool(self.spec.bias)
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Pairs:
     f: Bounded
     weight: Bounded  # f / C
     c: Bounded  # C: (B', N, 1), or the number M
-    y: Bounded  # (B', N, D)
+    y: Bounded  # (B', N, V)
 
 
 @dataclass
@@ -67,9 +67,9 @@ class Stages:
     keys: Bounded  # (B', *positions or pooled, C)
     theta: Bounded  # (B', N, D)
     phi: Bounded  # (B', M, D)
-    g: Bounded  # (B', M, D)
+    g: Bounded  # (B', M, V)
     before_pool: dict[str, Bounded]  # the arrays that were pooled: (B', *positions, D)
-    y: Bounded  # (B', N, D)
+    y: Bounded  # (B', N, V)
     pairs: Pairs | None  # None where there is no gradient
     z: Bounded  # (B, *positions, C)
     xhat: Bounded | None = None  # (B, *positions, C)
@@ -99,7 +99,7 @@ def forward(s: Setting, x: Bounded) -> Stages:
     if pairs:
         pairs.y = y
     out = _linear(a, w, "out", y)
-    if s.moves_g_bias:  # W_z b_g is added to b_z, and the product starts from their sum
+    if s.moves_g_bias:  # W_z b_g is added to b_z if there is one, and the product starts from it
         size = np.abs(w["out.weight"].value) @ np.abs(w["g.bias"].value)  # (C,)
         extra = 2 * a.gamma(y.value.shape[-1]) * size
         out = Bounded(out.value, out.error + extra, out.magnitude)
@@ -150,7 +150,7 @@ def _normalized(s: Setting, out: Bounded) -> tuple[Bounded, Bounded]:
 
 
 def _some_rows(s: Setting, theta: Bounded, phi: Bounded, g: Bounded) -> Bounded:
-    """y (B', N, D), at evenly spaced positions where there are more pairs than the setting's."""
+    """y (B', N, V), at evenly spaced positions where there are more pairs than the setting's."""
     assert s.pairs is not None
     batch, n, _ = theta.value.shape
     kept = _kept(batch, n, phi.value.shape[1], s.pairs)
@@ -181,7 +181,7 @@ def bounded_positions(spec: NonLocalSpec, x: np.ndarray, pairs: int) -> np.ndarr
 
 
 def operation(s: Setting, theta: Bounded, phi: Bounded, g: Bounded) -> Pairs:
-    """y and the steps to it, from theta (B', N, D), phi (B', M, D) and g (B', M, D)."""
+    """y and the steps to it, from theta (B', N, D), phi (B', M, D) and g (B', M, V)."""
     a, spec = s.a.wide, s.spec  # an f beyond the dtype's range must not spoil a y within it
     t, f = _pairwise(s, theta, phi)
     m = g.value.shape[1]

@@ -37,7 +37,7 @@ def backward(
             dout = wide.subtract(dz, through)
         dout = a.multiply(dout, s.slope)
     dout = flat(dout.settled().apply(lambda v: fold(spec, v)))  # (B', N, C)
-    dy = a.matmul(dout, w["out.weight"])  # (B', N, D)
+    dy = a.matmul(dout, w["out.weight"])  # (B', N, V)
     if not setting.merges_w_z:
         dy = dy.settled()
     _linear_grads(a, w, "out", s.y, dout, grads, batch)
@@ -81,7 +81,7 @@ def _operation_vjp(
         dt = a.divide(a.scale(dp, spec.scale), p.c)
     else:
         dt = a.divide(a.multiply(a.step(p.t), dp), p.c)
-    dg = a.matmul(p.weight.T, dy)  # (B', M, D)
+    dg = a.matmul(p.weight.T, dy)  # (B', M, V)
     if spec.pairwise != "concatenation":
         theta, phi = s.theta.settled(), s.phi.settled()
         dtheta, dphi = a.matmul(dt, phi), a.matmul(dt.T, theta)

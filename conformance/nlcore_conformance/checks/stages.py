@@ -110,11 +110,11 @@ def _wrong(judgements: list[Judgement], stage: str) -> set[str]:
 
 def _steps(backend: Backend, whole: Problem) -> Iterator[_Step]:
     """Problems in which more and more stages do something, and the stage that is wrong in each."""
-    c, d = whole.spec.channels, whole.spec.inner_channels
+    c, v = whole.spec.channels, whole.spec.value_channels
     bare = _without_batch_norm(backend, whole)
-    zeros = {"g.weight": np.zeros((d, c)), "out.weight": np.zeros((c, d))}
+    zeros = {"g.weight": np.zeros((v, c)), "out.weight": np.zeros((c, v))}
     yield _Step("residual", _short(_with(bare, zeros)))  # z = x
-    plain = _with(bare, {"out.weight": _selector(c, d)})  # z = y + x
+    plain = _with(bare, {"out.weight": _selector(c, v)})  # z = y + x
     apart = _apart(backend, plain)
     if apart is not None:  # the operation does nothing
         yield _Step("embedding", apart, _short(_embedded(apart, pooled=False)))
@@ -178,7 +178,7 @@ def _embedded(p: Problem, pooled: bool) -> Problem:
     z is y in g's channels. With `pooled`, phi and g are pooled already: each value is at all
     positions of its window, so that pooling changes nothing. The Gaussian's x stays x.
     """
-    spec, d = p.spec, p.spec.inner_channels
+    spec, d, v = p.spec, p.spec.inner_channels, p.spec.value_channels
     rows, dz = (np.moveaxis(float64(a), 1, -1) for a in (p.x, p.dz))  # (B, *positions, C)
     w = {name: float64(value) for name, value in p.weights.items()}
 
@@ -192,15 +192,18 @@ def _embedded(p: Problem, pooled: bool) -> Problem:
     if spec.embedded:
         phi, g = (spread(embedding(name, keys), "embedding") for name in ("phi", "g"))
         kept = tuple(slice(n) for n in g.shape[:-1])  # positions that fill no window are dropped
-        x = np.concatenate([embedding("theta", rows)[kept], phi, g], -1)  # (B, *positions, 3D)
+        x = np.concatenate([embedding("theta", rows)[kept], phi, g], -1)  # (B, *positions, 2D + V)
         dz = np.concatenate([np.zeros_like(x[..., : 2 * d]), dz[kept] @ w["out.weight"]], -1)
-        made = {f"{n}.weight": _selector(d, 3 * d, k * d) for k, n in enumerate(_EMBEDDINGS)}
+        made = {
+            f"{name}.weight": _selector(width, 2 * d + v, start)
+            for name, width, start in zip(_EMBEDDINGS, (d, d, v), (0, d, 2 * d), strict=True)
+        }
         made["out.weight"] = made["g.weight"].T
     else:
         x = spread(keys, "embedding")
         dz = dz[tuple(slice(n) for n in x.shape[:-1])]
         c = spec.channels
-        made = {"g.weight": _selector(d, c), "out.weight": _selector(c, d)}
+        made = {"g.weight": _selector(v, c), "out.weight": _selector(c, v)}
     simple = replace(spec, channels=x.shape[-1])
     for name, shape in weight_shapes(simple).items():
         if name.startswith(("f.", "bn.")):
@@ -226,6 +229,8 @@ def _exchanged(backend: Backend, p: Problem) -> bool:
     for sources in itertools.product(_EMBEDDINGS, repeat=3):
         pairs = zip(_EMBEDDINGS, sources, strict=True)
         weights = {f"{name}.weight": p.weights[f"{source}.weight"] for name, source in pairs}
+        if any(w.shape != p.weights[name].shape for name, w in weights.items()):
+            continue  # V is not D
         other = partial(expected, replace(p, weights=p.weights | weights), sums, gradient=False)
         (z,) = judge_forward(backend, p, other)
         says_as_much = z.unpredictable <= own.unpredictable and z.vacuous <= own.vacuous

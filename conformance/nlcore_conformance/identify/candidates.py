@@ -57,20 +57,23 @@ def own_questions(backend: Backend, pairwise: str, ndim: int) -> list[NonLocalSp
 
     allowed, _ = allowed_templates(backend, applies)
     found = (
-        template.spec(choice, CHANNELS, INNER, 1, 2)
+        template.spec(choice, CHANNELS, INNER, INNER + 3, 1, 2)
         for template, choices in allowed.items()
         for choice in choices.each()
-        if choice.scale != "other"
+        if choice.scale != "other" and choice.value == choices.values[0]
     )
     return list(dict.fromkeys(_plain(**spec.arguments()) for spec in found))[:OWN]
 
 
-def dialect_spec(name: str, pairwise: str, ndim: int, inner: int = INNER) -> NonLocalSpec | None:
+def dialect_spec(
+    name: str, pairwise: str, ndim: int, inner: int = INNER, value: int | None = None
+) -> NonLocalSpec | None:
     """The dialect's spec, or None if it lacks this pairwise function or number of axes."""
     known = DIALECTS[name]
     if pairwise not in known.pairwise or ndim not in known.ndims:
         return None
-    spec = nlcore.dialect(name, CHANNELS, pairwise, ndim=ndim, inner_channels=inner)
+    widths = {"inner_channels": inner, "value_channels": value}
+    spec = nlcore.dialect(name, CHANNELS, pairwise, ndim=ndim, **widths)
     return _plain(**spec.arguments())
 
 
@@ -93,10 +96,10 @@ def forms(name: str, spec: NonLocalSpec) -> list[NonLocalSpec]:
         return [spec]
     found = []
     for pairwise in PAIRWISE:
-        own = dialect_spec(name, pairwise, spec.ndim, spec.inner_channels)
+        own = dialect_spec(name, pairwise, spec.ndim, spec.inner_channels, spec.value_channels)
         if own is None:
             continue
-        either = [{getattr(own, choice), getattr(spec, choice)} for choice in _CHOICES]
+        either = [dict.fromkeys((getattr(own, c), getattr(spec, c))) for c in _CHOICES]
         for chosen in itertools.product(*either):
             fields = dict(zip(_CHOICES, chosen, strict=True))
             if pairwise == "concatenation" or not fields["pair_bias"]:
@@ -114,17 +117,25 @@ def dialects(spec: NonLocalSpec) -> list[NonLocalSpec]:
 @cache
 def combinations(spec: NonLocalSpec) -> list[NonLocalSpec]:
     """Every combination of the rules that takes the spec's weights, or some of them."""
-    every = _all_combinations(spec.ndim, spec.inner_channels, spec.eps)
+    sizes = spec.inner_channels, spec.value_channels
+    every = _all_combinations(spec.ndim, *sizes, spec.eps, spec.bias or True)
     return [candidate for candidate in every if _has_weights(candidate, spec)]
 
 
 def _has_weights(candidate: NonLocalSpec, spec: NonLocalSpec) -> bool:
-    """Whether the spec has all the weights that the candidate takes."""
-    return weight_shapes(candidate).keys() <= weight_shapes(spec).keys()
+    """Whether the spec has all the weights that the candidate takes.
+
+    If both have biases, they have the same ones: out.bias is 0 in every problem, so that no answer
+    tells biases of the embeddings alone from those of W_z too.
+    """
+    taken = weight_shapes(candidate).keys() <= weight_shapes(spec).keys()
+    return taken and candidate.bias in (False, spec.bias)
 
 
 @cache
-def _all_combinations(ndim: int, inner: int, eps: float) -> list[NonLocalSpec]:
+def _all_combinations(
+    ndim: int, inner: int, value: int, eps: float, bias: bool | str
+) -> list[NonLocalSpec]:
     """Every combination of the rules with this number of axes and these sizes."""
     rules = {
         "pairwise": PAIRWISE,
@@ -134,9 +145,10 @@ def _all_combinations(ndim: int, inner: int, eps: float) -> list[NonLocalSpec]:
         "subsample_at": SUBSAMPLE_AT,
         "extent": EXTENTS,
         "eps": tuple(dict.fromkeys((*_EPS, eps))),
-        **dict.fromkeys(("bias", "pair_bias", "batch_norm"), (False, True)),
+        "bias": (False, bias),
+        **dict.fromkeys(("pair_bias", "batch_norm"), (False, True)),
     }
-    base = NonLocalSpec(CHANNELS, inner, ndim).arguments()
+    base = NonLocalSpec(CHANNELS, inner, ndim, value_channels=value).arguments()
     found: dict[NonLocalSpec, None] = {}
     for values in itertools.product(*rules.values()):
         with contextlib.suppress(ValueError):  # some rules exclude each other

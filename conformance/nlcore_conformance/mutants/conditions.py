@@ -159,6 +159,16 @@ _where("batch statistics of N > 600", "NL-8.2", lambda a: a.training and a.n > 6
 _where("batch statistics of three items", "NL-8.2", lambda a: a.training and a.batch == 3)
 _where("eps is not 1e-5", "NL-8.1", lambda a: a.spec.batch_norm and a.spec.eps != 1e-5)
 _where("D = C", "NL-2.1", lambda a: a.spec.inner_channels == a.spec.channels > 8)
+_where(
+    "V > D among N > 600",
+    "NL-2.5",
+    lambda a: a.n > 600 and a.spec.value_channels > a.spec.inner_channels,
+)
+_where(
+    "V < D in a gradient of N > 600",
+    "NL-2.5",
+    lambda a: a.n > 600 and a.gradient and a.spec.value_channels < a.spec.inner_channels,
+)
 _where("D = 1", "NL-2.1", lambda a: a.spec.inner_channels == 1 < a.spec.channels)
 _where(
     "three axes are pooled",

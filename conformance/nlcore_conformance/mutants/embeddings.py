@@ -38,6 +38,48 @@ ZOO.replace(
         else Plain.bias(self, call, name)
     ),
 )
+ZOO.replace(
+    "biases of the embeddings are left out",
+    "NL-2.3",
+    "embedding",
+    "`bias` is taken for yes or no, and 'embeddings' for no.",
+    bias=lambda self, call, name: (
+        None if call.spec.bias == "embeddings" else Plain.bias(self, call, name)
+    ),
+)
+ZOO.replace(
+    "bias of W_z beside those of the embeddings",
+    "NL-2.3",
+    "W_z",
+    "W_z keeps a bias of 0.01 where only the embeddings have biases.",
+    bias=lambda self, call, name: (
+        np.full(call.spec.channels, 0.01, call.work)
+        if name == "out" and call.spec.bias == "embeddings"
+        else Plain.bias(self, call, name)
+    ),
+)
+
+
+@ZOO.wrong("g of D channels", "NL-2.5", "embedding")
+class _ValuesOfD(Plain):
+    """g has D channels: those beyond are 0."""
+
+    def g(self, call: Call, x: np.ndarray) -> np.ndarray:
+        g = super().g(call, x)
+        return np.where(np.arange(g.shape[-1]) < call.spec.inner_channels, g, 0)
+
+
+@ZOO.wrong("stacked weights split by D", "NL-2.5", "embedding")
+class _SplitByD(Plain):
+    """W_g, W_theta and W_phi are one matrix, which is split after D rows where g has V."""
+
+    def weight(self, call: Call, name: str) -> np.ndarray:
+        weight, order = super().weight(call, name), ("g", "theta", "phi")
+        if name not in order or not call.spec.embedded:
+            return weight
+        stacked = np.concatenate([call.w[f"{part}.weight"] for part in order])  # (V + 2 D, C)
+        first = order.index(name) * call.spec.inner_channels
+        return stacked[(first + np.arange(len(weight))) % len(stacked)]
 
 
 class _Tied(Plain):

@@ -176,6 +176,16 @@ ZOO.replace(
     "w_f's even entries are theta's, its odd entries phi's.",
     halves=lambda self, call: (call.w["f.weight"][::2], call.w["f.weight"][1::2]),
 )
+ZOO.replace(
+    "w_f split at V",
+    "NL-3.4",
+    "operation",
+    "phi's entries of w_f begin after V entries, from the first again at the end.",
+    halves=lambda self, call: (
+        Plain.halves(self, call)[0],
+        np.roll(call.w["f.weight"], -call.spec.value_channels)[: call.spec.inner_channels],
+    ),
+)
 
 
 def _pair_bias(call: Call) -> np.ndarray:

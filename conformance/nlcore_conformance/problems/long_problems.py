@@ -45,6 +45,7 @@ def at_length(question: Question, functions: Iterable[str], turn: int) -> Iterat
         dtypes = _DTYPES if question.named and not question.training else (_DTYPES[(k + turn) % 4],)
         for n, dtype in enumerate(dtypes, start=k + turn):
             channels, inner = ((4, 4), (3, 2))[n % 2]
+            value = (None, inner + 3, None, 1)[(n + k // 2) % 4]
             yield Named(
                 "some hundred positions",
                 lambda spec: long_rows(spec, SOME),
@@ -54,6 +55,7 @@ def at_length(question: Question, functions: Iterable[str], turn: int) -> Iterat
                 dtypes=(dtype,),
                 applies=rules,
                 prefers=(_PLACES[(n + k) % 4], (unpooled, pools)[(n // 2 + k) % 2]),
+                value=value,
                 sign=-1 if n % 3 == 0 else 0,
             )
         if question.named and not question.training:

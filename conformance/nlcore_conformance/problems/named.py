@@ -60,7 +60,7 @@ def problems(
             # a rule that derives D from C gets the C that makes the wanted D
             factor = {"C/2": 2, "C/8": 8, "C": 1, "C/4": 4, "C/16": 16}.get(choice.inner)
             channels = factor * named.inner if factor else named.channels
-            spec = template.spec(choice, channels, named.inner, 2, 2)
+            spec = template.spec(choice, channels, named.inner, named.value or 1, 2, 2)
             yield Case(
                 spec=spec,
                 batch=named.batch,
@@ -73,7 +73,7 @@ def problems(
 
 
 def _example(template: Template, choices: Choices) -> NonLocalSpec:
-    return template.spec(next(iter(choices.each())), 64, 24, 2, 3)
+    return template.spec(next(iter(choices.each())), 64, 24, 40, 2, 3)
 
 
 def _preferred(named: Named, fitting: list[_Example]) -> list[_Example]:
@@ -92,10 +92,11 @@ def _scales(named: Named, choices: Choices) -> Sequence[str]:
 
 
 def _choice(named: Named, choices: Choices, rng: np.random.Generator) -> Choice:
-    """A choice for the problem, which is free to set D where that must be large."""
+    """A choice for the problem, which is free to set D or V where the problem is about it."""
     scales = _scales(named, choices)
     inners: Sequence[str] = choices.inners
     if "any" in inners and (named.inner > 64 or named.inner == named.channels):
         inners = ("any",)
     scale, inner = (options[int(rng.integers(len(options)))] for options in (scales, inners))
-    return Choice(scale, inner, choices.eps[0])
+    value = "any" if named.value and "any" in choices.values else choices.values[0]
+    return Choice(scale, inner, value, choices.eps[0])

@@ -23,6 +23,7 @@ class Named:
     applies: Callable[[NonLocalSpec], bool] = lambda spec: True
     #: Of the templates that apply, those of which each of these is true, as long as there are some.
     prefers: tuple[Callable[[NonLocalSpec], bool], ...] = ()
+    value: int | None = None  # V, if the problem is about it
     sign: int = 0  # of the scale: 1 if it must be positive, -1 if it is negative where it can be
 
 
@@ -35,7 +36,11 @@ def by_sum(spec: NonLocalSpec) -> bool:
 
 
 def biased(spec: NonLocalSpec) -> bool:
-    return spec.bias
+    return spec.bias is True
+
+
+def biased_embeddings(spec: NonLocalSpec) -> bool:
+    return spec.bias == "embeddings"
 
 
 def unbiased(spec: NonLocalSpec) -> bool:

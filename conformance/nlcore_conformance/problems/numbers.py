@@ -155,6 +155,6 @@ def weights(
     if data == "zero f":  # so that C = 0, a ReLU is at 0, or all f / C are equal
         zero = "f." if spec.pairwise == "concatenation" else "theta."
         out |= {n: np.zeros_like(v) for n, v in out.items() if n.startswith(zero)}
-    if data == "large bias" and spec.bias:
+    if data == "large bias" and "out.bias" in out:
         out["out.bias"] *= 64 if half(dtype) else 4096
     return out

@@ -14,6 +14,7 @@ from nlcore_conformance.problems.named_problem import (
     Named,
     all_together,
     biased,
+    biased_embeddings,
     by_count,
     by_sum,
     few_positions,
@@ -46,6 +47,7 @@ def short_problems(question: Question) -> Iterator[Named]:
     for data in DATA:
         yield from _with_data(data)
     yield from _widths(question)
+    yield from _values(question)
     yield from _many_values() if question.training else _long_rows(question)
 
 
@@ -80,6 +82,16 @@ def _widths(question: Question) -> Iterator[Named]:
         yield Named(
             f"width {width}, aligned", few_positions, channels, width, 2, "aligned", ("float32",)
         )
+
+
+def _values(question: Question) -> Iterator[Named]:
+    """A V above and below D, with each kind of bias, and pooled."""
+    every = question.training or not question.gradient
+    for inner, value in ((3, 8), (7, 2), (1, 5)):
+        for prefers in (biased_embeddings, unpooled, pools) if every else (biased_embeddings,):
+            name = f"V = {value} for D = {inner}"
+            yield Named(name, some_positions, 6, inner, value=value, prefers=(prefers,))
+    yield Named("biases of the embeddings alone", some_positions, applies=biased_embeddings)
 
 
 def _many_values() -> Iterator[Named]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.problems.question import Question
-from nlcore_conformance.problems.templates import INNER, Allowed, Choice
+from nlcore_conformance.problems.templates import Allowed, Choice
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,15 @@ def cases(
         while isinstance(template, dict):
             template = template[draw(st.sampled_from(list(template)))]
         choices = allowed[template]
-        # the usual eps is drawn as often as all others together
-        first, *others = choices.eps
-        eps = draw(st.sampled_from([first] * max(len(others), 1) + others))
+        eps, value = draw(_usual_first(choices.eps)), draw(_usual_first(choices.values))
         choice = Choice(
-            draw(st.sampled_from(choices.scales)), draw(st.sampled_from(choices.inners)), eps
+            draw(st.sampled_from(choices.scales)), draw(st.sampled_from(choices.inners)), value, eps
         )
         width = st.integers(1, sizes.channels) | st.sampled_from((64, 128, sizes.wide))
-        channels, inner = draw(width), draw(width)
-        wide = max(channels, INNER[choice.inner](channels, inner)) > sizes.channels
+        channels, inner, value = draw(width), draw(width), draw(st.integers(1, sizes.channels))
         window, pool = draw(st.integers(1, 3)), draw(st.integers(2, 3))
-        spec = template.spec(choice, channels, inner, window, pool)
+        spec = template.spec(choice, channels, inner, value, window, pool)
+        wide = max(channels, spec.inner_channels) > sizes.channels
         largest = 4 if wide else sizes.axis[spec.ndim - 1]
         positions = [draw(st.integers(p, max(p, largest))) for p in spec.pool]
         if spec.window is not None:
@@ -61,6 +59,12 @@ def cases(
         )
 
     return draw_case()
+
+
+def _usual_first(values: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    """The first value, drawn as often as all others together."""
+    first, *others = values
+    return st.sampled_from([first] * max(len(others), 1) + others)
 
 
 def _tree(allowed: Allowed) -> dict[Any, Any]:

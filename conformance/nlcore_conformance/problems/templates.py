@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from nlcore import NonLocalSpec
-from nlcore.spec import NORMALIZATIONS, SUBSAMPLE_AT
+from nlcore.spec import BIASES, NORMALIZATIONS, SUBSAMPLE_AT
 
 #: Name of a scale -> its value, from C and D.
 SCALES: dict[str, Callable[[int, int], float]] = {
@@ -28,30 +28,44 @@ INNER: dict[str, Callable[[int, int], int]] = {
     "C/16": lambda c, free: max(c // 16, 1),
     "1": lambda c, free: 1,
 }
+#: Name of a rule for V -> V, from C, D and a free number. The usual one is the first.
+VALUE: dict[str, Callable[[int, int, int], int]] = {
+    "D": lambda c, d, free: d,
+    "any": lambda c, d, free: free,
+    "C/2": lambda c, d, free: max(c // 2, 1),
+    "C": lambda c, d, free: c,
+}
 #: Values of batch normalization's eps, the usual one first.
 EPS = (1e-5, 1e-3, 1e-4, 1e-6)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What implementations often fix: the scale, D, and eps."""
+    """What implementations often fix: the scale, D, V, and eps."""
 
     scale: str  # key of SCALES
     inner: str  # key of INNER
+    value: str  # key of VALUE
     eps: float
 
 
 @dataclass(frozen=True)
 class Choices:
-    """The scales, rules for D, and values of eps that an implementation takes."""
+    """The scales, rules for D and V, and values of eps that an implementation takes."""
 
     scales: tuple[str, ...]
     inners: tuple[str, ...]
+    values: tuple[str, ...]
     eps: tuple[float, ...]
 
-    def each(self) -> Iterable[Choice]:
-        """Every combination."""
-        return itertools.starmap(Choice, itertools.product(self.scales, self.inners, self.eps))
+    def each(self) -> Iterator[Choice]:
+        """Every combination with the first rule for V, and the usual ones with the other rules."""
+        first, others = self.values[:1], self.values[1:]
+        for options in (
+            (self.scales, self.inners, first, self.eps),
+            (self.scales[:2], self.inners, others, self.eps[:1]),
+        ):
+            yield from itertools.starmap(Choice, itertools.product(*options))
 
 
 @dataclass(frozen=True)
@@ -66,15 +80,17 @@ class Template:
         """All choices for this template."""
         fields = dict(self.fields)
         scales = ("1",) if fields["pairwise"] == "concatenation" else tuple(SCALES)
-        return Choices(scales, tuple(INNER), EPS if fields["batch_norm"] else EPS[:1])
+        eps = EPS if fields["batch_norm"] else EPS[:1]
+        return Choices(scales, tuple(INNER), tuple(VALUE), eps)
 
     def spec(
-        self, choice: Choice, channels: int, inner: int, window: int, pool: int
+        self, choice: Choice, channels: int, inner: int, value: int, window: int, pool: int
     ) -> NonLocalSpec:
         """The spec with these sizes. One that the template or the choice determines is not used."""
         fields = dict(self.fields)
         ndim, extent = fields["ndim"], fields["extent"]
         inner = INNER[choice.inner](channels, inner)
+        value = VALUE[choice.value](channels, inner, value)
         if fields.pop("windowed"):
             fields["window"] = window
         if self.pool != "none":
@@ -87,7 +103,9 @@ class Template:
             else:
                 fields["subsample"] = (first, second, first)[:ndim]
         scale = SCALES[choice.scale](channels, inner)
-        return NonLocalSpec(channels, inner, scale=scale, eps=choice.eps, **fields)
+        return NonLocalSpec(
+            channels, inner, value_channels=value, scale=scale, eps=choice.eps, **fields
+        )
 
 
 def templates(pairwise: str) -> list[Template]:
@@ -101,7 +119,7 @@ def templates(pairwise: str) -> list[Template]:
         NORMALIZATIONS,
         ("none", "paper", "any"),
         SUBSAMPLE_AT,
-        (False, True),
+        BIASES,
         (False, True) if concatenation else (False,),
         (False, True),
     ):

@@ -28,7 +28,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "subsample_at": ("embedding", "input"),
     "extent": ("all", "space", "time"),
     "window": ("none", "frames"),
-    "bias": ("False", "True"),
+    "value_channels": ("= inner", "> inner", "< inner"),
+    "bias": ("False", "True", "embeddings"),
     "pair_bias": ("False", "True"),
     "batch_norm": ("False", "True"),
     "eps": ("1e-05", "other"),
@@ -45,6 +46,7 @@ def values(case: Case, gradient: bool) -> dict[str, str]:
     """field -> value of one case, for the fields of `VALUES` and its dtype."""
     spec = case.spec
     found = {f.name: str(getattr(spec, f.name)) for f in fields(spec) if f.name in VALUES}
+    found["value_channels"] = f"{_sign(spec.value_channels, spec.inner_channels)} inner"
     found["scale"] = "1" if spec.scale == 1 else "other"
     found["subsample"] = "none" if spec.subsample is None else "window"
     found["window"] = "none" if spec.window is None else "frames"
@@ -63,6 +65,10 @@ def values(case: Case, gradient: bool) -> dict[str, str]:
         "data": case.data,
         "dtype": case.dtype,
     }
+
+
+def _sign(a: int, b: int) -> str:
+    return "=" if a == b else ">" if a > b else "<"
 
 
 def not_covered(backend: Backend, covered: Counts) -> dict[str, dict[str, str]]:
@@ -101,7 +107,7 @@ def _changed(spec: NonLocalSpec, name: str, value: str) -> NonLocalSpec:
     TypeError, ValueError
         There is no such spec.
     """
-    pool = (1, 2, 2)[-spec.ndim :]
+    pool, d = (1, 2, 2)[-spec.ndim :], spec.inner_channels
     changes: dict[str, dict[str, Any]] = {
         "ndim": {"ndim": int(value)} if name == "ndim" else {},
         "subsample": {"subsample": None if value == "none" else pool},
@@ -113,5 +119,8 @@ def _changed(spec: NonLocalSpec, name: str, value: str) -> NonLocalSpec:
         "pair_bias": {"pairwise": "concatenation", "scale": 1.0, "pair_bias": value == "True"},
         "training": {"batch_norm": True},  # without it training changes nothing
     }
+    values = {"= inner": d, "> inner": d + 3, "< inner": max(d // 2, 1)}
+    if name == "value_channels":
+        return replace(spec, value_channels=values[value])
     plain = {name: {"True": True, "False": False}.get(value, value)}
     return replace(spec, **changes.get(name, plain))

@@ -10,7 +10,7 @@ import numpy as np
 
 from nlcore import NonLocalSpec, weight_shapes
 from nlcore.spec import PAIRWISE
-from nlcore_conformance.backend.protocol import Backend, dtypes, supports
+from nlcore_conformance.backend.protocol import Backend, dtypes, one_line, supports
 from nlcore_conformance.problems.templates import (
     Allowed,
     Choice,
@@ -57,11 +57,23 @@ def example(backend: Backend) -> list[NonLocalSpec]:
 
 
 def answer(backend: Backend, spec: NonLocalSpec) -> bool | str:
-    """Whether the backend supports the spec: True, or the reason why not."""
+    """Whether the backend supports the spec: True, or the reason why not.
+
+    The `supports` of a backend from before version 1.2 of the specification does not know what is
+    new in it. So `block` is called too, once for each pairwise function and the rules beside it.
+    """
     if not hasattr(backend, "supports"):
         return _tried(backend, spec)
     said = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
-    return True if True in said else said[0]
+    if True not in said:
+        return said[0]
+    if not _is_new(spec):
+        return True
+    tries, more = _tries(_Same(backend)), spec.value_channels - spec.inner_channels
+    rules = spec.pairwise, spec.normalization, spec.batch_norm, spec.bias, more > 0, more < 0
+    if rules not in tries:
+        tries[rules] = _tried(backend, spec)
+    return tries[rules]
 
 
 class _Same:
@@ -77,6 +89,22 @@ class _Same:
         return id(self.backend)
 
 
+@lru_cache(maxsize=4)
+def _tries(key: _Same) -> dict[tuple, bool | str]:
+    """What `_tried` returned for specs of version 1.2, by their rules."""
+    return {}
+
+
+def _is_new(spec: NonLocalSpec) -> bool:
+    """Whether the spec has what version 1.2 of the specification added."""
+    return spec.bias == "embeddings" or _has_own_v(spec)
+
+
+def _has_own_v(spec: NonLocalSpec) -> bool:
+    """Whether V is not D."""
+    return spec.value_channels != spec.inner_channels
+
+
 @cache
 def _every() -> tuple[Template, ...]:
     return tuple(t for pairwise in PAIRWISE for t in templates(pairwise))
@@ -85,7 +113,7 @@ def _every() -> tuple[Template, ...]:
 @lru_cache(maxsize=2**16)
 def _probe(template: Template, choice: Choice) -> NonLocalSpec:
     """The template's spec of ordinary sizes, which the backend is asked about."""
-    return template.spec(choice, 64, 24, 2, 3)
+    return template.spec(choice, 64, 24, 40, 2, 3)
 
 
 @lru_cache(maxsize=1)  # all checks need the same answers
@@ -118,8 +146,9 @@ def _answers(key: _Same) -> Answers:
 
 
 def _in_order(template: Template, accepted: Iterable[Choice]) -> Iterable[Choice]:
-    """The template's choices, those that were accepted first."""
-    own = dict.fromkeys(template.choices.each())
+    """The template's choices, those that were accepted first. A rule for V is then settled."""
+    rules = {choice.value for choice in accepted}
+    own = dict.fromkeys(c for c in template.choices.each() if not rules or c.value in rules)
     return list(dict.fromkeys([*(c for c in accepted if c in own), *own]))
 
 
@@ -133,9 +162,16 @@ def _choices(backend: Backend, template: Template, choice: Choice) -> Choices:
         )
 
     every = template.choices
-    return Choices(
-        taken("scale", every.scales), taken("inner", every.inners), taken("eps", every.eps)
-    )
+    inners = taken("inner", every.inners)
+
+    def takes(value: str) -> bool:
+        """Whether it takes the rule for V, where V is not D."""
+        asked = (_probe(template, replace(choice, inner=i, value=value)) for i in inners)
+        return any(_has_own_v(spec) and answer(backend, spec) is True for spec in asked)
+
+    usual, *others = every.values
+    values = taken("value", (usual,)) + tuple(v for v in others if takes(v) or v == choice.value)
+    return Choices(taken("scale", every.scales), inners, values, taken("eps", every.eps))
 
 
 def _including(choices: Choices, choice: Choice) -> Choices:
@@ -145,6 +181,7 @@ def _including(choices: Choices, choice: Choice) -> Choices:
         for values, value in (
             (choices.scales, choice.scale),
             (choices.inners, choice.inner),
+            (choices.values, choice.value),
             (choices.eps, choice.eps),
         )
     )
@@ -158,14 +195,18 @@ def _alike(one: Template, other: Template) -> int:
 
 
 def _tried(backend: Backend, spec: NonLocalSpec) -> bool | str:
-    """Whether `block` supports the spec: True, or why not. Other errors are left to the checks."""
+    """Whether `block` supports the spec: True, or why not.
+
+    Other errors than NotImplementedError are left to the checks. But a block from before version
+    1.2 cannot refuse what it does not know, so that any error refuses what is new in it.
+    """
     weights, x = _small(spec, dtypes(backend)[0])
     try:
         backend.block(spec, weights, x)
     except NotImplementedError as error:
         return str(error) or "block raised NotImplementedError"
-    except Exception:
-        return True
+    except Exception as error:  # whatever someone's block may raise
+        return one_line(error) if _is_new(spec) else True
     return True
 
 

@@ -68,9 +68,9 @@ def _narrower(spec: NonLocalSpec, channels: int) -> NonLocalSpec:
     def width(old: int) -> int:
         return max(old * channels // spec.channels, 1)
 
-    inner = width(spec.inner_channels)
+    inner, value = width(spec.inner_channels), width(spec.value_channels)
     formulas = {1.0: 1.0}
     for old, new in ((spec.channels, channels), (spec.inner_channels, inner)):
         formulas |= {old**power: new**power for power in (-0.5, 0.5)}
     scale = formulas.get(spec.scale, spec.scale)
-    return replace(spec, channels=channels, inner_channels=inner, scale=scale)
+    return replace(spec, channels=channels, inner_channels=inner, value_channels=value, scale=scale)

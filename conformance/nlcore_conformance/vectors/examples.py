@@ -55,6 +55,7 @@ def vectors() -> Iterator[Vector]:
     yield from _numbers()
     yield from _not_finite()
     yield from _dialects()
+    yield from _values()
 
 
 def _vector(
@@ -420,6 +421,38 @@ def _dialects() -> Iterator[Vector]:
         clauses = f"{_CLAUSE[pairwise]} 2.1 7.1 10.1" + (" 5.2" if known.pools else "")
         about = f"every rule of the dialect {name} at once"
         yield _vector(f"dialect-{name}", clauses, about, (2, 4, 5)[-ndim:], spec)
+
+
+def _values() -> Iterator[Vector]:
+    """What version 1.2 of the specification added, after the vectors that were there before."""
+    alone: Fields = {"bias": "embeddings"}
+    for pairwise in PAIRWISE:
+        of: Fields = {"pairwise": pairwise}
+        for name, inner, value in (("above", 3, 5), ("below", 5, 2)):
+            yield _vector(
+                f"value-{name}-inner-{pairwise}",
+                f"2.5 2.1 9.1 10.1 {_CLAUSE[pairwise]}",
+                f"D = {inner}, V = {value}",
+                (3, 4),
+                inner=inner,
+                value_channels=value,
+                **of,
+            )
+        about = "biases on the embeddings, and none on W_z"
+        yield _vector(
+            f"bias-embeddings-{pairwise}", "2.3 2.1 9.1 10.1", about, (3, 4), **of, **alone
+        )
+    about = "biases on the embeddings beside batch normalization"
+    yield _vector("bn-bias-embeddings", "2.3 7.1 8.1", about, (3, 4), batch_norm=True, **alone)
+    about = "a block without a bias of W_z that starts as the identity"
+    yield _vector("identity-out-embeddings", "10.4 2.3", about, (3, 4), change=_identity, **alone)
+    wide: Fields = {"inner": 2, "value_channels": 5, **alone}
+    for at, clause in zip(SUBSAMPLE_AT, ("5.3", "5.4"), strict=True):
+        name, about = f"value-subsample-{at}", "phi and g of different widths are pooled"
+        pool: Fields = {"subsample": (2, 2), "subsample_at": at, "pairwise": "concatenation"}
+        yield _vector(name, f"2.5 {clause} 9.4", about, (5, 7), **pool, **wide)
+    about = "g and y of their own width, in each pixel"
+    yield _vector("value-extent", "2.5 6.3", about, (4, 2, 3), extent="time", **wide)
 
 
 def _at(where: tuple, value: float) -> Callable[[Problem], Problem]:

@@ -96,7 +96,7 @@ SPECS = {
     "mmcv NonLocal3d, sub_sample, BN, concatenation": (
         "mmcv",
         {},
-        NonLocalSpec(C, D, pairwise="concatenation", subsample=(1, 2, 2), bias=True),
+        NonLocalSpec(C, D, pairwise="concatenation", subsample=(1, 2, 2), bias="embeddings"),
     ),
     "mmcv NonLocal1d, no norm": (
         "mmcv",
@@ -229,14 +229,48 @@ def test_names(name):
     assert NAMES[name].items() <= found.items()
 
 
-def test_a_bias_that_mmcv_has_not_is_zero():
-    converted = convert_block(filled(MMCV), "mmcv")
-    np.testing.assert_array_equal(
-        converted.weights["out.bias"], np.zeros(C, np.float32), strict=True
+def test_mmcv_beside_batch_normalization_has_biases_of_the_embeddings():
+    state = filled(MMCV)
+    converted = convert_block(state, "mmcv")
+    assert "out.bias" not in converted.weights and converted.notes == ()
+    assert converted.spec == nlcore.dialect(
+        "mmcv", C, "concatenation", inner_channels=D, subsample=(1, 2, 2), batch_norm=True
     )
-    assert converted.notes == ("0, because the origin does not have them: ['out.bias']",)
-    assert "note: 0, because the origin does not have them: ['out.bias']" in converted.report()
     assert "ignored: conv_out.bn.num_batches_tracked" in converted.report()
+    again = export_block(converted.spec, converted.weights, "mmcv")
+    assert set(state) - set(again) == {"conv_out.bn.num_batches_tracked"}
+    for name, value in again.items():
+        np.testing.assert_array_equal(value, state[name], strict=True)
+
+
+@pytest.mark.parametrize("v", [2, 7])
+def test_g_may_have_a_width_of_its_own(v):
+    state = (
+        filled("timm")
+        | {"g.weight": np.ones((v, C, 1, 1)), "g.bias": np.ones(v)}
+        | {"z.weight": np.ones((C, v, 1, 1))}
+    )
+    converted = convert_block(state, "timm")
+    spec = converted.spec
+    assert (spec.inner_channels, spec.value_channels) == (D, v)
+    assert spec == nlcore.dialect("timm", C, inner_channels=D, value_channels=v)
+    with pytest.raises(ValueError, match="timm cannot hold value_channels"):
+        export_block(spec, converted.weights, "timm")
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+def test_biases_of_the_embeddings_alone_are_written_with_zeros(origin):
+    fields = {"inner_channels": D, "bias": "embeddings", "subsample": None, "batch_norm": True}
+    spec = nlcore.dialect(ORIGINS[origin].dialect, C, **fields)
+    weights = nlcore.init_weights(spec, np.random.default_rng(0), identity=False)
+    state = export_block(spec, weights, origin)
+    said = {"use_scale": True} if origin == "mmcv" else {}
+    again = convert_block(state, origin, "embedded_gaussian", subsample=None, **said)
+    assert again.spec.bias == ("embeddings" if origin == "mmcv" else True)
+    assert not again.weights.pop("out.bias", np.zeros(C)).any()
+    assert again.weights.keys() == weights.keys()
+    for name, value in weights.items():
+        np.testing.assert_array_equal(again.weights[name], value)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -313,8 +347,6 @@ def test_there_and_back(origin):
     assert len(specs) == COUNTS[origin]
     for spec in specs:
         weights = nlcore.init_weights(spec, np.random.default_rng(1), identity=False)
-        if spec.batch_norm and ORIGINS[origin].bare_out:
-            weights["out.bias"][:] = 0
         state = export_block(spec, weights, origin, prefix="a.")
         said = {"pairwise": spec.pairwise, "use_scale": spec.scale != 1, "prefix": "a."}
         if origin == "alexhex7":
@@ -370,6 +402,7 @@ REFUSED = [
     ("timm", {"batch_norm": False}, "batch_norm=False"),
     ("timm", {"pairwise": "dot_product", "scale": 1.0}, "pairwise='dot_product'"),
     ("timm", {"subsample": (2, 2)}, r"subsample=\(2, 2\)"),
+    *((origin, {"value_channels": 7}, "value_channels=7") for origin in ORIGINS),
 ]
 
 
@@ -392,7 +425,7 @@ def test_what_an_origin_cannot_hold_is_named(origin, change, field):
 
 
 def test_a_bias_that_mmcv_has_no_place_for_is_refused():
-    spec = next(spec for spec in held("mmcv") if spec.batch_norm)
+    spec = replace(next(spec for spec in held("mmcv") if spec.batch_norm), bias=True)
     weights = nlcore.init_weights(spec, np.random.default_rng(0))
     weights["out.bias"][2] = 1e-9
     with pytest.raises(ValueError, match=r"mmcv has no place for 'out.bias': expected 0"):
@@ -471,7 +504,7 @@ def test_a_weight_of_another_shape_is_an_error(partial):
 def test_convolutions_wider_than_1_are_an_error():
     for shape in ((D, C, 1, 3, 3), (D, C), (D,)):
         state = filled("SlowFast") | {"conv_g.weight": np.ones(shape)}
-        with pytest.raises(ValueError, match=r"'conv_g.weight' must have shape \(D, C, 1\)"):
+        with pytest.raises(ValueError, match=r"'conv_g.weight' must have shape \(V, C, 1\)"):
             convert_block(state, "slowfast", "dot_product", subsample=None)
 
 

@@ -37,12 +37,18 @@ FORMS = [
     ({"batch_norm": False, "bias": True}, False),
     ({"batch_norm": True, "bias": True, "eps": 0.1}, True),
 ]
+#: The same, with a g of its own width, and without a bias of W_z.
+VALUES = [
+    ({"value_channels": 4, "batch_norm": False, "bias": "embeddings"}, False),
+    ({"value_channels": 1, "batch_norm": True, "bias": "embeddings"}, True),
+    ({"value_channels": 3, "batch_norm": True, "bias": True}, False),
+]
 
 
 def problem(rng, positions, pairwise="embedded_gaussian", batch=2, **fields):
     """(spec, weights, x, dz)."""
     if pairwise == "concatenation":
-        fields |= {"pair_bias": fields.get("bias", False)}
+        fields |= {"pair_bias": bool(fields.get("bias", False))}
     else:
         fields |= {"scale": 0.8}
     spec = NonLocalSpec(3, 2, pairwise=pairwise, **({"ndim": len(positions)} | fields))
@@ -74,6 +80,19 @@ def test_against_the_oracle(pairwise, normalization, kind, rng):
     more, training = FORMS[turn % len(FORMS)]
     fields = fields | more | {"pairwise": pairwise, "normalization": normalization}
     spec, weights, x, dz = problem(rng, positions, **fields)
+    for name, worst in ratios(spec, weights, x, dz, training).items():
+        assert worst <= 8.0, f"{name}: error = {worst:.3g} u magnitude"
+
+
+@pytest.mark.parametrize(("more", "training"), VALUES, ids=repr)
+@pytest.mark.parametrize(("pairwise", "normalization"), EVERY)
+def test_a_width_of_g_of_its_own_against_the_oracle(pairwise, normalization, more, training, rng):
+    kinds = list(KINDS.values())
+    turn = 4 * VALUES.index((more, training)) + EVERY.index((pairwise, normalization))
+    fields, positions = kinds[turn % len(kinds)]
+    fields = fields | more | {"pairwise": pairwise, "normalization": normalization}
+    spec, weights, x, dz = problem(rng, positions, **fields)
+    assert ("out.bias" in weights) is (spec.bias is True)
     for name, worst in ratios(spec, weights, x, dz, training).items():
         assert worst <= 8.0, f"{name}: error = {worst:.3g} u magnitude"
 

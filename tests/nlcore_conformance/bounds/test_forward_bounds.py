@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import nlcore
 from nlcore_conformance.backend.variants import InSequence, honest
@@ -44,9 +45,10 @@ def test_nearly_equal_terms_in_sequence_are_within_their_bounds():
         assert 0.05 < judgement.ratio <= 1
 
 
-def test_b_g_may_be_added_after_the_mean():
+@pytest.mark.parametrize("bias", [True, "embeddings"])
+def test_b_g_may_be_added_after_the_mean(bias):
     """W_g x nearly cancels b_g, so that the terms of W_z b_g are far larger than those of W_z y."""
-    spec = nlcore.NonLocalSpec(2, 2048, ndim=1, bias=True, batch_norm=False)
+    spec = nlcore.NonLocalSpec(2, 2048, ndim=1, bias=bias, batch_norm=False)
     rng = np.random.default_rng(0)
     weights = nlcore.init_weights(spec, rng, identity=False)
     weights["g.bias"] = 1000 + rng.random(2048)

@@ -135,6 +135,19 @@ def test_gradient(wrong, pairwise):
     assert first_stage(check, wrong(), asked) == ("operation" if own else GRADIENT[wrong])
 
 
+@pytest.mark.parametrize("values", [3, 7])
+@pytest.mark.parametrize("wrong", [NoBiases, AveragePool, Temperature, Twice])
+@pytest.mark.parametrize("pairwise", ["gaussian", "embedded_gaussian", "concatenation"])
+def test_forward_with_a_width_of_g_of_its_own(wrong, pairwise, values):
+    fields = {"value_channels": values, "bias": "embeddings", "normalization": "count"}
+    asked = case(pairwise, spec=replace(case(pairwise).spec, **fields))
+    assert first_stage(named_check(f"forward / {pairwise}"), wrong(), asked) == FORWARD[wrong]
+    spec = replace(asked.spec, normalization="sum")
+    for gradient in (OutGradient, GGradient, NoResidualPath):
+        check = named_check(f"gradient / {pairwise}")
+        assert first_stage(check, gradient(), case(pairwise, spec=spec)) == GRADIENT[gradient]
+
+
 class Exchanged(Plain):
     def weight(self, call, name):
         return super().weight(call, {"theta": "phi", "phi": "theta"}.get(name, name))
@@ -190,6 +203,7 @@ class ZeroOverZero(Plain):
     "wrong, stage, changes",
     [
         (Exchanged, "embedding", {}),
+        (Exchanged, "embedding", {"value_channels": 7, "bias": "embeddings"}),
         (PooledLate, "pooling", {"subsample_at": "input"}),
         (CoarseEmbeddings, "embedding", {}),
         (CoarseLogits, "operation", {}),

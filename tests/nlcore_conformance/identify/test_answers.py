@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dialect_backends import fixed
 
 from nlcore import DIALECTS
 from nlcore_conformance.backend.protocol import as_backend
@@ -37,3 +38,7 @@ def test_a_bias_of_w_z_that_some_sources_do_not_have_does_not_count():
             return super().block(spec, weights, x, training)
 
     assert identify(Without()).dialects == tuple(DIALECTS)
+
+
+def test_mmcv_is_found_beside_batch_normalization_where_its_w_z_has_no_bias():
+    assert identify(fixed("mmcv", batch_norm=True)).dialects == ("mmcv",)

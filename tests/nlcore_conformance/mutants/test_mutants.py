@@ -24,6 +24,7 @@ SPEC = Path(__file__).parents[3] / "docs" / "spec.md"
 BY_FIELD = {
     "channels": "first 64 channels",
     "inner_channels": "D is C // 2",
+    "value_channels": "g of D channels",
     "ndim": "no pooling in 1-D",
     "pairwise": "2^t for e^t",
     "normalization": "normalization follows f",
@@ -66,9 +67,11 @@ def test_every_field_and_every_clause_is_broken():
     assert {f"NL-{n}" for n in range(1, 13)} == {m.clause.split(".")[0] for m in mutants()}
 
 
+@pytest.mark.parametrize("bias", [True, "embeddings"])
 @pytest.mark.parametrize("pairwise", PAIRWISE)
-def test_wrong_gradients_come_with_a_right_forward_direction(pairwise):
-    spec = NonLocalSpec(6, 5, pairwise=pairwise, subsample=(1, 2, 2), bias=True)
+def test_wrong_gradients_come_with_a_right_forward_direction(pairwise, bias):
+    biases = {"bias": bias, "pair_bias": False}
+    spec = NonLocalSpec(6, 5, value_channels=7, pairwise=pairwise, subsample=(1, 2, 2), **biases)
     case = Case(spec, 2, (2, 4, 5), "float32", seed=1, training=True)
     weights, x, dz = arrays(case)
     plain = Plain()

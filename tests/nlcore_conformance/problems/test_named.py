@@ -25,6 +25,13 @@ def test_named_problems_are_what_they_are_called():
         assert 1 in sizes
         inner = {c.spec.inner_channels for c in cases}
         assert {8, 64, 512} <= inner
+        assert {c.spec.bias for c in cases} == {False, True, "embeddings"}
+        widths = [(c.spec.inner_channels, c.spec.value_channels) for c in cases]
+        assert {(3, 8), (7, 2), (1, 5)} <= set(widths)
+        assert sum(d != v for d, v in widths) < len(widths) / 2  # the usual width is the usual one
+        long = [c for c in cases if np.prod(c.positions) >= 500]
+        if not check.training and not check.gradient:
+            assert any(c.spec.value_channels > c.spec.inner_channels for c in long)
         assert all(c.training == check.training for c in cases)
         if not check.training:
             assert max(sizes) >= (500 if check.gradient else 4096)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from nlcore import NonLocalSpec
@@ -49,6 +51,14 @@ def test_it_stops_where_the_check_passes():
     case = shrunk(CHECK, FromTwelve(), Failure(LARGE, None)).case
     assert case.spec.channels == 16
     assert case.spec.scale == case.spec.inner_channels**-0.5 == 0.5
+
+
+def test_the_width_of_g_is_reduced_too():
+    for value, least in ((16, {1, 2, 4, 8}), (48, {3, 6, 12, 24})):
+        wide = replace(LARGE, spec=replace(LARGE.spec, value_channels=value))
+        specs = [c.spec for c in smaller(wide) if c.spec.channels in (4, 8, 16, 32)]
+        assert {spec.value_channels for spec in specs} == least
+        assert {spec.value_channels // spec.inner_channels for spec in specs} == {value // 16}
 
 
 def test_a_case_that_cannot_be_reduced_is_kept_and_the_tries_are_few():

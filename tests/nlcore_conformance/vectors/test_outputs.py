@@ -117,7 +117,7 @@ def test_what_cannot_be_judged_says_what_was_expected(tmp_path):
     with pytest.raises(CannotRun, match=r"dtypes as the manifest has .* data-large.bfloat16"):
         outputs.check(tmp_path, COMMITTED)
     (tmp_path / "manifest.json").write_text(json.dumps(MANIFEST | {"spec_version": "0.1"}))
-    with pytest.raises(CannotRun, match=r"specification 1.1; .* has those of 0.1"):
+    with pytest.raises(CannotRun, match=r"specification 1.2; .* has those of 0.1"):
         outputs.check(tmp_path, tmp_path)
 
 

@@ -37,9 +37,10 @@ def expected(spec, weights, x):
 
 
 @pytest.mark.parametrize("fields", FIELDS, ids=str)
+@pytest.mark.parametrize("values", [4, 3, 7])
 @pytest.mark.parametrize("pairwise", ["gaussian", "dot_product", "concatenation"])
-def test_agree_with_the_definition(pairwise, fields, tensors):
-    spec = NonLocalSpec(6, 4, pairwise=pairwise, bias=True, **fields)
+def test_agree_with_the_definition(pairwise, values, fields, tensors):
+    spec = NonLocalSpec(6, 4, value_channels=values, pairwise=pairwise, bias=True, **fields)
     rng = np.random.default_rng(0)
     weights = {n: rng.normal(size=w.shape) for n, w in init_weights(spec, rng).items()}
     x = rng.normal(size=(2, *SIZES, 6))

@@ -36,6 +36,32 @@ class _GradHalves(_Altered):
 
 
 ZOO.replace(
+    "gradient of W_g of D rows",
+    "NL-9.1",
+    "embedding",
+    "The rows of W_g beyond D are not trained.",
+    base=_Altered,
+    alter=lambda self, call, grads: {
+        "g.weight": np.where(
+            np.arange(call.spec.value_channels)[:, None] < call.spec.inner_channels,
+            grads["g.weight"],
+            0,
+        )
+    },
+)
+ZOO.replace(
+    "no gradient of biases of the embeddings alone",
+    "NL-9.1",
+    "embedding",
+    "Where only the embeddings have biases, these are not trained.",
+    base=_Altered,
+    alter=lambda self, call, grads: {
+        f"{part}.bias": np.zeros_like(grads[f"{part}.bias"])
+        for part in ("theta", "phi", "g")
+        if f"{part}.bias" in grads and call.spec.bias == "embeddings"
+    },
+)
+ZOO.replace(
     "no gradient of b_f",
     "NL-9.1",
     "operation",

@@ -31,13 +31,20 @@ NAMES = tuple(weight_shapes(_EVERY))
 class Place(NamedTuple):
     """A parameter, and the weights that it holds."""
 
-    parameter: str | None
+    parameter: str
     names: tuple[str, ...]
 
     @property
     def learned(self) -> bool:
         """Whether it holds weights that have a gradient."""
         return not set(self.names) & set(RUNNING)
+
+
+class Placement(NamedTuple):
+    """Where the weights of a block are, and the names of those that it does not have."""
+
+    places: list[Place]
+    absent: list[str]
 
 
 class WrappedBlock:
@@ -68,7 +75,7 @@ class WrappedBlock:
         if init not in (None, *INITS):
             raise ValueError(f"init must be None or one of {INITS}; received {init!r}")
         if not callable(parameters):
-            places(parameters)  # raises
+            placement(parameters)  # raises
 
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
         """True, or the reason why not."""
@@ -81,8 +88,9 @@ class WrappedBlock:
             said = True if self._supports is None else self._supports(spec)
         if said is not True:
             return said or f"{self.name} does not support {spec}"
-        placed = {name for place in self._places(spec) for name in place.names}
-        missing = [name for name in weight_shapes(spec) if name not in placed]
+        places, absent = self._placement(spec)
+        known = {*absent, *(name for place in places for name in place.names)}
+        missing = [name for name in weight_shapes(spec) if name not in known]
         return f"`parameters` names no parameter for {missing[0]}" if missing else True
 
     def _check(self, spec: NonLocalSpec, weights: Mapping[str, Any], x: np.ndarray) -> None:
@@ -92,9 +100,9 @@ class WrappedBlock:
         if (why := self.supports(spec, x.dtype.name)) is not True:
             raise NotImplementedError(why)
 
-    def _places(self, spec: NonLocalSpec) -> list[Place]:
+    def _placement(self, spec: NonLocalSpec) -> Placement:
         given = self._parameters
-        return places(given(spec) if callable(given) else given)
+        return placement(given(spec) if callable(given) else given)
 
     def _held(self, spec: NonLocalSpec, shapes: Mapping[str, tuple[int, ...]]) -> list[Place]:
         """The places whose weights the spec has.
@@ -110,9 +118,7 @@ class WrappedBlock:
             The block has a parameter, and the spec has no weight, or not all, for it.
         """
         wanted, held = weight_shapes(spec), []
-        for place in self._places(spec):
-            if place.parameter is None:
-                continue
+        for place in self._placement(spec).places:
             lacking = [name for name in place.names if name not in wanted]
             if not lacking:
                 if place.parameter not in shapes:
@@ -158,21 +164,19 @@ class WrappedBlock:
         NotImplementedError
             See `_held`. A weight that the block does not have is not 0.
         """
-        held = self._held(spec, shapes)
-        values = {}
-        for place in self._places(spec):
-            parameter = place.parameter
-            if parameter is None:
-                more = [name for name in place.names if np.any(weights.get(name, 0))]
-                if more:
-                    raise NotImplementedError(f"{self.name} has no {more[0]}")
-            elif place in held:
-                arrays = [weights[name] for name in place.names]
-                value = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-                value = value.T if self._inputs_first else value
-                values[parameter] = value.reshape(shapes[parameter])
-            elif parameter in shapes:
-                values[parameter] = np.zeros(shapes[parameter], np.float32)
+        places, absent = self._placement(spec)
+        if more := [name for name in absent if name in weights and np.any(weights[name])]:
+            raise NotImplementedError(f"{self.name} has no {more[0]}")
+        values = {
+            place.parameter: np.zeros(shapes[place.parameter], np.float32)
+            for place in places
+            if place.parameter in shapes
+        }
+        for place in self._held(spec, shapes):
+            arrays = [weights[name] for name in place.names]
+            value = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+            value = value.T if self._inputs_first else value
+            values[place.parameter] = value.reshape(shapes[place.parameter])
         if left := [name for name in learned if name not in values]:
             raise ValueError(
                 f"{self.name} has parameters that hold no weight: {left}. Name them in "
@@ -187,7 +191,7 @@ class WrappedBlock:
         shapes = weight_shapes(spec)
         found = {}
         for place in held:
-            value, whole = arrays[str(place.parameter)], _whole(spec, place)
+            value, whole = arrays[place.parameter], _whole(spec, place)
             rows = value.reshape(whole[::-1]).T if self._inputs_first else value.reshape(whole)
             if len(place.names) == 1:
                 found[place.names[0]] = rows
@@ -221,26 +225,30 @@ class WrappedBlock:
             )
 
 
-def places(parameters: Parameters) -> list[Place]:
-    """The places that `parameters` gives to the weights.
+def placement(parameters: Parameters) -> Placement:
+    """The placement that `parameters` describes.
 
     Raises
     ------
     ValueError
-        A name is not that of a weight, or is given twice.
+        A name is not that of a weight, or a name or a parameter is given twice.
     """
-    found, seen = [], set()
+    places: list[Place] = []
+    absent: list[str] = []
+    seen: set[str] = set()
     for key, parameter in parameters.items():
         names = (key,) if isinstance(key, str) else tuple(key)
-        for name in names:
-            if name not in NAMES or name in seen:
-                raise ValueError(
-                    f"parameters must name weights of {NAMES}, each once; received {name!r}"
-                    + (" twice" if name in seen else "")
-                )
-            seen.add(name)
-        found.append(Place(parameter, names))
-    return found
+        if unknown := [name for name in names if name not in NAMES]:
+            raise ValueError(f"parameters must name weights of {NAMES}; received {unknown[0]!r}")
+        if parameter is None:
+            absent += names
+        else:
+            places.append(Place(parameter, names))
+        given = [*names, *([] if parameter is None else [f"parameter {parameter}"])]
+        if twice := [name for name in given if name in seen]:
+            raise ValueError(f"parameters must give every name once; received {twice[0]!r} twice")
+        seen.update(given)
+    return Placement(places, absent)
 
 
 def _whole(spec: NonLocalSpec, place: Place) -> tuple[int, ...]:

@@ -140,7 +140,7 @@ class LayerBackend(WrappedBlock):
         dz: np.ndarray,
         training: bool = False,
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """`nlcore.block_vjp` in x's dtype, by the engine's differentiation: dx, dweights by name."""
+        """`nlcore.block_vjp` in x's dtype, differentiated by the engine: dx, dweights by name."""
         self._check(spec, weights, x)
         inputs, upstream = (native(self._arranged(a)) for a in (x, dz))
         with on_device(self.device):

@@ -13,7 +13,7 @@ from torch import nn
 
 from nlcore import NonLocalSpec, weight_shapes
 from nlcore.checkpoints.block_origins import block_places, named_origin
-from nlcore.wrapped_block import Rules
+from nlcore.wrapped_block import Parameters, Rules
 from nlcore_torch.adapters.module_backend import ModuleBackend
 
 #: (spec, by default) -> the module of the spec, or with the defaults of its constructor.
@@ -42,30 +42,26 @@ def origin_backends(
     """
     known = named_origin(origin)
 
-    def exists(spec: NonLocalSpec) -> bool | str:
-        broken = (words for words, holds in (form or {}).items() if not holds(spec))
-        broken_too = (rule.words for rule in known.form(spec) if not rule.holds)
-        return next(broken, next(broken_too, True))
+    def supports(spec: NonLocalSpec, by_default: bool) -> bool | str:
+        rules = {words: holds(spec) for words, holds in (form or {}).items()}
+        rules |= {rule.words: rule.holds for rule in known.form(spec)}
+        if not by_default:
+            rules |= {rule.words: rule.holds for rule in known.limits(spec)}
+            rules |= {words: holds(spec) for words, holds in (limits or {}).items()}
+        return next((words for words, holds in rules.items() if not holds), True)
 
-    def computes(spec: NonLocalSpec) -> bool | str:
-        broken = (rule.words for rule in known.limits(spec) if not rule.holds)
-        broken_too = (words for words, holds in (limits or {}).items() if not holds(spec))
-        said = exists(spec)
-        return said if said is not True else next(broken, next(broken_too, True))
-
-    def parameters(spec: NonLocalSpec) -> dict[str, str | None]:
+    def parameters(spec: NonLocalSpec) -> Parameters:
         with_biases = replace(spec, bias=True)  # which are 0 if the spec has none
         held = block_places(origin, with_biases)
         return {n: held[n].name if n in held else None for n in weight_shapes(with_biases)}
 
-    strict, lax = (
-        ModuleBackend(
+    def backend(by_default: bool) -> ModuleBackend:
+        return ModuleBackend(
             f"{name} by default" if by_default else name,
-            lambda spec, by_default=by_default: build(spec, by_default),
+            lambda spec: build(spec, by_default),
             parameters,
-            supports=exists if by_default else computes,
+            supports=lambda spec: supports(spec, by_default),
             dtypes=("float32", "float64", "float16", "bfloat16"),
         )
-        for by_default in (False, True)
-    )
-    return strict, lax
+
+    return backend(False), backend(True)

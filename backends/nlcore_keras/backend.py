@@ -45,6 +45,7 @@ class KerasBackend:
     """
 
     dtypes = ("float16", "bfloat16", "float32", "float64")
+    init = "he"
 
     def __init__(self, name: str, engine: str | None = None) -> None:
         self.name = name
@@ -60,6 +61,13 @@ class KerasBackend:
         from nlcore_keras.operation.gaussian import CHUNK
 
         return (CHUNK,) if "gaussian" in spec.pairwise else ()
+
+    def initial(self, spec: NonLocalSpec) -> dict[str, np.ndarray]:
+        """The weights of a new layer by name, in float32."""
+        from nlcore_keras.block import NonLocalBlock
+
+        with on_device(self.device):
+            return NonLocalBlock.from_spec(spec, dtype="float32").export_weights()
 
     def block(
         self,

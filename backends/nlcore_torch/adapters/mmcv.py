@@ -42,7 +42,7 @@ def _backends(module: type[nn.Module], ndim: int) -> tuple[ModuleBackend, Module
         f"mmcv {module.__name__}",
         build,
         form={f"ndim is {ndim}": lambda spec: spec.ndim == ndim},
-        limits={bare: lambda spec: not (spec.bias and spec.batch_norm)},
+        limits={bare: lambda spec: not (spec.bias is True and spec.batch_norm)},
     )
 
 

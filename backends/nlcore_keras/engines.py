@@ -127,9 +127,13 @@ def jax_functions(
     those of `values` and of x.
     """
     import jax
+    import keras
 
     def call(values: list[Any], other: list[Any], x: Any) -> Any:
-        return output(layer.stateless_call(values, other, x, training=training)[0])
+        # not stateless_call, which hands `training` on only if the layer's own call takes it
+        variables = [*layer.trainable_variables, *layer.non_trainable_variables]
+        with keras.StatelessScope(zip(variables, [*values, *other], strict=True)):
+            return output(layer(x, training=training))
 
     def gradients(values: list[Any], other: list[Any], x: Any, dz: Any) -> Any:
         return jax.vjp(lambda values, x: call(values, other, x), values, x)[1](dz)

@@ -95,7 +95,7 @@ def _many_draws() -> Iterator[Named]:
             ) -> bool:
                 return (spec.pairwise, spec.batch_norm) == (pairwise, batch_norm)
 
-            yield Named("many draws", few_positions, 64, 16, applies=like)
+            yield Named("many draws", few_positions, 16, 128, applies=like)
 
 
 def _many_values() -> Iterator[Named]:

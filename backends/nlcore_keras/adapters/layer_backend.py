@@ -58,7 +58,7 @@ class LayerBackend(WrappedBlock):
         Whether matrices are (inputs, outputs), as the kernels of Keras' layers.
     output : callable
         z from what the layer returns, such as ``lambda returned: returned[0]``.
-    init : {"he", "normal"}, optional
+    init : {"he", "he_fan_out", "normal"}, optional
         The distribution of a new layer's weights (`nlcore.init_weights`), if it is one of these.
 
     Attributes

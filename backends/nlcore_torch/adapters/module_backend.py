@@ -48,7 +48,7 @@ class ModuleBackend(WrappedBlock):
         Whether matrices are (inputs, outputs), and not as in `nn.Linear`.
     output : callable
         z from what the module returns, such as ``lambda returned: returned[0]``.
-    init : {"he", "normal"}, optional
+    init : {"he", "he_fan_out", "normal"}, optional
         The distribution of a new module's weights (`nlcore.init_weights`), if it is one of these.
 
     Attributes

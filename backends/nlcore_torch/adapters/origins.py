@@ -21,7 +21,12 @@ Build = Callable[[NonLocalSpec, bool], nn.Module]
 
 
 def origin_backends(
-    origin: str, name: str, build: Build, form: Rules | None = None, limits: Rules | None = None
+    origin: str,
+    name: str,
+    build: Build,
+    form: Rules | None = None,
+    limits: Rules | None = None,
+    init: str | None = None,
 ) -> tuple[ModuleBackend, ModuleBackend]:
     """A strict backend, and a lax one of the constructor's defaults, for one class of a package.
 
@@ -39,6 +44,8 @@ def origin_backends(
         ``build(spec, by_default)`` returns the module.
     form, limits : mapping, optional
         More rules: for a module with the spec's weights to exist, and for it to compute the spec.
+    init : str, optional
+        See `ModuleBackend`.
     """
     known = named_origin(origin)
 
@@ -62,6 +69,7 @@ def origin_backends(
             parameters,
             supports=lambda spec: supports(spec, by_default),
             dtypes=("float32", "float64", "float16", "bfloat16"),
+            init=init,
         )
 
     return backend(False), backend(True)

@@ -32,4 +32,6 @@ def _build(spec: NonLocalSpec, by_default: bool) -> nn.Module:
     return module
 
 
-nonlocal3d, nonlocal3d_default = origin_backends("slowfast", "slowfast Nonlocal", _build)
+nonlocal3d, nonlocal3d_default = origin_backends(
+    "slowfast", "slowfast Nonlocal", _build, init="he_fan_out"
+)

@@ -42,8 +42,8 @@ class Backend(Protocol):
         The weights of a new block, as its constructor makes them, by the names and with the shapes
         of `nlcore.weight_shapes`, in any floating-point dtype. They may be random.
     init
-        "he" or "normal" if the weights that `initial` draws are those of `nlcore.init_weights` with
-        this `init`. By default None: they are of another distribution, which is not judged.
+        "he", "he_fan_out" or "normal", if `initial` draws as `nlcore.init_weights` does with this
+        `init`. By default None: the weights are of another distribution, which is not judged.
     paths(spec, dtype)
         The numbers of pairs of positions B N M, as a tuple of int, at which it changes its
         algorithm, such as the size of a chunk. The suite asks for problems of a few more pairs.

@@ -91,7 +91,7 @@ for _name, _mistake, _values in (
         ),
     ),
     (
-        "variance for deviation",
+        "he without root",
         "The standard deviation is 2 / fan_in, not its root.",
         lambda self, right, rng: right * np.sqrt(2 / right.shape[-1]),
     ),

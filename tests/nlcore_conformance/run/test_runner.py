@@ -59,9 +59,9 @@ def test_without_initial_its_check_is_not_run_and_it_may_conform():
     assert Verdict(report).conforms and Verdict(report).line.startswith("plain conforms to what it")
 
 
-def test_a_new_block_that_is_wrong_fails_without_a_diagnosis():
+def test_a_new_block_that_is_wrong_is_not_told_from_mutants_but_where_it_is_wrong_is_said():
     class Scaled(Plain):
-        """A mutant's mistake, too; but its answers are random."""
+        """A mutant's mistake, but answers are random."""
 
         def initial(self, spec):
             weights = super().initial(spec)
@@ -70,7 +70,8 @@ def test_a_new_block_that_is_wrong_fails_without_a_diagnosis():
     report = run(Scaled(), only=lambda c: c.name == "initial state")
     failure = report.results[0].failure
     assert failure.judgement.output == "bn.running_var" and failure.stage == ""
-    assert report.diagnoses == []
+    (found,) = report.diagnoses
+    assert (found.causes, found.only) == ((), "batch_norm=True")
 
 
 def test_a_failure_is_small_and_replays_and_names_its_stage():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 #: Version of the specification, which is independent of the version of the package.
-SPEC_VERSION = "1.1"
+SPEC_VERSION = "1.2"
 
 PAIRWISE = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
 NORMALIZATIONS = ("sum", "count")

@@ -29,7 +29,8 @@ class LayerBackend(WrappedBlock):
     """A backend for the conformance suite, from a `keras.layers.Layer` that takes x and returns z.
 
     For each call it builds a layer, with x's dtype as Keras' dtype policy, and assigns the weights.
-    Gradients are those of the engine that Keras runs.
+    Gradients are those of the engine that Keras runs. On JAX it keeps the layers, which would be
+    compiled anew for each call.
 
     Parameters
     ----------

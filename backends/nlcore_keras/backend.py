@@ -7,22 +7,17 @@ runs another. They are made on first use: importing this module does not import 
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nlcore import NonLocalSpec, check_input, check_weights, weight_shapes
 from nlcore.weights import RUNNING
+from nlcore_keras.engines import as_numpy, eager_vjp, jax_functions, native, on_device, start
 
 ENGINES = ("tensorflow", "jax", "torch")
-#: Of XLA: each block is run once, and compiles in half the time without LLVM's optimization.
-JAX_OPTIONS = {"xla_backend_optimization_level": 0}
 
 
 class KerasBackend:
@@ -50,11 +45,12 @@ class KerasBackend:
     """
 
     dtypes = ("float16", "bfloat16", "float32", "float64")
+    init = "he"
 
     def __init__(self, name: str, engine: str | None = None) -> None:
         self.name = name
         self.device: str | None = None
-        self.engine = _start(name, engine)
+        self.engine = start(name, engine)
 
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
         """True, or why not: every spec in `dtypes`."""
@@ -65,6 +61,13 @@ class KerasBackend:
         from nlcore_keras.operation.gaussian import CHUNK
 
         return (CHUNK,) if "gaussian" in spec.pairwise else ()
+
+    def initial(self, spec: NonLocalSpec) -> dict[str, np.ndarray]:
+        """The weights of a new layer by name, in float32."""
+        from nlcore_keras.block import NonLocalBlock
+
+        with on_device(self.device):
+            return NonLocalBlock.from_spec(spec, dtype="float32").export_weights()
 
     def block(
         self,
@@ -96,45 +99,15 @@ class KerasBackend:
             if self.engine == "jax":
                 dx, gradients = _jax_vjp(spec, weights, x, dz, training)
             else:
-                vjp = _tensorflow_vjp if self.engine == "tensorflow" else _torch_vjp
-                dx, gradients = vjp(_layer(spec, weights, x.dtype.name), x, dz, training)
+                dx, gradients = eager_vjp(_layer(spec, weights, x.dtype.name), x, dz, training)
             names = [name for name in weight_shapes(spec) if name not in RUNNING]
             named = zip(names, gradients, strict=True)
             return as_numpy(dx, x.dtype), {name: as_numpy(grad, x.dtype) for name, grad in named}
 
     def _scope(self, spec: NonLocalSpec, weights: Mapping[str, Any], x: np.ndarray) -> Any:
-        import keras
-
         check_input(spec, x.shape, x.dtype.name)
         check_weights(spec, weights)
-        # Keras says gpu, and leaves the choice to the engine where it is given none
-        device = self.device and self.device.replace("cuda", "gpu")
-        return keras.device(device) if device else nullcontext()
-
-
-def _start(name: str, engine: str | None) -> str:
-    """Import Keras, on `engine` if given, and return its engine."""
-    if engine is not None and "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = engine
-    import keras
-
-    running = keras.backend.backend()
-    if engine not in (None, running):
-        raise RuntimeError(
-            f"{name} needs Keras on {engine}, but Keras already runs {running}: start a process "
-            f"for each engine, with KERAS_BACKEND={engine}"
-        )
-    if running == "jax":
-        import jax
-
-        jax.config.update("jax_enable_x64", True)
-        if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
-            # hundreds of small problems, each compiled for its shapes: keep them for the next run
-            caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-            jax.config.update("jax_compilation_cache_dir", str(Path(caches, "nlcore", "jax")))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-            jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return running
+        return on_device(self.device)
 
 
 _CHOICES = {"backend": ("keras", None)} | {
@@ -161,48 +134,6 @@ def _layer(spec: NonLocalSpec, weights: Mapping[str, np.ndarray], dtype: str) ->
             return lambda shape, dtype: ops.convert_to_tensor(weights[name], dtype=dtype)
 
     return Given.from_spec(spec, dtype=dtype, data_format="channels_first", name="block")
-
-
-def native(array: np.ndarray) -> np.ndarray:
-    """The array in the machine's byte order, which engines need."""
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def as_numpy(tensor: Any, dtype: np.dtype) -> np.ndarray:
-    """The tensor as an array; bfloat16 travels as float32, which holds it exactly."""
-    from keras import ops
-
-    if dtype.itemsize == 2:
-        tensor = ops.cast(tensor, "float32")
-    return np.asarray(ops.convert_to_numpy(tensor)).astype(dtype)
-
-
-def _tensorflow_vjp(layer: Any, x: np.ndarray, dz: np.ndarray, training: bool) -> Any:
-    import tensorflow as tf
-
-    inputs, upstream = tf.constant(x), tf.constant(dz)
-    with tf.GradientTape() as tape:
-        tape.watch(inputs)
-        z = layer(inputs, training=training)
-    variables = [variable.value for variable in layer.trainable_variables]
-    dx, *gradients = tape.gradient(
-        z, [inputs, *variables], upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO
-    )
-    return dx, gradients
-
-
-def _torch_vjp(layer: Any, x: np.ndarray, dz: np.ndarray, training: bool) -> Any:
-    import torch
-    from keras import ops
-
-    inputs = ops.convert_to_tensor(x, dtype=x.dtype.name).requires_grad_(True)
-    upstream = ops.convert_to_tensor(dz, dtype=x.dtype.name)
-    z = layer(inputs, training=training)
-    variables = [variable.value for variable in layer.trainable_variables]
-    dx, *gradients = torch.autograd.grad(
-        z, [inputs, *variables], upstream, allow_unused=True, materialize_grads=True
-    )
-    return dx, gradients
 
 
 def _jax_block(
@@ -233,19 +164,5 @@ def _jax_weights(
 @lru_cache(maxsize=512)  # a function that is made anew would be traced and compiled anew
 def _jax_functions(spec: NonLocalSpec, dtype: str, training: bool) -> tuple[Any, Any]:
     """z(values, other, x) and its gradients (values, other, x, dz), compiled for each shape."""
-    import jax
-
     zeros = {name: np.zeros(shape) for name, shape in weight_shapes(spec).items()}
-    layer = _layer(spec, zeros, dtype)
-
-    def call(values: list[Any], other: list[Any], x: Any) -> Any:
-        return layer.stateless_call(values, other, x, training=training)[0]
-
-    def gradients(values: list[Any], other: list[Any], x: Any, dz: Any) -> Any:
-        return jax.vjp(lambda values, x: call(values, other, x), values, x)[1](dz)
-
-    # outside jit every operation would be compiled by itself for its shapes
-    return (
-        jax.jit(call, compiler_options=JAX_OPTIONS),
-        jax.jit(gradients, compiler_options=JAX_OPTIONS),
-    )
+    return jax_functions(_layer(spec, zeros, dtype), training)

@@ -27,6 +27,7 @@ class TorchBackend:
     name = "torch"
     dtypes = ("float32", "float64", "float16", "bfloat16")
     device = "cpu"
+    init = "he"
 
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
         """True if the dtype is in `dtypes`, else the reason. Every spec is supported."""
@@ -35,6 +36,10 @@ class TorchBackend:
     def paths(self, spec: NonLocalSpec, dtype: str) -> tuple[int, ...]:
         """The number of pairs beyond which the Gaussians are computed in chunks."""
         return (2 * CHUNK,) if "gaussian" in spec.pairwise else ()
+
+    def initial(self, spec: NonLocalSpec) -> dict[str, np.ndarray]:
+        """The weights of a new block by name, in float32."""
+        return NonLocalBlock.from_spec(spec, device=self.device).export_weights()
 
     def block(
         self,

@@ -153,7 +153,7 @@ def judge_all(
     tallies = {name: Tally() for name in loaded}
     whole = sum(check.weight for check in checks)
     for check in checks:
-        able = {n: b for n, b in loaded.items() if not check.gradient or hasattr(b, "block_vjp")}
+        able = {n: b for n, b in loaded.items() if hasattr(b, check.needs)}
         if not able:
             continue
         draws = -(-int(effort.examples * (check.weight / whole) * 1.02) // effort.numbers)

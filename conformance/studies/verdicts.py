@@ -136,6 +136,7 @@ class _Without:
         self.backend, self.pairwise = backend, pairwise
         self.name, self.dtypes = backend.name, backend.dtypes
         self.block, self.block_vjp = backend.block, backend.block_vjp
+        self.initial = backend.initial
 
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
         if spec.pairwise in self.pairwise:

@@ -10,6 +10,8 @@ import pytest
 
 import nlcore
 from nlcore import NonLocalSpec
+from nlcore_conformance.checks.initial_state import initial_state
+from nlcore_conformance.problems.case import Case
 from nlcore_keras import backend as backend_module
 
 ENGINE = keras.backend.backend()
@@ -101,6 +103,16 @@ def test_names_and_support():
     assert "float8" in backend.supports(NonLocalSpec(2), "float8")
     with pytest.raises(AttributeError, match="keras_numpy"):
         backend_module.keras_numpy  # noqa: B018
+
+
+def test_a_new_block_on_each_engine():
+    spec = NonLocalSpec(64, 16, ndim=2, bias=True)
+    backend = backend_module.backend
+    assert backend.init == "he"
+    for judgement in initial_state(backend, Case(spec, 2, (3, 4), "float32")):
+        assert judgement.ratio <= 1, judgement
+    again = (backend.initial(spec)["g.weight"] for _ in range(2))
+    assert not np.array_equal(*again)
 
 
 def test_device(problem, assert_close):

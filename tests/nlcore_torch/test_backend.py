@@ -13,6 +13,7 @@ from nlcore_conformance.checks.catalogue import CHECKS
 from nlcore_conformance.checks.judging import attempt
 from nlcore_conformance.run.search import PROFILES, drawn
 from nlcore_torch.backend import backend
+from nlcore_torch.block import NonLocalBlock
 
 DTYPES = {name: np.dtype(name) for name in ("float16", "float32", "float64")}
 DTYPES["bfloat16"] = np.dtype(ml_dtypes.bfloat16)
@@ -75,6 +76,17 @@ def test_supports():
     assert all(backend.supports(SPEC, dtype) is True for dtype in backend.dtypes)
     assert "received int8" in backend.supports(SPEC, "int8")
     assert (backend.name, backend.device) == ("torch", "cpu")
+
+
+def test_a_new_block():
+    torch.manual_seed(0)
+    new = backend.initial(SPEC)
+    torch.manual_seed(0)
+    block = NonLocalBlock.from_spec(SPEC)
+    assert backend.init == block.init == "he"
+    for name, value in block.export_weights().items():
+        np.testing.assert_array_equal(new[name], value)
+        assert new[name].dtype == np.float32
 
 
 def test_bad_input(problem):

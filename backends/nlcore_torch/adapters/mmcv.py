@@ -9,36 +9,25 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from mmcv.cnn.bricks.non_local import NonLocal1d, NonLocal2d, NonLocal3d
+from torch import nn
 
 from nlcore import NonLocalSpec
 from nlcore.checkpoints.requirements import reduction
+from nlcore_torch.adapters.module_backend import ModuleBackend
+from nlcore_torch.adapters.origins import origin_backends
 
-from .torch_module import Rules, TorchModule
 
+def _backends(module: type[nn.Module], ndim: int) -> tuple[ModuleBackend, ModuleBackend]:
+    """The backends of one of mmcv's three modules."""
 
-class MMCV(TorchModule):
-    """A backend for one of mmcv's three modules."""
-
-    def __init__(self, module: type, ndim: int, defaults: bool = False) -> None:
-        super().__init__("mmcv", f"mmcv {module.__name__}", defaults)
-        self.module, self.ndim = module, ndim
-
-    def form(self, spec: NonLocalSpec) -> Rules:
-        return {f"ndim is {self.ndim}": spec.ndim == self.ndim} | super().form(spec)
-
-    def rules(self, spec: NonLocalSpec) -> Rules:
-        bare = "conv_out has no bias beside batch normalization"
-        return super().rules(spec) | {bare: not (spec.bias is True and spec.batch_norm)}
-
-    def build(self, spec: NonLocalSpec) -> torch.nn.Module:
-        norm: dict[str, Any] = {"type": f"BN{self.ndim}d"}
+    def build(spec: NonLocalSpec, by_default: bool) -> nn.Module:
+        norm: dict[str, Any] = {"type": f"BN{ndim}d"}
         arguments: dict[str, Any] = {}
-        if not self.defaults:
+        if not by_default:
             norm["eps"] = spec.eps
             arguments["use_scale"] = spec.scale != 1.0
-        return self.module(
+        return module(
             spec.channels,
             reduction=reduction(spec),
             norm_cfg=norm if spec.batch_norm else None,
@@ -47,10 +36,16 @@ class MMCV(TorchModule):
             **arguments,
         )
 
+    bare = "conv_out has no bias beside batch normalization"
+    return origin_backends(
+        "mmcv",
+        f"mmcv {module.__name__}",
+        build,
+        form={f"ndim is {ndim}": lambda spec: spec.ndim == ndim},
+        limits={bare: lambda spec: not (spec.bias is True and spec.batch_norm)},
+    )
 
-nonlocal1d = MMCV(NonLocal1d, 1)
-nonlocal2d = MMCV(NonLocal2d, 2)
-nonlocal3d = MMCV(NonLocal3d, 3)
-nonlocal1d_default = MMCV(NonLocal1d, 1, defaults=True)
-nonlocal2d_default = MMCV(NonLocal2d, 2, defaults=True)
-nonlocal3d_default = MMCV(NonLocal3d, 3, defaults=True)
+
+nonlocal1d, nonlocal1d_default = _backends(NonLocal1d, 1)
+nonlocal2d, nonlocal2d_default = _backends(NonLocal2d, 2)
+nonlocal3d, nonlocal3d_default = _backends(NonLocal3d, 3)

@@ -10,29 +10,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pytorchvideo.layers.nonlocal_net import create_nonlocal
+from torch import nn
 
 from nlcore import NonLocalSpec
-
-from .torch_module import TorchModule
-
-
-class PyTorchVideo(TorchModule):
-    """A backend for the module that create_nonlocal returns."""
-
-    def build(self, spec: NonLocalSpec) -> torch.nn.Module:
-        arguments: dict[str, Any] = {} if self.defaults else {"norm_eps": spec.eps}
-        if not spec.batch_norm:
-            arguments["norm"] = None
-        return create_nonlocal(
-            dim_in=spec.channels,
-            dim_inner=spec.inner_channels,
-            pool_size=spec.subsample,
-            instantiation={"embedded_gaussian": "softmax"}.get(spec.pairwise, spec.pairwise),
-            **arguments,
-        )
+from nlcore_torch.adapters.origins import origin_backends
 
 
-nonlocal3d = PyTorchVideo("pytorchvideo", "pytorchvideo create_nonlocal")
-nonlocal3d_default = PyTorchVideo("pytorchvideo", "pytorchvideo create_nonlocal", defaults=True)
+def _build(spec: NonLocalSpec, by_default: bool) -> nn.Module:
+    arguments: dict[str, Any] = {} if by_default else {"norm_eps": spec.eps}
+    if not spec.batch_norm:
+        arguments["norm"] = None
+    return create_nonlocal(
+        dim_in=spec.channels,
+        dim_inner=spec.inner_channels,
+        pool_size=spec.subsample,
+        instantiation={"embedded_gaussian": "softmax"}.get(spec.pairwise, spec.pairwise),
+        **arguments,
+    )
+
+
+nonlocal3d, nonlocal3d_default = origin_backends(
+    "pytorchvideo", "pytorchvideo create_nonlocal", _build
+)

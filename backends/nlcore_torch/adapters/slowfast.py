@@ -1,4 +1,4 @@
-"""A backend for SlowFast's Nonlocal, as installed.
+"""A backend for SlowFast's Nonlocal, as installed, with norm_type "batchnorm" or "none".
 
 pip install --no-deps slowfast==1.0
 nlcore-conformance run nlcore_torch.adapters.slowfast:nonlocal3d
@@ -9,29 +9,29 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from slowfast.models.nonlocal_helper import Nonlocal
+from slowfast.utils.weight_init_helper import init_weights
+from torch import nn
 
 from nlcore import NonLocalSpec
-
-from .torch_module import TorchModule
-
-
-class SlowFast(TorchModule):
-    """A backend for Nonlocal, with norm_type "batchnorm" or "none"."""
-
-    def build(self, spec: NonLocalSpec) -> torch.nn.Module:
-        arguments: dict[str, Any] = {} if self.defaults else {"norm_eps": spec.eps}
-        if not spec.batch_norm:
-            arguments["norm_type"] = "none"
-        return Nonlocal(
-            spec.channels,
-            spec.inner_channels,
-            pool_size=spec.subsample,
-            instantiation={"embedded_gaussian": "softmax"}.get(spec.pairwise, spec.pairwise),
-            **arguments,
-        )
+from nlcore_torch.adapters.origins import origin_backends
 
 
-nonlocal3d = SlowFast("slowfast", "slowfast Nonlocal")
-nonlocal3d_default = SlowFast("slowfast", "slowfast Nonlocal", defaults=True)
+def _build(spec: NonLocalSpec, by_default: bool) -> nn.Module:
+    arguments: dict[str, Any] = {} if by_default else {"norm_eps": spec.eps}
+    if not spec.batch_norm:
+        arguments["norm_type"] = "none"
+    module = Nonlocal(
+        spec.channels,
+        spec.inner_channels,
+        pool_size=spec.subsample,
+        instantiation={"embedded_gaussian": "softmax"}.get(spec.pairwise, spec.pairwise),
+        **arguments,
+    )
+    init_weights(module)  # as SlowFast's networks do: the constructor only notes what starts at 0
+    return module
+
+
+nonlocal3d, nonlocal3d_default = origin_backends(
+    "slowfast", "slowfast Nonlocal", _build, init="he_fan_out"
+)

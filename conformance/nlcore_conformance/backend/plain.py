@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nlcore import NonLocalSpec
+from nlcore import NonLocalSpec, init_weights
 from nlcore.reference.pooling import max_pool_vjp
 from nlcore.weights import RUNNING
 from nlcore_conformance.backend.plain_forward import Call, Pairs, PlainForward, Stages, flat
@@ -28,6 +28,7 @@ class Plain(PlainForward):
 
     name = "plain"
     dtypes: tuple[str, ...] = ("float32",)
+    init = "he"
 
     def __init__(self, dtypes: tuple[str, ...] | None = None) -> None:
         if dtypes is not None:
@@ -36,6 +37,10 @@ class Plain(PlainForward):
     def supports(self, spec: NonLocalSpec, dtype: str) -> bool | str:
         """True, or why not."""
         return dtype in self.dtypes or f"dtype must be one of {self.dtypes}; received {dtype}"
+
+    def initial(self, spec: NonLocalSpec) -> dict[str, np.ndarray]:
+        """The weights of a new block, float64 arrays by name."""
+        return init_weights(spec, np.random.default_rng(0), self.init)
 
     @np.errstate(all="ignore")  # NaN and infinity are data
     def block(

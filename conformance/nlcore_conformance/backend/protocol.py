@@ -9,6 +9,7 @@ import numpy as np
 
 from nlcore import NonLocalSpec
 from nlcore.spec import FLOATS
+from nlcore.weights import INITS
 from nlcore_conformance.backend.formats import FORMATS, default_sums
 
 Weights = Mapping[str, np.ndarray]
@@ -37,6 +38,12 @@ class Backend(Protocol):
         True, or a str with the reason why not.
     block_vjp(spec, weights, x, dz, training=False) -> (dx, dweights)
         As `nlcore.block_vjp`.
+    initial(spec) -> dict of str to array
+        The weights of a new block, as its constructor makes them, by the names and with the shapes
+        of `nlcore.weight_shapes`, in any floating-point dtype. They may be random.
+    init
+        "he", "he_fan_out" or "normal", if `initial` draws as `nlcore.init_weights` does with this
+        `init`. By default None: the weights are of another distribution, which is not judged.
     paths(spec, dtype)
         The numbers of pairs of positions B N M, as a tuple of int, at which it changes its
         algorithm, such as the size of a chunk. The suite asks for problems of a few more pairs.
@@ -92,6 +99,8 @@ def _checked(backend: Any, name: str) -> Backend:
     own = getattr(backend, "dtypes", ("float32",))
     if not own or not set(own) <= set(FLOATS):
         raise TypeError(f"dtypes must be a tuple of some of {FLOATS}; received {own!r}")
+    if init(backend) not in (None, *INITS):
+        raise TypeError(f"init must be None or one of {INITS}; received {init(backend)!r}")
     sums = getattr(backend, "accumulates", {})
     if not isinstance(sums, Mapping) or not {*sums, *sums.values()} <= set(FLOATS):
         raise TypeError(f"accumulates must map some of {FLOATS} to them; received {sums!r}")
@@ -107,6 +116,11 @@ def _checked(backend: Any, name: str) -> Backend:
 def dtypes(backend: Backend) -> tuple[str, ...]:
     """The dtypes that the backend computes in."""
     return tuple(getattr(backend, "dtypes", ("float32",)))
+
+
+def init(backend: Backend) -> str | None:
+    """The distribution that the backend declares for the weights of a new block."""
+    return getattr(backend, "init", None)
 
 
 def declared_sums(backend: Backend) -> dict[str, str]:

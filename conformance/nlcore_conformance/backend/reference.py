@@ -14,6 +14,10 @@ class Reference:
 
     name = "reference"
     dtypes = ("float64", "float32", "float16", "bfloat16")
+    init = "he"
+
+    def initial(self, spec: NonLocalSpec) -> dict[str, np.ndarray]:
+        return nlcore.init_weights(spec, np.random.default_rng(0))
 
     def block(
         self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool = False

@@ -8,6 +8,7 @@ from nlcore import NonLocalSpec
 from nlcore.spec import PAIRWISE
 from nlcore_conformance.checks import properties
 from nlcore_conformance.checks.check import Check, forward, gradient, not_finite
+from nlcore_conformance.checks.initial_state import initial_state
 from nlcore_conformance.problems.case import LAYOUTS
 from nlcore_conformance.problems.numbers import DATA
 
@@ -129,6 +130,15 @@ CHECKS: tuple[Check, ...] = (
         judge=properties.identity,
         clauses=("NL-10.4",),
         weight=_FEW,
+    ),
+    Check(
+        name="initial state",
+        clause="NL-10.5",
+        judge=initial_state,
+        clauses=("NL-10.4", "NL-10.5", "NL-10.6"),
+        weight=_FEW,
+        initial=True,
+        data=("normal",),
     ),
     Check(
         name="NaN and infinity",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import nlcore
+from nlcore import NonLocalSpec, weight_shapes
 from nlcore_conformance.backend.protocol import Backend, accumulates
 from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_conformance.problems.case import Case, Problem, problem
@@ -176,6 +177,16 @@ def gradients(backend: Backend, p: Problem) -> dict[str, Any]:
         raise Broken(
             f"block_vjp must return (dx, dweights by name); received {answer!r}"
         ) from error
+
+
+def new_weights(backend: Backend, spec: NonLocalSpec) -> dict[str, Any]:
+    """The weights of a new block of the backend's, by name."""
+    answer = _asked(backend.initial, spec)  # type: ignore[attr-defined]
+    names = list(weight_shapes(spec))
+    if not isinstance(answer, Mapping) or set(answer) != set(names):
+        came = sorted(map(str, answer)) if isinstance(answer, Mapping) else repr(answer)
+        raise Broken(f"initial must return weights named {names}; received {came}")
+    return dict(answer)
 
 
 def float64(value: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from nlcore import NonLocalSpec
 from nlcore.reference.extent import fold, unfold
 from nlcore.weights import identity_weights
-from nlcore_conformance.backend.protocol import Backend, accumulates, supports
+from nlcore_conformance.backend.protocol import Backend, Weights, accumulates, supports
 from nlcore_conformance.bounds.arithmetic import arithmetic
 from nlcore_conformance.checks.comparison import (
     Judgement,
@@ -35,12 +35,17 @@ def identity(backend: Backend, case: Case) -> list[Judgement]:
     A subnormal x may be flushed to zero.
     """
     p = problem(case)
+    zeros = {name: np.zeros_like(p.weights[name]) for name in identity_weights(case.spec)}
+    return [equals_x(backend, p, p.weights | zeros)]
+
+
+def equals_x(backend: Backend, p: Problem, weights: Weights) -> Judgement:
+    """z with these weights, against x. p is the problem with weights of which none is 0."""
     # where an earlier stage may overflow, its product with 0 is NaN
     overflow = np.isinf(_bound(backend, p))
-    flushed = arithmetic(case.dtype).given(float64(p.x)).error
-    zeros = {name: np.zeros_like(p.weights[name]) for name in identity_weights(case.spec)}
-    z = asked(backend, replace(p, weights=p.weights | zeros))
-    return [judged("z", z, float64(p.x), np.where(overflow, np.inf, flushed), case.dtype)]
+    flushed = arithmetic(p.dtype).given(float64(p.x)).error
+    z = asked(backend, replace(p, weights=dict(weights)))
+    return judged("z", z, float64(p.x), np.where(overflow, np.inf, flushed), p.dtype)
 
 
 def repeatable(backend: Backend, case: Case) -> list[Judgement]:

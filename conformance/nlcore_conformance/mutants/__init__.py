@@ -8,6 +8,7 @@ from nlcore_conformance.mutants import (
     embeddings,
     extents,
     interface,
+    new_blocks,
     normalization,
     pairwise,
     pooling,
@@ -31,6 +32,7 @@ _TOPICS = (
     of_stages,
     rounding,
     interface,
+    new_blocks,
     conditions,
 )
 

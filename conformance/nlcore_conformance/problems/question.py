@@ -30,6 +30,8 @@ class Question:
         Whether batch normalization uses the batch's statistics.
     gradient : bool
         Whether it asks for gradients, so that the backend must have block_vjp.
+    initial : bool
+        Whether it asks for the weights of a new block, so that the backend must have `initial`.
     data, layouts : tuple of str
         Kinds of numbers, and memory layouts of x, that are drawn.
     """
@@ -41,5 +43,11 @@ class Question:
     long: bool = False
     training: bool = False
     gradient: bool = False
+    initial: bool = False
     data: tuple[str, ...] = DATA
     layouts: tuple[str, ...] = USUAL_LAYOUTS
+
+    @property
+    def needs(self) -> str:
+        """The method that the backend must have, in addition to those that it may have."""
+        return "block_vjp" if self.gradient else "initial" if self.initial else "block"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nlcore import NonLocalSpec
+from nlcore.spec import PAIRWISE
 from nlcore_conformance.problems.named_problem import (
     Named,
     all_together,
@@ -39,6 +40,8 @@ LONG, LONG_GRADIENT = 4096, 512
 
 def short_problems(question: Question) -> Iterator[Named]:
     """The named problems of a check that are not at length."""
+    if question.initial:
+        yield from _many_draws()
     if not question.named:
         return
     yield Named("one position", one_position, applies=one_fits)
@@ -92,6 +95,19 @@ def _values(question: Question) -> Iterator[Named]:
             name = f"V = {value} for D = {inner}"
             yield Named(name, some_positions, 6, inner, value=value, prefers=(prefers,))
     yield Named("biases of the embeddings alone", some_positions, applies=biased_embeddings)
+
+
+def _many_draws() -> Iterator[Named]:
+    """Blocks with hundreds of random weights, of which rows and columns differ in length."""
+    for pairwise in PAIRWISE:
+        for batch_norm in (False, True):
+
+            def like(
+                spec: NonLocalSpec, pairwise: str = pairwise, batch_norm: bool = batch_norm
+            ) -> bool:
+                return (spec.pairwise, spec.batch_norm) == (pairwise, batch_norm)
+
+            yield Named("many draws", few_positions, 16, 128, applies=like)
 
 
 def _many_values() -> Iterator[Named]:

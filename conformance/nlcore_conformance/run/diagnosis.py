@@ -100,7 +100,7 @@ def _known(check: Check, backend: Backend, cases: Sequence[Case]) -> _Known:
 def _fitting(check: Check, backend: Backend, known: _Known, zoo: list[Mutant]) -> list[Mutant]:
     """The mutants whose answers are the backend's, or else the pairs of them."""
     wrong, right = known
-    if not wrong:
+    if not wrong or check.initial:  # in which answers are random
         return []
     return (
         _agreeing(check, zoo, wrong + right)

@@ -56,8 +56,8 @@ class Plan:
 
 def planned(check: Check, backend: Backend, profile: Profile, seed: int) -> tuple[Plan, str]:
     """The plan of a check, and ""; or an empty plan, and why there is nothing to judge."""
-    if check.gradient and not hasattr(backend, "block_vjp"):
-        return Plan(), "the backend has no block_vjp"
+    if not hasattr(backend, check.needs):
+        return Plan(), f"the backend has no {check.needs}"
     chosen = tuple(d for d in dtypes(backend) if profile.dtypes is None or d in profile.dtypes)
     if not chosen:
         return Plan(), f"the backend's dtypes are {', '.join(dtypes(backend))}"

@@ -109,7 +109,7 @@ def described(failure: Failure) -> list[tuple[str, str]]:
     elif j.note:
         lines.append((j.output, j.note))
     else:
-        place = f"{j.output}{list(j.index)}"
+        place = f"{j.output}{list(j.index) or ''}"
         lines += [
             ("expected", f"{place} = {j.expected!r}"),
             ("received", f"{place} = {j.received!r}"),

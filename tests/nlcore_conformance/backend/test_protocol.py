@@ -6,7 +6,7 @@ import pytest
 
 from nlcore.spec import FLOATS
 from nlcore_conformance.backend.plain import Plain
-from nlcore_conformance.backend.protocol import accumulates, as_backend
+from nlcore_conformance.backend.protocol import accumulates, as_backend, init
 from nlcore_conformance.backend.reference import Reference
 
 
@@ -30,6 +30,7 @@ def test_a_backend_is_called_as_it_was_asked_for_unless_it_has_a_name():
         ({"accumulates": {"float16": "int32"}}, "accumulates must map .*; received {'float16'"),
         ({"accumulates": {"half": "float32"}}, "accumulates must map .*; received {'half'"),
         ({"accumulates": {"float32": "bfloat16"}}, "no coarser than the one computed in; received"),
+        ({"init": "xavier"}, r"init must be None or one of .*; received 'xavier'"),
         ({"__slots__": ()}, "must have an attribute `name`, or take one"),
     ],
     ids=str,
@@ -46,3 +47,8 @@ def test_what_a_backend_accumulates_in_is_its_own_word_or_float32():
     assert [accumulates(backend, d) for d in ("float32", "float64")] == ["float32", "float64"]
     backend.accumulates = {"float16": "float16"}
     assert accumulates(backend, "float16") == "float16"
+
+
+def test_no_distribution_is_declared_by_default():
+    assert init(as_backend(Plain().block, "plain")) is None
+    assert init(Plain()) == "he"

@@ -17,7 +17,10 @@ def test_named_problems_are_what_they_are_called():
     for check in CHECKS:
         allowed, _ = allowed_templates(Plain(FLOATS), check.applies)
         cases = list(problems(check, allowed, FLOATS, 0))
-        assert bool(cases) == (check.named or check.long)
+        assert bool(cases) == (check.named or check.long or check.initial)
+        if check.initial:  # hundreds of draws, and rows and columns of other lengths
+            assert {(c.spec.channels, c.spec.inner_channels) for c in cases} == {(16, 128)}
+            assert len({(c.spec.pairwise, c.spec.batch_norm) for c in cases}) == 8
         if not check.named:
             continue
         assert {c.data for c in cases} == set(DATA)

@@ -185,6 +185,21 @@ def test_a_property_keeps_its_last_question(tmp_path):
     assert judgements[0].ratio > 1
 
 
+def test_a_new_block_keeps_the_weights_that_it_was_asked_with(tmp_path):
+    class Lost(Plain):
+        def initial(self, spec):
+            weights = super().initial(spec)
+            return weights | {"bn.running_var": 0 * weights["bn.running_var"]}
+
+    case = Case(SPEC, 2, (4, 3), "float32", seed=3)
+    failure, file, fields, stored = written(tmp_path, Lost(), "initial state", case)
+    assert fields["output"] == failure.judgement.output == "bn.running_var"
+    assert {"expected", "bound", "received"}.isdisjoint(stored)
+    assert not stored["bn.running_var"].any() and stored["theta.weight"].any()
+    judgements, _ = failures.replay(failures.read(str(file)), Lost())
+    assert max(j.ratio for j in judgements) == np.inf
+
+
 def test_the_arrays_beside_the_file_are_what_is_judged(tmp_path):
     _, file, _, stored = written(tmp_path, Wrong(), "forward / dot_product")
     stored["out.bias"] = 0 * stored["out.bias"]  # with which leaving it out is right

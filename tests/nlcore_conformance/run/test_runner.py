@@ -51,6 +51,29 @@ def test_without_a_gradient_its_checks_are_not_run():
     assert set(verdicts.values()) == {("not run", "the backend has no block_vjp")}
 
 
+def test_without_initial_its_check_is_not_run_and_it_may_conform():
+    function = as_backend(Plain().block, "plain")
+    report = run(function, only=lambda c: c.name in ("initial state", "rescaling"), examples=6)
+    verdicts = {r.name: (r.verdict, r.not_run) for r in report.results}
+    assert verdicts["initial state"] == ("not run", "the backend has no initial")
+    assert Verdict(report).conforms and Verdict(report).line.startswith("plain conforms to what it")
+
+
+def test_a_new_block_that_is_wrong_is_not_told_from_mutants_but_where_it_is_wrong_is_said():
+    class Scaled(Plain):
+        """A mutant's mistake, but answers are random."""
+
+        def initial(self, spec):
+            weights = super().initial(spec)
+            return weights | {n: 0 * w for n, w in weights.items() if n == "bn.running_var"}
+
+    report = run(Scaled(), only=lambda c: c.name == "initial state")
+    failure = report.results[0].failure
+    assert failure.judgement.output == "bn.running_var" and failure.stage == ""
+    (found,) = report.diagnoses
+    assert (found.causes, found.only) == ((), "batch_norm=True")
+
+
 def test_a_failure_is_small_and_replays_and_names_its_stage():
     wrong = PooledAtTheInput()
     failure = run_check(named_check("forward / concatenation"), wrong, QUICK, seed=0).failure

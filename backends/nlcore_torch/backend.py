@@ -1,30 +1,32 @@
-"""The backend for the conformance suite: NonLocalBlock with NumPy arrays in and out."""
+"""The backends for the conformance suite, with NumPy arrays in and out.
+
+The package computes the block in several ways. `backend` is NonLocalBlock and `function` is
+non_local_block. `hooked` is a NonLocalBlock that calls its parts, and `traced` one in a graph that
+torch.jit.trace has recorded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlcore import NonLocalSpec, check_input
+from nlcore.weights import RUNNING
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.block import NonLocalBlock
+from nlcore_torch.functional import non_local_block
 from nlcore_torch.operation.gaussian import CHUNK
 
 
-class TorchBackend:
-    """The PyTorch block for NumPy arrays. It computes in the dtype of x.
+class _Forward:
+    """The block without gradients."""
 
-    Attributes
-    ----------
-    device : str
-        The torch device that computes, such as "cpu" or "cuda".
-    """
-
-    name = "torch"
+    name: str
     dtypes = ("float32", "float64", "float16", "bfloat16")
     device = "cpu"
     init = "he"
@@ -53,6 +55,30 @@ class TorchBackend:
         with torch.no_grad():
             return array(module(self._tensor(x)))
 
+    def _module(
+        self, spec: NonLocalSpec, weights: Mapping[str, Any], x: np.ndarray, training: bool
+    ) -> nn.Module:
+        check_input(spec, x.shape, x.dtype.name)
+        dtype = getattr(torch, x.dtype.name)
+        module = NonLocalBlock.from_spec(spec, device=self.device, dtype=dtype)
+        module.import_weights(weights)
+        return module.train(training)
+
+    def _tensor(self, value: np.ndarray) -> Tensor:
+        return tensor(value).to(self.device)
+
+
+class TorchBackend(_Forward):
+    """The PyTorch block for NumPy arrays. It computes in the dtype of x.
+
+    Attributes
+    ----------
+    device : str
+        The torch device that computes, such as "cpu" or "cuda".
+    """
+
+    name = "torch"
+
     def block_vjp(
         self,
         spec: NonLocalSpec,
@@ -71,17 +97,73 @@ class TorchBackend:
         dweights = dict(zip(parameters, map(array, grads), strict=True))
         return array(dx), dweights
 
+
+class HookedBackend(TorchBackend):
+    """The block with a hook at each part, which does nothing but make the block call the part."""
+
+    name = "torch hooked"
+
+    def _module(self, *arguments: Any) -> nn.Module:
+        module = super()._module(*arguments)
+        for part in module.children():
+            part.register_forward_hook(lambda *_: None)
+        return module
+
+
+class TracedBackend(_Forward):
+    """The block as `torch.jit.trace` records it, in evaluation mode and without gradients."""
+
+    name = "torch traced"
+
     def _module(
         self, spec: NonLocalSpec, weights: Mapping[str, Any], x: np.ndarray, training: bool
-    ) -> NonLocalBlock:
-        check_input(spec, x.shape, x.dtype.name)
-        dtype = getattr(torch, x.dtype.name)
-        module = NonLocalBlock.from_spec(spec, device=self.device, dtype=dtype)
-        module.import_weights(weights)
-        return module.train(training)
+    ) -> nn.Module:
+        if training:
+            raise NotImplementedError("a traced block computes with the running statistics")
+        module = super()._module(spec, weights, x, training)
+        with catch_warnings():
+            for category in (DeprecationWarning, FutureWarning):  # torch.jit is deprecated
+                simplefilter("ignore", category)
+            return torch.jit.trace(module, self._tensor(x), check_trace=False)
 
-    def _tensor(self, value: np.ndarray) -> Tensor:
-        return tensor(value).to(self.device)
+
+class FunctionBackend(TorchBackend):
+    """`non_local_block`. The gradients of x and of the weights are computed one after the other."""
+
+    name = "torch function"
+
+    def block(
+        self,
+        spec: NonLocalSpec,
+        weights: Mapping[str, np.ndarray],
+        x: np.ndarray,
+        training: bool = False,
+    ) -> np.ndarray:
+        """`nlcore.block` in x's dtype: x (B, C, *positions) -> z (B, C, *positions)."""
+        return array(non_local_block(spec, self._tensors(weights), self._tensor(x), training))
+
+    def block_vjp(
+        self,
+        spec: NonLocalSpec,
+        weights: Mapping[str, np.ndarray],
+        x: np.ndarray,
+        dz: np.ndarray,
+        training: bool = False,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """`nlcore.block_vjp` in x's dtype: (dx, dweights by name without running statistics)."""
+        tensors, inputs, upstream = self._tensors(weights), self._tensor(x), self._tensor(dz)
+        z = non_local_block(spec, tensors, inputs.requires_grad_(), training)
+        (dx,) = torch.autograd.grad(z, [inputs], upstream)
+        asked = {name: t.requires_grad_() for name, t in tensors.items() if name not in RUNNING}
+        z = non_local_block(spec, tensors, inputs.detach(), training)
+        dweights = torch.autograd.grad(z, list(asked.values()), upstream)
+        return array(dx), dict(zip(asked, map(array, dweights), strict=True))
+
+    def _tensors(self, weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        return {name: self._tensor(weight) for name, weight in weights.items()}
 
 
 backend = TorchBackend()
+function = FunctionBackend()
+hooked = HookedBackend()
+traced = TracedBackend()

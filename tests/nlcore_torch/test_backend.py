@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 
@@ -9,10 +10,13 @@ import torch
 import nlcore_torch.operation.gaussian
 from nlcore import NonLocalSpec, block
 from nlcore.reference.block import block_vjp
-from nlcore_conformance.checks.catalogue import CHECKS
+from nlcore.spec import NORMALIZATIONS, PAIRWISE
+from nlcore_conformance.checks.catalogue import CHECKS, named_check
 from nlcore_conformance.checks.judging import attempt
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.run.runner import run
 from nlcore_conformance.run.search import PROFILES, drawn
-from nlcore_torch.backend import backend
+from nlcore_torch.backend import backend, function, hooked, traced
 from nlcore_torch.block import NonLocalBlock
 
 DTYPES = {name: np.dtype(name) for name in ("float16", "float32", "float64")}
@@ -21,6 +25,7 @@ SPEC = NonLocalSpec(
     4, ndim=2, pairwise="concatenation", subsample=(2, 2), bias=True, pair_bias=True
 )
 # whose response varies enough for the batch's variance not to amplify
+WAYS = pytest.mark.parametrize("way", [function, hooked, traced], ids=lambda way: way.name)
 VARIED = NonLocalSpec(4, ndim=2, pairwise="dot_product", subsample=(2, 2))
 
 
@@ -70,6 +75,30 @@ def test_arguments_are_left_alone(problem):
     backend.block_vjp(SPEC, weights, x, dz, training=True)
     for name in weights:
         np.testing.assert_array_equal(weights[name], before[name])
+
+
+@WAYS
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_each_way_computes_the_block(way, pairwise):
+    for normalization, name in itertools.product(NORMALIZATIONS, ("float64", "float32")):
+        spec = NonLocalSpec(6, 4, ndim=2, pairwise=pairwise, normalization=normalization, bias=True)
+        case = Case(spec, 2, (5, 6), name)
+        for check in (named_check(f"{kind} / {pairwise}") for kind in ("forward", "gradient")):
+            if not check.gradient or hasattr(way, "block_vjp"):
+                assert all(judgement.ratio <= 1 for judgement in attempt(check, way, case))
+
+
+@WAYS
+@pytest.mark.slow
+def test_each_way_conforms(way):
+    report = run(way, profile="quick")
+    assert all(result.failure is None for result in report.results)
+    not_run = {result.not_run for result in report.results if result.not_run}
+    without = {
+        "the backend has no block_vjp",
+        "a traced block computes with the running statistics",
+    }
+    assert not_run == (without if way is traced else set())
 
 
 def test_supports():

@@ -18,9 +18,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 
 from nlcore import weight_shapes
 from nlcore.spec import PAIRWISE
-from nlcore_conformance.run.runner import run
 from nlcore_torch import NonLocalBlock, non_local_block
-from nlcore_torch.backend import TorchBackend
 from nlcore_torch.parts import PairWeights
 
 
@@ -101,25 +99,6 @@ def test_a_hooked_block_computes_the_same(pairwise, training, fields):
     for part in parts_of(module).values():
         part.register_forward_hook(lambda *_: None)
     assert_same(module, weights, x, module(x))
-
-
-class Hooked(TorchBackend):
-    """The torch backend with a hook that does nothing on every part."""
-
-    name = "hooked"
-
-    def _module(self, *arguments):
-        module = super()._module(*arguments)
-        for part in parts_of(module).values():
-            part.register_forward_hook(lambda *_: None)
-        return module
-
-
-@pytest.mark.slow
-def test_a_hooked_block_conforms():
-    report = run(Hooked(), profile="quick")
-    assert report.results and all(result.failure is None for result in report.results)
-    assert sum(result.not_run == "" for result in report.results) == len(report.results)
 
 
 # Weights that are computed: norms, parametrizations, pruning

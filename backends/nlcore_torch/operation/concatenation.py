@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nlcore_torch.operation.precision import divided, sum_dtype, without_autocast
+from nlcore_torch.operation.precision import divided, share, sum_dtype, without_autocast
 from nlcore_torch.operation.recording import applied, exports
 
 
@@ -27,8 +27,8 @@ def concatenation(a: Tensor, b: Tensor, g: Tensor, by_sum: bool) -> Tensor:
     """
     if not by_sum:
         # ReLU(a + b) / M = ReLU(a / M + b / M). Dividing a and b is cheaper than dividing y.
-        share = 1 / g.shape[1]
-        return pair_sums(a * share, b * share, g).to(g.dtype)
+        factor = share(1, g.shape[1])
+        return pair_sums(a * factor, b * factor, g).to(g.dtype)
     sums, total = pair_sums_and_total(a, b, g)
     return divided(sums, total).to(g.dtype)
 

@@ -15,6 +15,7 @@ from nlcore_torch.operation.precision import (
     autocasts,
     divided,
     scaled_product,
+    share,
     sum_dtype,
     without_autocast,
 )
@@ -23,14 +24,14 @@ from nlcore_torch.operation.recording import exports
 
 def dot_product(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) -> Tensor:
     """y = s (theta phi^T) g / C (B, N, V) from theta (B, N, D), phi (B, M, D), g (B, M, V)."""
-    share = scale / phi.shape[1]  # dividing by M first keeps half-precision sums in range
+    factor = share(scale, phi.shape[1])  # dividing by M first keeps half-precision sums in range
     if not by_sum:
-        return _product(theta, phi, g, share)
+        return _product(theta, phi, g, factor)
     dtype = sum_dtype(theta)  # half precision could overflow before the division by C
     with without_autocast(theta):
         rows, keys = theta.to(dtype), phi.to(dtype)  # (B, N, D), (B, M, D)
-        y = _product(rows, keys, g.to(dtype), share)  # (B, N, V)
-        total = rows @ (keys.sum(1, keepdim=True) * share).mT  # (B, N, 1): C / M
+        y = _product(rows, keys, g.to(dtype), factor)  # (B, N, V)
+        total = rows @ (keys.sum(1, keepdim=True) * factor).mT  # (B, N, 1): C / M
     return divided(y, total).to(g.dtype)
 
 
@@ -46,7 +47,8 @@ def merged_with_w_z(
         return None
     if _order(theta, phi, g, w_z.shape[0]) != "merged":
         return None
-    return w_z @ scaled_product(g.mT, phi, spec.scale / phi.shape[1])  # (C, V) @ (B, V, D)
+    # (C, V) @ (B, V, D)
+    return w_z @ scaled_product(g.mT, phi, share(spec.scale, phi.shape[1]))
 
 
 def dot_product_order(
@@ -61,11 +63,11 @@ def dot_product_order(
     return best
 
 
-def _product(theta: Tensor, phi: Tensor, g: Tensor, share: float) -> Tensor:
-    """share (theta phi^T) g (B, N, V)."""
+def _product(theta: Tensor, phi: Tensor, g: Tensor, factor: float) -> Tensor:
+    """factor (theta phi^T) g (B, N, V)."""
     if _order(theta, phi, g) == "pairs":
-        return scaled_product(theta, phi.mT, share) @ g  # (B, N, M), then (B, N, V)
-    return theta @ scaled_product(phi.mT, g, share)  # (B, D, V), then (B, N, V)
+        return scaled_product(theta, phi.mT, factor) @ g  # (B, N, M), then (B, N, V)
+    return theta @ scaled_product(phi.mT, g, factor)  # (B, D, V), then (B, N, V)
 
 
 def _order(theta: Tensor, phi: Tensor, g: Tensor, channels: int | None = None) -> str:

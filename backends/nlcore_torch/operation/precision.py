@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,12 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
     if autocasts(tensor):
         return torch.autocast(tensor.device.type, enabled=False)
     return nullcontext()
+
+
+def share(scale: float, count: Any) -> Any:
+    """scale / count, where count is a size of a tensor."""
+    # In a traced graph a size is a tensor of integers, by which torch divides in float32.
+    return scale / (count.double() if isinstance(count, Tensor) else count)
 
 
 def scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from nlcore import NonLocalSpec
 from nlcore.spec import NORMALIZATIONS
@@ -84,20 +84,27 @@ def _thousands(
         )
 
 
-def around(counts: Iterable[int], question: Question, paths: Paths) -> Iterator[Named]:
-    """Problems of a few more pairs than each of these counts, for the specs with such a path."""
+def around(
+    counts: Iterable[int], question: Question, paths: Paths, dtypes: Sequence[str], turn: int
+) -> Iterator[Named]:
+    """Problems of a few more pairs than each of these counts, for the specs with such a path.
+
+    float32 and float16 take turns, as far as they are among the `dtypes`. Another `turn` puts them
+    and the normalizations together differently.
+    """
     if not (question.long and question.named) or question.training:
         return
-    for count, norm in itertools.product(sorted(counts), NORMALIZATIONS):
-        if not (question.gradient and count > GRADIENT_PAIRS):
-            yield _beyond(count, norm, paths)
+    kinds = [dtype for dtype in ("float32", "float16") if dtype in dtypes]
+    for k, (count, norm) in enumerate(itertools.product(sorted(counts), NORMALIZATIONS), turn):
+        if kinds and not (question.gradient and count > GRADIENT_PAIRS):
+            yield _beyond(count, norm, paths, kinds[k % len(kinds)])
 
 
-def _beyond(count: int, norm: str, paths: Paths) -> Named:
+def _beyond(count: int, norm: str, paths: Paths, dtype: str) -> Named:
     """A problem of a few more pairs than `count`, in two items."""
 
     def applies(spec: NonLocalSpec) -> bool:
-        declared = count in paths(spec, "float32")
+        declared = count in paths(spec, dtype)
         return declared and spec.normalization == norm and all_together(spec)
 
     return Named(
@@ -105,7 +112,7 @@ def _beyond(count: int, norm: str, paths: Paths) -> Named:
         lambda spec: long_rows(spec, math.isqrt(count // 2) + 1),
         4,
         4,
-        dtypes=("float32",),
+        dtypes=(dtype,),
         applies=applies,
     )
 

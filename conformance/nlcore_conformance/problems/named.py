@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nlcore import NonLocalSpec
+from nlcore.spec import PAIRWISE
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.problems.long_problems import Paths, around, at_length
 from nlcore_conformance.problems.named_problem import Named, in_windows
@@ -44,9 +45,11 @@ def problems(
     rng = np.random.default_rng([seed, zlib.crc32(question.name.encode())])
     examples = [(t, c, _example(t, c)) for t, c in allowed.items()]
     functions = dict.fromkeys(spec.pairwise for _, _, spec in examples)
-    counts = {count for _, _, spec in examples for count in paths(spec, "float32")}
+    counts = {n for dtype in dtypes for _, _, spec in examples for n in paths(spec, dtype)}
     found = [*short_problems(question), *at_length(question, functions, seed)]
-    found += around(counts, question, paths)
+    # the functions of a backend may share a path, and have it in another dtype each
+    turn = seed + sum(map(PAIRWISE.index, functions))
+    found += around(counts, question, paths, dtypes, turn)
     for number, named in enumerate(found):
         fits = [e for e in examples if named.applies(e[2]) and _scales(named, e[1])]
         fitting = _preferred(named, fits)

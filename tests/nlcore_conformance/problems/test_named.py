@@ -6,7 +6,7 @@ import numpy as np
 
 from nlcore.spec import FLOATS
 from nlcore_conformance.backend.plain import Plain
-from nlcore_conformance.checks.catalogue import CHECKS
+from nlcore_conformance.checks.catalogue import CHECKS, named_check
 from nlcore_conformance.problems.named import problems
 from nlcore_conformance.problems.numbers import DATA
 
@@ -40,3 +40,24 @@ def test_named_problems_are_what_they_are_called():
             assert max(sizes) >= (500 if check.gradient else 4096)
         else:
             assert any(c.batch * np.prod(c.positions) == 1 for c in cases)
+
+
+def test_a_path_is_asked_for_in_two_dtypes():
+    from nlcore_conformance.run.probing import allowed_templates
+
+    def paths(spec, dtype):
+        return (5000,) if spec.pairwise == "gaussian" else ()
+
+    def beyond(name, dtypes, seed):
+        check = named_check(name)
+        allowed, _ = allowed_templates(Plain(FLOATS), check.applies)
+        with_path = set(problems(check, allowed, dtypes, seed, paths))
+        found = with_path - set(problems(check, allowed, dtypes, seed))
+        assert all(c.pairs > 5000 and c.spec.pairwise == "gaussian" for c in found)
+        return {(c.spec.normalization, c.dtype) for c in found}
+
+    for name in ("forward / gaussian", "gradient / gaussian"):
+        asked = beyond(name, FLOATS, 0) | beyond(name, FLOATS, 1)
+        assert asked == {(n, d) for n in ("sum", "count") for d in ("float32", "float16")}
+        assert beyond(name, ("float32",), 0) == {("sum", "float32"), ("count", "float32")}
+    assert beyond("forward / dot_product", FLOATS, 0) == set()

@@ -1,0 +1,1 @@
+"""Automatic mutants of a backend's source, for the study `mutation.py`."""

@@ -63,7 +63,7 @@ def answer(backend: Backend, spec: NonLocalSpec) -> bool | str:
     new in it. So `block` is called too, once for each pairwise function and the rules beside it.
     """
     if not hasattr(backend, "supports"):
-        return _tried(backend, spec)
+        return _tried(backend, spec, dtypes(backend)[0])
     said = [supports(backend, spec, dtype) for dtype in dtypes(backend)]
     if True not in said:
         return said[0]
@@ -72,7 +72,7 @@ def answer(backend: Backend, spec: NonLocalSpec) -> bool | str:
     tries, more = _tries(_Same(backend)), spec.value_channels - spec.inner_channels
     rules = spec.pairwise, spec.normalization, spec.batch_norm, spec.bias, more > 0, more < 0
     if rules not in tries:
-        tries[rules] = _tried(backend, spec)
+        tries[rules] = _tried(backend, spec, dtypes(backend)[said.index(True)])
     return tries[rules]
 
 
@@ -194,13 +194,13 @@ def _alike(one: Template, other: Template) -> int:
     return same + (one.pool == other.pool)
 
 
-def _tried(backend: Backend, spec: NonLocalSpec) -> bool | str:
+def _tried(backend: Backend, spec: NonLocalSpec, dtype: str) -> bool | str:
     """Whether `block` supports the spec: True, or why not.
 
     Other errors than NotImplementedError are left to the checks. But a block from before version
     1.2 cannot refuse what it does not know, so that any error refuses what is new in it.
     """
-    weights, x = _small(spec, dtypes(backend)[0])
+    weights, x = _small(spec, dtype)
     try:
         backend.block(spec, weights, x)
     except NotImplementedError as error:

@@ -52,8 +52,8 @@ def write(file: Path, verdicts: list[Verdict]) -> None:
 
 
 def _by_output(report: Report) -> dict[str, list]:
-    """The checks that judge several outputs, and the names of the outputs; {} if there is none."""
-    several = [r for r in report.results if len(r.by_output) > 1]
+    """The checks that judge several gradients, and the names of these; {} if there is none."""
+    several = [r for r in report.results if "dx" in r.by_output and len(r.by_output) > 1]
     names = dict.fromkeys(name for r in several for name in r.by_output)
     return {"checks": several, "outputs": list(names)} if several else {}
 

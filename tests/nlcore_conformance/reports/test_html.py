@@ -13,7 +13,7 @@ from verdicts import MISSHAPEN, PASS, RAISED, WRONG, verdict
 
 from nlcore_conformance.reports.html import draw, write
 from nlcore_conformance.reports.terminal import COLUMNS
-from nlcore_conformance.run.results import Report
+from nlcore_conformance.run.results import CheckResult, Report
 from nlcore_conformance.run.verdict import Verdict
 
 VOID = {"meta", "img", "br"}
@@ -125,3 +125,14 @@ def test_the_same_verdicts_make_the_same_page(tmp_path):
     for name in ("a", "b"):
         write(tmp_path / name, [verdict()])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_table_of_gradients_has_no_other_check(tmp_path):
+    gradients = CheckResult("gradient / gaussian", "NL-9", 1, by_output={"dx": 0.1, "g.bias": 0.2})
+    new = CheckResult("initial state", "NL-10.5", 1, by_output={"mean of g.weight": 0.3, "z": 0.0})
+    report = Report("mine", "quick", 0, results=[gradients, new])
+    file = tmp_path / "report.html"
+    write(file, [Verdict(report)])
+    text = file.read_text(encoding="utf-8")
+    assert "Worst ratio of each gradient" in text and "<td>g.bias</td>" in text
+    assert "mean of g.weight" not in text

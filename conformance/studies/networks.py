@@ -32,7 +32,7 @@ from rich.table import Table
 from torch import Tensor
 
 from nlcore.video import NetworkSpec, placement
-from nlcore.video.network import DEPTHS, INFLATIONS
+from nlcore.video.network_layers import DEPTHS, INFLATIONS
 from nlcore.video.reading import cropped, normalized, read_clip
 from nlcore_conformance.bounds.arithmetic import arithmetic
 from nlcore_conformance.bounds.block_bounds import block_bounds

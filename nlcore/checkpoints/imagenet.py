@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from nlcore.checkpoints.converted import Converted, Place, Weights, account, take
-from nlcore.video.network import BN_EPS, NetworkSpec
+from nlcore.video.network import NetworkSpec
+from nlcore.video.network_layers import BN_EPS
 from nlcore.video.network_weights import FC, network_weight_shapes
 
 #: eps of batch normalization in the ResNets of keras.applications.

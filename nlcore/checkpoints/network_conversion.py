@@ -27,7 +27,8 @@ from nlcore.checkpoints.converted import (
 )
 from nlcore.checkpoints.network_origins import NetworkOrigin, named_network_origin
 from nlcore.spec import NonLocalSpec
-from nlcore.video.network import BN_EPS, NetworkSpec, Pool
+from nlcore.video.network import NetworkSpec
+from nlcore.video.network_layers import BN_EPS, Pool
 from nlcore.video.network_weights import FC, check_network_weights, network_weight_shapes
 
 

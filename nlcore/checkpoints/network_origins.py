@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nlcore.checkpoints.block_origins import named_origin
-from nlcore.video.network import NetworkSpec, Pool, placement
+from nlcore.video.network import NetworkSpec
+from nlcore.video.network_layers import Pool, placement
 
 
 @dataclass(frozen=True)

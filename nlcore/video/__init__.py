@@ -1,8 +1,13 @@
 """The paper's video networks and recipes as data. This package imports no framework."""
 
-from nlcore.video.network import NetworkSpec, placement
+from nlcore.video.network import NetworkSpec
 from nlcore.video.network_cost import Row, cost
-from nlcore.video.network_weights import check_network_weights, network_weight_shapes
+from nlcore.video.network_layers import placement
+from nlcore.video.network_weights import (
+    Imported,
+    check_network_weights,
+    network_weight_shapes,
+)
 from nlcore.video.placed_blocks import PlacementReport, placement_report
 from nlcore.video.recipes import (
     RECIPES,
@@ -14,6 +19,7 @@ from nlcore.video.recipes import (
 )
 
 __all__ = [
+    "Imported",
     "RECIPES",
     "NetworkSpec",
     "PlacementReport",

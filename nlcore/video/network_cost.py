@@ -8,7 +8,8 @@ from math import prod
 
 from nlcore.block_cost import block_cost
 from nlcore.spec import NonLocalSpec
-from nlcore.video.network import Conv, NetworkSpec, Pool, Sizes
+from nlcore.video.network import NetworkSpec
+from nlcore.video.network_layers import Conv, Pool, Sizes
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ def _rows(network: NetworkSpec, size: Sizes) -> Iterator[Row]:
             if residual.non_local is not None:
                 name = f"{residual.name}.non_local"
                 yield (row := _non_local(name, residual.non_local, row.shape[1:]))
+    windows = network.windows(*row.shape[2:])
     weights = network.features * network.classes
-    yield Row("fc", (network.classes, 1, 1, 1), weights + network.classes, weights)
+    shape = (network.classes, *windows)
+    yield Row("fc", shape, weights + network.classes, weights * prod(windows))
 
 
 def _non_local(name: str, spec: NonLocalSpec, size: tuple[int, ...]) -> Row:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from nlcore.block_cost import Execution, block_cost
 from nlcore.spec import NonLocalSpec
-from nlcore.video.network import NetworkSpec, Sizes
+from nlcore.video.network import NetworkSpec
 from nlcore.video.network_cost import cost
+from nlcore.video.network_layers import Sizes
 
 #: The cost of a block with input x (B, C, *positions) in a backend, as `nlcore_torch.execution`.
 Executes = Callable[[NonLocalSpec, tuple[int, ...]], Execution]

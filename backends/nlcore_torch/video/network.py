@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nlcore.video import NetworkSpec, check_network_weights, network_weight_shapes
-from nlcore.video.network import BN_EPS, FC_STD, Conv, Pool, Residual
+from nlcore.video import Imported, NetworkSpec, network_weight_shapes
+from nlcore.video.network_layers import BN_EPS, FC_STD, Conv, Pool, Residual, check_activation
+from nlcore.video.network_weights import layer_of, selected_weights
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
@@ -35,6 +36,9 @@ class Network(nn.Module):
 
     Notes
     -----
+    Where ``spec.head`` pools windows, the logits are the mean of the windows' logits. `scores`
+    averages what `spec` says. The windows do not depend on the mode of the network.
+
     The state dict has exactly the names and shapes of `nlcore.video.network_weight_shapes(spec)`.
     The initial weights of convolutions are those of He et al. 2015 with fan_out. The initial
     weights of fc are normal with standard deviation 0.01.
@@ -72,11 +76,49 @@ class Network(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes) of clips (B, 3, T, H, W)."""
+        """Logits (B, classes) of clips (B, 3, T, H, W).
+
+        Raises
+        ------
+        ValueError
+            A window of the head does not fit.
+        """
+        logits = self.window_logits(x)
+        return logits if logits.ndim == 2 else logits.mean((1, 2))
+
+    def window_logits(self, x: Tensor) -> Tensor:
+        """Logits of every window, (B, H', W', classes), or (B, classes) for the head "mean"."""
         x = self.pool1(F.relu(self.bn1(self.conv1(x)), inplace=True))  # (B, width, T', H', W')
         x = self.res3(self.pool2(self.res2(x)))
         x = self.res5(self.res4(x))  # (B, features, T', H', W')
-        return self.fc(self.dropout(x.mean((2, 3, 4))))
+        if self.spec.head == "mean":
+            return self.fc(self.dropout(x.mean((2, 3, 4))))
+        self.spec.windows(*x.shape[3:])
+        x = F.avg_pool2d(x.mean(2), self.spec.head_window, 1)  # (B, features, H', W')
+        return self.fc(self.dropout(x.movedim(1, -1)))
+
+    def scores(self, x: Tensor, activation: str = "softmax") -> Tensor:
+        """Scores (B, classes) of clips (B, 3, T, H, W): the activation of the logits.
+
+        With ``spec.head = "windows"``, it is the mean of the activations of the windows' logits.
+        Scores of half precision logits are computed in float32. Call ``eval()`` before.
+
+        Parameters
+        ----------
+        x : Tensor
+        activation : {"softmax", "sigmoid"}
+
+        Raises
+        ------
+        ValueError
+            The activation is unknown, or a window of the head does not fit.
+        """
+        check_activation(activation)
+        windows = self.spec.head == "windows"
+        logits = self.window_logits(x) if windows else self(x)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        scores = logits.sigmoid() if activation == "sigmoid" else logits.softmax(-1)
+        return scores.mean((1, 2)) if windows else scores
 
     def export_weights(self) -> dict[str, np.ndarray]:
         """The weights by name as NumPy arrays, with which the network computes.
@@ -90,22 +132,37 @@ class Network(nn.Module):
         """
         names = list(network_weight_shapes(self.spec))
         found: dict[str, np.ndarray] = {}
-        for path in dict.fromkeys(_layer(name) for name in names):
+        for path in dict.fromkeys(layer_of(name) for name in names):
             found |= {f"{path}.{kind}": w for kind, w in _weights(self, path).items()}
         return {name: found[name] for name in names}
 
-    def import_weights(self, weights: Mapping[str, Any]) -> None:
+    def import_weights(self, weights: Mapping[str, Any], *, partial: bool = False) -> Imported:
         """Replace every weight by the array or tensor of the same name.
 
         The values are converted to the dtype of the module.
 
+        Parameters
+        ----------
+        weights : mapping of str to array or Tensor
+        partial : bool
+            Whether weights may be missing, which keep their values, and left over. If False, this
+            is an error. An fc with another number of classes is both.
+
+        Returns
+        -------
+        nlcore.video.Imported
+            The names that were missing or left over.
+
         Raises
         ------
         TypeError, ValueError
-            See `nlcore.video.check_network_weights`.
+            See `nlcore.video.check_network_weights`. With `partial`: a weight has the wrong shape,
+            or no name is the network's.
         """
-        check_network_weights(self.spec, weights)
-        self.load_state_dict({name: tensor(value) for name, value in weights.items()})
+        chosen, report = selected_weights(self.spec, weights, partial)
+        state = {name: tensor(value) for name, value in chosen.items()}
+        self.load_state_dict(state, strict=not partial)
+        return report
 
 
 class ResidualBlock(nn.Module):
@@ -153,12 +210,6 @@ def _conv(conv: Conv, options: Options) -> tuple[nn.Conv3d, BatchNorm3d]:
 
 def _pool(pool: Pool) -> nn.MaxPool3d:
     return nn.MaxPool3d(pool.kernel, pool.stride, pool.padding)
-
-
-def _layer(name: str) -> str:
-    """The path of the layer, or of the non-local block, that has the weight of this name."""
-    before, block, _ = name.partition(".non_local.")
-    return f"{before}.non_local" if block else name.rpartition(".")[0]
 
 
 def _weights(network: Network, path: str) -> dict[str, np.ndarray]:

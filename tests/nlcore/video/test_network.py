@@ -142,7 +142,7 @@ def test_placement():
         ({"non_local": ("res4.6",)}, "non_local must name residual blocks from res2.0"),
         ({"non_local": ("res4.4", "res4.4")}, "each once"),
         ({"dropout": 1.0}, "dropout must be in"),
-        ({"temporal_strides": (1, 2)}, "of conv1, pool1 and pool2"),
+        ({"temporal_strides": (1, 2)}, "one int for each of conv1, pool1, pool2"),
         ({"block": {"pairwise": "cosine"}}, "pairwise must be one of"),
     ],
 )

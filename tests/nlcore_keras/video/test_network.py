@@ -13,7 +13,7 @@ import nlcore_torch.video.network
 from nlcore.checkpoints.imagenet import inflate, keras_arrays
 from nlcore.video import NetworkSpec, placement
 from nlcore_keras.video import Network
-from nlcore_keras.video.network import MaxPool
+from nlcore_keras.video.network_layers import MaxPool
 
 #: Elsewhere Keras itself computes means and products of float64 in float32.
 FLOAT = "float64" if keras.backend.backend() == "tensorflow" else "float32"

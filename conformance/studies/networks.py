@@ -1,18 +1,20 @@
-"""Do PyTorch's network and Keras' compute the same, given one file?
+"""Do PyTorch's network and Keras' compute the same, given one file? And their origins' own code?
 
     python conformance/studies/networks.py reduced       # every architecture and placement
     python conformance/studies/networks.py clip VIDEO    # ResNet-50 with 5 blocks, full width
+    python conformance/studies/networks.py origins       # SlowFast and pytorchvideo, as installed
 
-Both compute logits in float64. Each may be as far from the exact logits as a first-order bound: the
-sum over every layer and every element of |d logit / d element| times the rounding error that the
-layer may make there. The bound assumes nothing about how the errors of elements combine. Keras runs
-on TensorFlow: on its other engines Keras itself rounds float64 to float32.
+All compute logits, and scores, in float64. Each may be as far from the exact ones as a first-order
+bound: the sum over every layer and every element of |d logit / d element| times the rounding error
+that the layer may make there. The bound assumes nothing about how the errors of elements combine.
+Keras runs on TensorFlow: on its other engines Keras itself rounds float64 to float32.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,14 +33,17 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from nlcore.checkpoints import PUBLISHED
 from nlcore.video import NetworkSpec, placement
 from nlcore.video.network_layers import DEPTHS, INFLATIONS
 from nlcore.video.reading import cropped, normalized, read_clip
 from nlcore_conformance.bounds.arithmetic import arithmetic
 from nlcore_conformance.bounds.block_bounds import block_bounds
 from nlcore_keras.video.network import Network as KerasNetwork
+from nlcore_torch.adapters.origin_networks import pytorchvideo_network, slowfast_network
 from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
+from nlcore_torch.convert import convert_network, export_network
 from nlcore_torch.video.network import Network, ResidualBlock
 
 FLOAT64 = arithmetic("float64")
@@ -52,10 +57,10 @@ app = typer.Typer(add_completion=False)
 
 
 class Agreement(NamedTuple):
-    """Two networks' logits, and how far apart they may be."""
+    """Two networks' logits or scores, and how far apart they may be."""
 
-    torch: np.ndarray  # (B, classes)
-    keras: np.ndarray  # (B, classes)
+    ours: np.ndarray  # (B, classes)
+    theirs: np.ndarray  # (B, classes)
     bounds: np.ndarray  # (B, len(judged))
     judged: tuple[int, ...]  # classes
 
@@ -63,11 +68,13 @@ class Agreement(NamedTuple):
     def ratio(self) -> float:
         """The largest difference / bound; above 1 they do not agree."""
         judged = list(self.judged)
-        return float((np.abs(self.torch - self.keras)[:, judged] / self.bounds).max())
+        return float((np.abs(self.ours - self.theirs)[:, judged] / self.bounds).max())
 
 
-def agreement(spec: NetworkSpec, clips: np.ndarray, judged: Sequence[int] = ()) -> Agreement:
-    """Logits of both networks with random weights from one .safetensors file.
+def agreement(
+    spec: NetworkSpec, clips: np.ndarray, judged: Sequence[int] = (), *, scores: bool = False
+) -> Agreement:
+    """PyTorch's and Keras' logits with random weights from one .safetensors file.
 
     Parameters
     ----------
@@ -75,9 +82,10 @@ def agreement(spec: NetworkSpec, clips: np.ndarray, judged: Sequence[int] = ()) 
         float64.
     judged
         The classes whose logits are judged, each at the cost of one backward pass; all by default.
+    scores
+        Whether scores are compared, instead of logits.
     """
-    network = Network(spec, identity=False, dtype=torch.float64).eval()
-    calibrate(network, torch.from_numpy(clips))
+    network = calibrated(spec, clips)
     other = KerasNetwork(spec, dtype="float64", data_format="channels_last")
     with TemporaryDirectory() as folder:
         file = Path(folder) / "network.safetensors"
@@ -85,9 +93,52 @@ def agreement(spec: NetworkSpec, clips: np.ndarray, judged: Sequence[int] = ()) 
         network.import_weights(safetensors.numpy.load_file(file))
         other.import_weights(safetensors.numpy.load_file(file))
     chosen = tuple(judged) or tuple(range(spec.classes))
-    logits, bounds = logit_bounds(network, torch.from_numpy(clips), chosen)
-    found = keras.ops.convert_to_numpy(other(np.moveaxis(clips, 1, -1), training=False))
-    return Agreement(logits, found, 2 * bounds, chosen)  # each is within one
+    ours, bounds = output_bounds(network, torch.from_numpy(clips), chosen, scores=scores)
+    last = np.moveaxis(clips, 1, -1)
+    found = other.scores(last) if scores else other(last, training=False)
+    theirs = keras.ops.convert_to_numpy(found)
+    return Agreement(ours, theirs, 2 * bounds, chosen)  # each is within one
+
+
+def origin_agreement(name: str, spec: NetworkSpec, clips: np.ndarray, *, scores: bool) -> Agreement:
+    """The logits or scores of the converted network and of its origin's own code.
+
+    Parameters
+    ----------
+    name : {"slowfast", "pytorchvideo"}
+    clips : (B, 3, T, H, W)
+        float64. Their logits are compared for clips of the size in training, with one window.
+    """
+    build = {"slowfast": slowfast_network, "pytorchvideo": pytorchvideo_network}[name]
+    theirs = build(spec, clips.shape[2:], 32 * spec.head_window).double()
+    state = export_network(spec, calibrated(spec, clips).export_weights(), name)
+    wrong = theirs.load_state_dict(state, strict=False)
+    assert not wrong.unexpected_keys and all("num_batches" in n for n in wrong.missing_keys), wrong
+    network = Network(spec, dtype=torch.float64).eval()
+    converted = convert_network(theirs.state_dict(), spec, name)
+    assert not converted.notes, converted.notes  # it is the origin's own network
+    network.import_weights(converted.weights)
+    ours, bounds = output_bounds(
+        network, torch.from_numpy(clips), range(spec.classes), scores=scores
+    )
+    theirs.eval()
+    if name == "slowfast":
+        theirs.get_submodule("head").train(
+            not scores
+        )  # in training, it returns the logits of the only window
+    x = torch.from_numpy(clips)
+    with torch.no_grad():
+        found = theirs([x] if name == "slowfast" else x)
+        if scores and spec.head == "window_logits":
+            found = found.softmax(1)
+    return Agreement(ours, found.numpy(), 2 * bounds, tuple(range(spec.classes)))
+
+
+def calibrated(spec: NetworkSpec, clips: np.ndarray) -> Network:
+    """A network with random weights, and the statistics of these clips."""
+    network = Network(spec, identity=False, dtype=torch.float64).eval()
+    calibrate(network, torch.from_numpy(clips))
+    return network
 
 
 def calibrate(network: Network, clips: Tensor) -> None:
@@ -118,8 +169,9 @@ class Roundings:
         self._last: list[Tensor] = []  # res5's values
         self._hooks = [
             network.res5.register_forward_hook(lambda m, i, output: self._last.append(output)),
-            network.fc.register_forward_hook(self._features),
+            network.fc.register_forward_hook(self._fc),
         ]
+        self._side = None if network.spec.head == "mean" else network.spec.head_window
         for name, module in network.named_modules():
             if isinstance(module, torch.nn.Conv3d):
                 self._hooks.append(module.register_forward_hook(self._convolution))
@@ -167,41 +219,74 @@ class Roundings:
         if module.non_local is None:
             self._sum(output)
 
-    def _features(self, _: Any, inputs: tuple[Tensor], __: Tensor) -> None:
+    def _fc(self, module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         mean, values = inputs[0], self._last[-1]
-        size = values.detach().abs().mean((2, 3, 4))
-        self.stages.append((mean, FLOAT64.gamma(values[0, 0].numel()) * size))
+        size, count = values.detach().abs().mean(2), values[0, 0].numel()  # (B, features, H, W)
+        if self._side is None:
+            size = size.mean((2, 3))
+        else:
+            size = torch.nn.functional.avg_pool2d(size, self._side, 1).movedim(1, -1)
+            count = values.shape[2] * self._side**2 + 2  # a product by 1 / count, or two
+        self.stages.append((mean, FLOAT64.gamma(count) * size))
+        weight = module.weight.detach().abs()  # (classes, features)
+        size = mean.detach().abs() @ weight.T + module.bias.detach().abs()
+        self.stages.append((output, FLOAT64.gamma(weight.shape[1]) * size))
 
 
-def logit_bounds(
-    network: Network, clips: Tensor, classes: Sequence[int]
+def output_bounds(
+    network: Network, clips: Tensor, classes: Sequence[int], *, scores: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (B, all classes), and bounds of those of `classes`, (B, len(classes)).
+    """Logits or scores (B, all classes), and bounds of those of `classes`, (B, len(classes)).
 
     A first-order bound of the rounding errors of a network in float64, in evaluation.
     """
     roundings = Roundings(network)
     try:
-        logits = network(clips)  # (B, all classes)
+        outputs = network.scores(clips) if scores else network(clips)  # (B, all classes)
     finally:
         roundings.remove()
     values = [value for value, _ in roundings.stages]
-    weight = network.fc.weight.detach().abs()  # (all classes, features)
-    size = values[-1].detach().abs() @ weight.T + network.fc.bias.detach().abs()
-    own = FLOAT64.gamma(weight.shape[1]) * size  # (B, all classes): fc's
+    own = _output_errors(values[-1].detach(), network.spec.head, scores)  # (B, all classes)
     bounds = []
     for chosen in track(classes, "bounds", transient=True, disable=len(classes) < 9):
-        slopes = torch.autograd.grad(logits[:, chosen].sum(), values, retain_graph=True)
+        slopes = torch.autograd.grad(outputs[:, chosen].sum(), values, retain_graph=True)
         error = own[:, chosen].clone()  # (B,)
         for slope, (_, of_stage) in zip(slopes, roundings.stages, strict=True):
             error += (slope.abs() * of_stage).flatten(1).sum(1)
         bounds.append(error.numpy())
-    return logits.detach().numpy(), np.stack(bounds, 1)
+    return outputs.detach().numpy(), np.stack(bounds, 1)
+
+
+def _output_errors(logits: Tensor, head: str, scores: bool) -> Tensor:
+    """Rounding errors (B, classes) of the mean over windows, and of the softmax before or after it.
+
+    `logits` are the windows', (B, H', W', classes), or (B, classes). With z and the maximum m, the
+    terms e = exp(z - m) have relative errors of |z - m| u and four more, as in `block_bounds`. Then
+    there are the sum of `classes` terms and a quotient.
+    """
+    windows = logits.flatten(1, -2) if logits.ndim == 4 else logits[:, None]  # (B, P, classes)
+    mean = FLOAT64.gamma(windows.shape[1]) if windows.shape[1] > 1 else 0.0
+    if scores and head == "windows":
+        return (_softmax_errors(windows) + mean * windows.softmax(-1)).mean(1)
+    errors = mean * windows.abs().mean(1)
+    if not scores:
+        return errors
+    z = windows.mean(1)
+    p = z.softmax(-1)
+    spread = p * (errors + (p * errors).sum(-1, keepdim=True))  # of the mean, through the softmax
+    return spread + _softmax_errors(z)
+
+
+def _softmax_errors(z: Tensor) -> Tensor:
+    p, u = z.softmax(-1), FLOAT64.unit
+    term = u * ((z - z.amax(-1, keepdim=True)).abs() + 4)
+    total = (p * term).sum(-1, keepdim=True) + FLOAT64.gamma(z.shape[-1]) + u
+    return p * (term + total)
 
 
 def reduced() -> Iterator[tuple[str, NetworkSpec]]:
     """Every architecture with every placement of the paper, 4 channels wide, 5 classes."""
-    for depth, inflation in product(DEPTHS, INFLATIONS):
+    for depth, inflation in product((50, 101), INFLATIONS):
         name = f"ResNet-{depth}, {'C2D' if inflation == 'none' else 'I3D ' + inflation}"
         places = {f"{n} blocks": placement(depth, n) for n in (0, 1, 5)}
         if depth == 50:
@@ -212,13 +297,61 @@ def reduced() -> Iterator[tuple[str, NetworkSpec]]:
             yield f"{name}, {place}", NetworkSpec(depth, inflation, blocks, width=4, classes=5)
 
 
+def as_published() -> Iterator[tuple[str, NetworkSpec]]:
+    """Published networks of every origin, 4 channels wide, 5 classes, with windows of 1 x 1."""
+    yield "ResNet-152, 1 block", NetworkSpec(152, non_local=placement(152, 1), width=4, classes=5)
+    for name, (origin, spec) in PUBLISHED.items():
+        if spec.non_local or origin == "pytorchvideo":
+            yield f"{origin}, {name}", narrow(spec)
+
+
+def narrow(spec: NetworkSpec) -> NetworkSpec:
+    """The spec with 4 channels, 5 classes and windows of 1 x 1, without dropout."""
+    return replace(spec, width=4, classes=5, head_window=1, dropout=0.0)
+
+
+def of_origins() -> Iterator[tuple[str, str, NetworkSpec]]:
+    """Name, origin and spec of the networks that SlowFast's and pytorchvideo's code builds."""
+    for name, (origin, spec) in PUBLISHED.items():
+        if origin in ("slowfast", "pytorchvideo"):
+            yield name, origin, narrow(spec)
+        if origin == "pytorchvideo":  # it publishes none with blocks
+            five = replace(narrow(spec), non_local=placement(50, 5))
+            yield f"{name}, 5 blocks", origin, five
+            dots = replace(five, head="windows", block={"pairwise": "dot_product"})
+            yield f"{name}, 5 dot products, windows", origin, dots
+
+
 @app.command("reduced")
 def every() -> None:
-    """Every architecture and placement, 4 channels wide, on noise."""
+    """Every architecture and placement, and published ones, 4 channels wide, on noise."""
     clips = np.random.default_rng(0).normal(size=(2, 3, 8, 64, 64))
     torch.manual_seed(0)
-    specs = list(reduced())
-    show([(name, agreement(spec, clips)) for name, spec in track(specs, "networks")])
+    found = []
+    for name, spec in track([*reduced(), *as_published()], "networks"):
+        found.append((name, agreement(spec, clips)))
+        if spec.head != "mean":
+            found.append((f"{name}, scores", agreement(spec, clips, scores=True)))
+    show(found)
+
+
+@app.command()
+def origins() -> None:
+    """Published networks of SlowFast and pytorchvideo against these projects' own code, on noise.
+
+    Logits are compared at the size of training clips, scores at the size of test clips.
+    """
+    torch.manual_seed(0)
+    random, found = np.random.default_rng(0), []
+    sizes = {"logits": (2, 3, 8, 32, 32), "scores": (2, 3, 8, 64, 96)}
+    for name, origin, spec in track(list(of_origins()), "networks"):
+        for what, size in sizes.items():
+            if origin == "pytorchvideo" and spec.head == "windows" and what == "logits":
+                continue  # its softmax is a part of the network
+            clips = random.normal(size=size)
+            result = origin_agreement(origin, spec, clips, scores=what == "scores")
+            found.append((f"{origin}, {name}, {what}", result))
+    show(found)
 
 
 @app.command()
@@ -238,11 +371,11 @@ def clip(
 
 def show(found: Sequence[tuple[str, Agreement]]) -> None:
     """Print a table, and exit with 1 unless all agree."""
-    table = Table("network", "largest logit", "largest difference", "its bound", "ratio")
+    table = Table("network", "largest output", "largest difference", "its bound", "ratio")
     for name, a in found:
-        apart = np.abs(a.torch - a.keras)[:, list(a.judged)]
+        apart = np.abs(a.ours - a.theirs)[:, list(a.judged)]
         worst = np.unravel_index((apart / a.bounds).argmax(), apart.shape)
-        sizes = (np.abs(a.torch).max(), apart[worst], a.bounds[worst], a.ratio)
+        sizes = (np.abs(a.ours).max(), apart[worst], a.bounds[worst], a.ratio)
         table.add_row(name, *(f"{size:.3g}" for size in sizes))
     Console().print(table)
     if not all(a.ratio <= 1 for _, a in found):  # a NaN does not agree either

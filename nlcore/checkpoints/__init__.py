@@ -8,12 +8,13 @@ from nlcore.checkpoints.converted import Converted
 from nlcore.checkpoints.files import read_arrays
 from nlcore.checkpoints.imagenet import inflate, keras_arrays
 from nlcore.checkpoints.network_conversion import convert_network, differences, export_network
-from nlcore.checkpoints.network_origins import PUBLISHED
+from nlcore.checkpoints.published_networks import PUBLISHED, Published, published
 from nlcore.checkpoints.safe_pickle import read_pickle
 
 __all__ = [
     "PUBLISHED",
     "Converted",
+    "Published",
     "convert_block",
     "convert_network",
     "differences",
@@ -21,6 +22,7 @@ __all__ = [
     "export_network",
     "inflate",
     "keras_arrays",
+    "published",
     "read_arrays",
     "read_pickle",
 ]

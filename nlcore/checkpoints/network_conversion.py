@@ -25,7 +25,12 @@ from nlcore.checkpoints.converted import (
     take,
     without_statistics,
 )
-from nlcore.checkpoints.network_origins import NetworkOrigin, named_network_origin
+from nlcore.checkpoints.network_origins import (
+    NetworkOrigin,
+    check_network_holds,
+    check_pathways,
+    named_network_origin,
+)
 from nlcore.spec import NonLocalSpec
 from nlcore.video.network import NetworkSpec
 from nlcore.video.network_layers import BN_EPS, Pool
@@ -48,13 +53,14 @@ def convert_network(
         The state dict of the whole recognizer, or C2's blobs. With origin "slowfast" the names can
         also be C2's, as in the model zoo of SlowFast.
     network : NetworkSpec
-        The depth, the inflation and the blocks must be those of the file. `PUBLISHED` contains the
+        The depth, the kernels and the blocks must be those of the file. `published` returns the
         specs of published models.
     origin : str
-        The project: "mmaction2", "slowfast" or "caffe2".
+        The project: "mmaction2", "slowfast", "pytorchvideo" or "caffe2".
     use_scale : bool, optional
-        Whether the embedded Gaussian of the file has the scale D^-1/2. The default is that of the
-        origin's published models: False for mmaction2, True for the others.
+        Whether the embedded Gaussian of the file has the scale D^-1/2. If ``network.dialect`` is
+        the origin's, the default is whether the network's blocks have it. For other networks, the
+        default is that of the origin's block: False for mmaction2, True for the others.
     partial : bool
         Whether to return an incomplete result if weights are missing or left over. If False, this
         is an error. An fc with another number of classes is both missing and left over.
@@ -72,38 +78,34 @@ def convert_network(
 
     Notes
     -----
-    A network has one `scale` for all of its blocks, but D^-1/2 differs between stages. So theta is
-    multiplied by the quotient of the two scales, f = exp((s theta)^T phi), and rounded once.
+    If the scale of the network's blocks is not that of the file, theta is multiplied by the
+    quotient of the two, f = exp((s theta)^T phi), and rounded once.
 
     Biases that the origin does not have, and affine layers, are converted as in `convert_block`.
 
-    All networks in `PUBLISHED` have blocks after res3.1, res3.3, res4.1, res4.3 and res4.5, with
-    subsample (1, 2, 2) and biases. This includes the ResNet-101 of SlowFast, where C2 has blocks
-    after res4.6, res4.13 and res4.20. The other fields differ:
-
-    - SlowFast, NLN 8x8: ``temporal_strides=(1, 1, 2)``, subsampling before phi and g.
-    - mmaction2, I3D: (2, 2, 2), subsampling after phi and g.
-    - C2: ``stem_padding=0``, subsampling before phi and g. The 8x8 and 32x4 models have (1, 1, 2),
-      and the 32x2 and 128x1 models have (2, 2, 2). The 32x4 and 128x1 models have affine layers,
-      and blocks without batch normalization.
+    A checkpoint of SlowFast's two pathways is an error.
     """
     known = named_network_origin(origin)
+    check_pathways(state)
     theirs = _blocks(network, known, use_scale)
     caffe2_names = origin == "slowfast" and "conv1_w" in state
     naming = named_network_origin("caffe2") if caffe2_names else known
     shapes, places = network_weight_shapes(network), _places(network, naming, theirs)
-    weights, names = take(state, places, shapes, replaceable=FC if partial else ())
+    weights, names = take(
+        state, _as_stored(places, state), shapes, replaceable=FC if partial else ()
+    )
     notes = []
     if named_origin(naming.block).affine:
         notes = fill_statistics(weights, _norms(network))
-        if notes and any(block.startswith("res3.") for block in theirs):
+        windows = {block: 4 if block.startswith("res3.") else None for block in theirs}
+        if notes and any(theirs[block].window != frames for block, frames in windows.items()):
             notes.append(
                 "with affine layers, C2 computes the blocks of res3, but not of res4, in windows "
                 "of 4 frames"
             )
     notes += fill_zeros(weights, shapes, places)
-    for block, spec in theirs.items():
-        notes += _scale_theta(weights, block, spec.scale / _scale(network))
+    for block, spec in network.blocks.items():
+        notes += _scale_theta(weights, block, theirs[block].scale / spec.scale)
     notes += differences(network, origin)
     converted = account(network, shapes, weights, names, state, naming.ignored, notes)
     return converted if partial else converted.whole()
@@ -141,20 +143,16 @@ def export_network(
     Raises
     ------
     ValueError, TypeError
-        The origin does not support the inflation or a field of `network.block`, or a weight is
-        missing, extra or wrong.
+        The origin does not support the depth, the kernels or a field of `network.block`, or a
+        weight is missing, extra or wrong.
     """
     known = named_network_origin(origin)
     check_network_weights(network, weights)
-    if network.inflation not in known.inflations:
-        raise ValueError(
-            f"{origin} cannot hold inflation={network.inflation!r}: it must be one of "
-            f"{known.inflations}"
-        )
+    check_network_holds(origin, network)
     own = {name: np.asarray(value) for name, value in weights.items()}
     theirs = _blocks(network, known, use_scale)
-    for block, spec in theirs.items():
-        _scale_theta(own, block, _scale(network) / spec.scale)
+    for block, spec in network.blocks.items():
+        _scale_theta(own, block, spec.scale / theirs[block].scale)
     if not named_origin(known.block).bias_optional:  # biases that we do not have are written as 0
         theirs = {block: replace(spec, bias=True) for block, spec in theirs.items()}
     places = _places(network, known, theirs)
@@ -167,8 +165,8 @@ def export_network(
 def differences(network: NetworkSpec, origin: str) -> tuple[str, ...]:
     """Differences between this network and the origin's with the same weights, in words.
 
-    The temporal pooling of SlowFast, mmaction2 and C2 has a window equal to its stride, or takes
-    every second frame. In the paper's Table 1, and so in `NetworkSpec`, the window is 3 frames.
+    They are strides, pooling and the head, which weights do not show. The specs in `PUBLISHED` have
+    no differences from their origins.
 
     Raises
     ------
@@ -182,13 +180,19 @@ def differences(network: NetworkSpec, origin: str) -> tuple[str, ...]:
         found.append(
             f"conv1 has temporal stride {known.stride}; in this network it is {conv1.stride[0]}"
         )
-    pools = known.pools(network.temporal_strides)
+    pools = known.pools(network)
     for theirs, own in zip(pools, (pool1, network.pool2), strict=True):
         if theirs != own:
             found.append(f"{own.name} has {_shown(theirs)}; in this network it has {_shown(own)}")
     if network.stride_at not in known.stride_at:
         found.append(
             f"stride_at is {known.stride_at[0]!r}; in this network it is {network.stride_at!r}"
+        )
+    if network.head not in known.heads:
+        found.append(f"head is {known.heads[0]!r}; in this network it is {network.head!r}")
+    elif known.head_window not in (None, network.head_window):
+        found.append(
+            f"head_window is {known.head_window}; in this network it is {network.head_window}"
         )
     return tuple(f"in {origin}, {difference}" for difference in found)
 
@@ -204,23 +208,31 @@ def _blocks(
 
     Raises ValueError if the origin's block cannot compute one of them.
     """
-    scaled = known.use_scale if use_scale is None else use_scale
+    same_dialect = network.dialect == named_origin(known.block).dialect
     found = {}
     for name, spec in network.blocks.items():
+        if not spec.scale:
+            raise ValueError("network.block must have a scale other than 0; received scale=0.0")
+        root = spec.inner_channels**-0.5
         if spec.pairwise == "embedded_gaussian":
-            spec = replace(spec, scale=spec.inner_channels**-0.5 if scaled else 1.0)
+            default = spec.scale == root if same_dialect else known.use_scale
+            scaled = default if use_scale is None else use_scale
+            spec = replace(spec, scale=root if scaled else 1.0)
         elif spec.pairwise == "dot_product":
             spec = replace(spec, scale=1.0)
         check_holds(known.block, spec)
         found[name] = spec
-    if found and not _scale(network):
-        raise ValueError("network.block must have a scale other than 0; received scale=0.0")
     return found
 
 
-def _scale(network: NetworkSpec) -> float:
-    """The scale of the network's non-local blocks."""
-    return float(network.block.get("scale", 1.0))
+def _as_stored(places: Mapping[str, Place], state: Mapping[str, Any]) -> dict[str, Place]:
+    """The places, where 2-D convolutions of the state have no temporal axis."""
+    return {
+        name: Place(place.name, place.shape[:2] + place.shape[3:])
+        if len(place.shape) == 5 and place.shape[2] == 1 and np.ndim(state.get(place.name, 0)) == 4
+        else place
+        for name, place in places.items()
+    }
 
 
 def _scale_theta(weights: Weights, block: str, factor: float) -> list[str]:
@@ -238,8 +250,8 @@ def _norms(network: NetworkSpec) -> dict[str, float]:
     """The names of all batch normalizations -> eps."""
     ending = ".running_var"
     names = [n.removesuffix(ending) for n in network_weight_shapes(network) if n.endswith(ending)]
-    own = network.block.get("eps", BN_EPS)
-    return {name: own if name.endswith(".non_local.bn") else BN_EPS for name in names}
+    own = {f"{block}.bn": spec.eps for block, spec in network.blocks.items()}
+    return {name: own.get(name, BN_EPS) for name in names}
 
 
 def _places(
@@ -254,9 +266,9 @@ def _places(
     for name, shape in network_weight_shapes(network).items():
         layer, _, leaf = name.rpartition(".")
         if ".non_local." not in name:
-            places[name] = Place(join(known.layer(layer), leaf), shape)
+            places[name] = Place(join(known.layer(layer, network), leaf), shape)
     for block, spec in blocks.items():
-        prefix = known.layer(block)
+        prefix = known.layer(block, network)
         for name, place in block_places(known.block, spec).items():
             places[f"{block}.{name}"] = Place(prefix + place.name, place.shape)
     return places

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from nlcore.checkpoints.block_origins import named_origin
 from nlcore.video.network import NetworkSpec
-from nlcore.video.network_layers import Pool, placement
+from nlcore.video.network_layers import I3D, SLOW_ONLY, Pool
+
+#: Names of weights of a second pathway, in SlowFast and C2, pytorchvideo, and mmaction2.
+SECOND_PATHWAY = re.compile(r".*(pathway1_|multipathway_|fast_path\.)|t_(conv1|res\d)_|s\d_fuse\.")
+#: Fields of C2D, I3D and SlowOnly that decide the temporal kernels.
+KINDS = (
+    {"inflation": "none", "conv1_frames": 1},
+    {"inflation": "3x1x1", "conv1_frames": 5, "inflated": I3D},
+    {"inflation": "3x1x1", "conv1_frames": 1, "inflated": SLOW_ONLY},
+)
 
 
 @dataclass(frozen=True)
@@ -17,20 +26,28 @@ class NetworkOrigin:
 
     block: str  # origin of the blocks, a key of `nlcore.checkpoints.block_origins.ORIGINS`
     source: str
-    #: nlcore's name of a layer or a block ("res3.1.non_local") -> the project's name or prefix.
-    layer: Callable[[str], str]
+    #: nlcore's name of a layer or a block ("res3.1.non_local"), and the network -> the project's
+    #: name or prefix.
+    layer: Callable[[str, NetworkSpec], str]
     #: Whether the embedded Gaussian has the scale D^-1/2 in the published models.
     use_scale: bool
-    #: Values of `NetworkSpec.inflation` that the project supports.
+    #: Values of `NetworkSpec.depth` and `NetworkSpec.inflation` that the project supports.
+    depths: tuple[int, ...]
     inflations: tuple[str, ...]
-    #: The temporal strides of a NetworkSpec -> the pool1 and pool2 of the project.
-    pools: Callable[[tuple[int, int, int]], tuple[Pool, Pool]]
+    #: The pool1 and pool2 of the project with the strides of the network.
+    pools: Callable[[NetworkSpec], tuple[Pool, Pool]]
+    #: Values of `NetworkSpec.head` that the project supports.
+    heads: tuple[str, ...]
     #: Regular expression of the names that are not weights.
     ignored: str
     #: The temporal stride of conv1, or None if it can be configured.
     stride: int | None = None
     #: Values of `NetworkSpec.stride_at` that the project supports.
     stride_at: tuple[str, ...] = ("3x3", "1x1")
+    #: The entries of `KINDS` that the project supports, or none if kernels can be configured.
+    kinds: tuple[dict[str, object], ...] = ()
+    #: The side of a window, or None if it can be configured.
+    head_window: int | None = None
 
 
 def named_network_origin(origin: str) -> NetworkOrigin:
@@ -40,13 +57,46 @@ def named_network_origin(origin: str) -> NetworkOrigin:
     return NETWORKS[origin]
 
 
+def check_network_holds(origin: str, network: NetworkSpec) -> None:
+    """Raise a ValueError that names the field unless the origin has networks of these kernels."""
+    known = named_network_origin(origin)
+    for field, values in {"depth": known.depths, "inflation": known.inflations}.items():
+        if getattr(network, field) not in values:
+            raise ValueError(
+                f"{origin} cannot hold {field}={getattr(network, field)!r}: it must be one of "
+                f"{values}"
+            )
+    alike = [_kernels(replace(network, **kind)) for kind in known.kinds]  # type: ignore[arg-type]
+    if alike and _kernels(network) not in alike:
+        fields = ("inflation", "conv1_frames", "inflated")
+        raise ValueError(
+            f"{origin} cannot hold these temporal kernels: they must be those of one of "
+            f"{known.kinds}; received { {name: getattr(network, name) for name in fields} }"
+        )
+
+
+def check_pathways(names: Iterable[str]) -> None:
+    """Raise a ValueError if one of the names is a weight of a second pathway."""
+    second = next(filter(SECOND_PATHWAY.match, names), None)
+    if second is not None:
+        raise ValueError(
+            "expected a network with one pathway, which a NetworkSpec describes; received one with "
+            f"two, such as SlowFast, with the weight {second!r}"
+        )
+
+
+def _kernels(network: NetworkSpec) -> list[tuple[int, int, int]]:
+    convs = (conv for stage in network.stages for residual in stage for conv in residual.convs)
+    return [network.stem[0].kernel, *(conv.kernel for conv in convs)]
+
+
 def _parts(layer: str) -> tuple[int, str, str]:
     """ "res3.1.bn2" -> 3, "1", "bn2"."""
     stage, index, part = layer.split(".")
     return int(stage.removeprefix("res")), index, part
 
 
-def _mmaction2(layer: str) -> str:
+def _mmaction2(layer: str, network: NetworkSpec) -> str:
     if layer == "fc":
         return "cls_head.fc_cls"
     if layer in ("conv1", "bn1"):
@@ -58,7 +108,7 @@ def _mmaction2(layer: str) -> str:
     return f"backbone.layer{stage - 1}.{index}.{inner}"
 
 
-def _slowfast(layer: str) -> str:
+def _slowfast(layer: str, network: NetworkSpec) -> str:
     if layer == "fc":
         return "head.projection"
     if layer in ("conv1", "bn1"):
@@ -69,13 +119,39 @@ def _slowfast(layer: str) -> str:
     return f"s{stage}.pathway0_res{index}.{_branch(part, '.')}"
 
 
-def _caffe2(layer: str) -> str:
+def _caffe2(layer: str, network: NetworkSpec) -> str:
     if layer in ("fc", "conv1", "bn1"):
         return {"fc": "pred", "conv1": "conv1", "bn1": "res_conv1_bn"}[layer]
     stage, index, part = _parts(layer)
     if part == "non_local":
         return f"nonlocal_conv{stage}_{index}_"
     return f"res{stage}_{index}_{_branch(part, '')}"
+
+
+def _pytorchvideo(layer: str, network: NetworkSpec) -> str:
+    """The name in `Net.blocks`, where pool2 is an element if the network has one.
+
+    A non-local block is the element of `ResStage.res_blocks` after its residual block.
+    """
+    pooled = network.temporal_strides[2] > 1
+    if layer == "fc":
+        return f"blocks.{5 + pooled}.proj"
+    if layer in ("conv1", "bn1"):
+        return f"blocks.0.{'conv' if layer == 'conv1' else 'norm'}"
+    stage, index, part = _parts(layer)
+    before = [int(_parts(f"{name}.")[1]) for name in network.non_local if _stage(name) == stage]
+    place = int(index) + sum(k < int(index) for k in before) + (part == "non_local")
+    prefix = f"blocks.{stage - 1 + (pooled and stage > 2)}.res_blocks.{place}."
+    if part == "non_local":
+        return prefix
+    kind = "norm" if "bn" in part else "conv"
+    if part.startswith("shortcut"):
+        return f"{prefix}branch1_{kind}"
+    return f"{prefix}branch2.{kind}_{'abc'[int(part[-1]) - 1]}"
+
+
+def _stage(residual: str) -> int:
+    return int(residual.partition(".")[0].removeprefix("res"))
 
 
 def _branch(part: str, between: str) -> str:
@@ -94,25 +170,60 @@ def _pool2(stride: int) -> Pool:
     return Pool("pool2", (stride, 1, 1), (stride, 1, 1), (0, 0, 0))
 
 
+def _mmaction2_pools(network: NetworkSpec) -> tuple[Pool, Pool]:
+    _, first, second = network.temporal_strides
+    space = network.stem_padding if network.inflation == "none" else 1  # its class C2D has 0
+    return _pool1(1, first, space), _pool2(second)
+
+
+def _pytorchvideo_pools(network: NetworkSpec) -> tuple[Pool, Pool]:
+    pool = network.stem[1]
+    return replace(pool, padding=(pool.kernel[0] // 2, 1, 1)), _pool2(network.temporal_strides[2])
+
+
+def _caffe2_pools(network: NetworkSpec) -> tuple[Pool, Pool]:
+    stride = network.temporal_strides[1]
+    return _pool1(stride, stride, 0), _pool2(2)
+
+
 NETWORKS: dict[str, NetworkOrigin] = {
     "mmaction2": NetworkOrigin(
         block="mmcv",
-        source="open-mmlab/mmaction2, models/backbones/resnet3d.py and heads/i3d_head.py",
+        source="open-mmlab/mmaction2, models/backbones/resnet3d.py, resnet3d_slowonly.py and "
+        "c2d.py, and heads/i3d_head.py",
         layer=_mmaction2,
         use_scale=False,
+        depths=(50, 101, 152),
         inflations=("none", "3x1x1", "3x3x3"),
-        pools=lambda strides: (_pool1(1, strides[1], 1), _pool2(strides[2])),
+        pools=_mmaction2_pools,
+        heads=("mean",),
         ignored=r".*\.num_batches_tracked|data_preprocessor\.(mean|std)",
     ),
     "slowfast": NetworkOrigin(
         block="slowfast",
-        source="facebookresearch/SlowFast, slowfast/models/video_model_builder.py, ResNet",
+        source="facebookresearch/SlowFast, slowfast/models/video_model_builder.py, ResNet, and "
+        "head_helper.py, ResNetBasicHead",
         layer=_slowfast,
         use_scale=True,
+        depths=(50, 101),
         inflations=("none", "3x1x1"),
-        pools=lambda strides: (_pool1(1, 1, 1), _pool2(strides[2])),
+        pools=lambda network: (_pool1(1, 1, 1), _pool2(network.temporal_strides[2])),
+        heads=("windows",),
         ignored=r".*\.num_batches_tracked",
         stride=1,
+        kinds=KINDS,
+    ),
+    "pytorchvideo": NetworkOrigin(
+        block="pytorchvideo",
+        source="pytorchvideo 0.1.5, models/resnet.py, create_resnet, and models/head.py",
+        layer=_pytorchvideo,
+        use_scale=True,
+        depths=(50, 101, 152),
+        inflations=("none", "3x1x1"),
+        pools=_pytorchvideo_pools,
+        heads=("window_logits", "windows"),  # without and with head_activation
+        ignored=r".*\.num_batches_tracked",
+        stride_at=("3x3",),
     ),
     "caffe2": NetworkOrigin(
         block="caffe2",
@@ -120,48 +231,13 @@ NETWORKS: dict[str, NetworkOrigin] = {
         "resnet_video_org.py (32 and 128)",
         layer=_caffe2,
         use_scale=True,
+        depths=(50, 101),
         inflations=("none", "3x1x1"),
-        pools=lambda strides: (_pool1(strides[1], strides[1], 0), _pool2(2)),
+        pools=_caffe2_pools,
+        heads=("windows",),
         ignored=named_origin("caffe2").ignored,
         stride_at=("3x3",),
+        kinds=KINDS[:2],
+        head_window=7,
     ),
-}
-
-
-def _network(
-    inflation: str, strides: tuple[int, int, int], space: int, **block: Any
-) -> NetworkSpec:
-    """A ResNet-50 with 5 non-local blocks, where `space` is the spatial padding of pool1."""
-    return NetworkSpec(
-        50,
-        inflation,
-        placement(50, 5),
-        {"subsample": (1, 2, 2), "bias": True, **block},
-        temporal_strides=strides,
-        stem_padding=space,
-    )
-
-
-_BEFORE = {"subsample_at": "input"}
-_SHORT, _LONG = (1, 1, 2), (2, 2, 2)
-_MMACTION2 = "i3d_imagenet-pretrained-r50-nl-{}_8xb8-32x2x1-100e_kinetics400-rgb"
-#: Name of a published file or configuration -> its network. The name is without the suffix, and
-#: without "_IN_pretrain" or "_I3D_pretrain" and what follows. `differences` lists what a
-#: `NetworkSpec` does not describe.
-PUBLISHED: dict[str, NetworkSpec] = {
-    # SlowFast, configs/Kinetics
-    "C2D_NLN_8x8_R50": _network("none", _SHORT, 1, **_BEFORE),
-    "I3D_NLN_8x8_R50": _network("3x1x1", _SHORT, 1, **_BEFORE),
-    "I3D_NLN_8x8_R101": replace(_network("3x1x1", _SHORT, 1, **_BEFORE), depth=101),
-    # mmaction2, configs/recognition/i3d
-    _MMACTION2.format("dot-product"): _network("3x1x1", _LONG, 1, pairwise="dot_product"),
-    _MMACTION2.format("embedded-gaussian"): _network("3x1x1", _LONG, 1),
-    _MMACTION2.format("gaussian"): _network("3x1x1", _LONG, 1, pairwise="gaussian"),
-    # C2, README.md; 32x4 and 128x1 have affine layers
-    "c2d_nonlocal_8x8": _network("none", _SHORT, 0, **_BEFORE),
-    "i3d_nonlocal_8x8": _network("3x1x1", _SHORT, 0, **_BEFORE),
-    "c2d_nonlocal_32x2": _network("none", _LONG, 0, **_BEFORE),
-    "i3d_nonlocal_32x2": _network("3x1x1", _LONG, 0, **_BEFORE),
-    "i3d_nonlocal_32x4": _network("3x1x1", _SHORT, 0, batch_norm=False, **_BEFORE),
-    "i3d_nonlocal_128x1": _network("3x1x1", _LONG, 0, batch_norm=False, **_BEFORE),
 }

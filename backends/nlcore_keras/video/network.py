@@ -89,7 +89,7 @@ class Network(keras.Model):
 
         For the head "mean", (B, classes).
         """
-        return keras.Model(self.inputs, self._by_window)
+        return keras.Model(self.input, self._by_window)
 
     def scores(self, x: Any, activation: str = "softmax", training: bool = False) -> Any:
         """Scores (B, classes) of clips: the activation of the logits.

@@ -93,19 +93,21 @@ class WindowMean(layers.Layer):
         """(B, T, H, W, C) -> (B, H', W', C)."""
         if self.data_format == "channels_first":
             x = ops.moveaxis(x, 1, -1)  # (B, T, H, W, C)
-        self.compute_output_shape(tuple(x.shape), "channels_last")  # raises for a small x
+        self._pixels(*x.shape[2:4])  # raises for a small x
         x = ops.mean(x, 1)  # (B, H, W, C)
         return ops.average_pool(x, self.side, 1, "valid", "channels_last")
 
-    def compute_output_shape(
-        self, shape: tuple[int | None, ...], data_format: str | None = None
-    ) -> tuple[int | None, ...]:
-        first = (data_format or self.data_format) == "channels_first"
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        first = self.data_format == "channels_first"
         height, width, channels = (*shape[3:], shape[1]) if first else shape[2:]
-        known = [n or self.side for n in (height, width)]
-        sizes = windows(self.side, *known)
-        pixels = [None if n is None else s for n, s in zip((height, width), sizes, strict=True)]
-        return (shape[0], *pixels, channels)
+        return (shape[0], *self._pixels(height, width), channels)
+
+    def _pixels(self, height: int | None, width: int | None) -> list[int | None]:
+        """H' and W' of H and W, each of which may be None."""
+        counts = windows(self.side, *(self.side if n is None else n for n in (height, width)))
+        return [
+            None if n is None else count for n, count in zip((height, width), counts, strict=True)
+        ]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "side": self.side, "data_format": self.data_format}

@@ -1,7 +1,8 @@
 """Networks of other projects by name and shape, against the lists in names/.
 
-The lists are of ResNet-50 I3D with 5 non-local blocks. SlowFast's and mmaction2's are of models
-that these projects' code has built, C2's are the names that SlowFast's own loader takes for these.
+The lists are of ResNet-50 I3D with 5 non-local blocks. SlowFast's, pytorchvideo's and mmaction2's
+are of models that these projects' code has built, C2's are the names that SlowFast's own loader
+takes for these.
 """
 
 from dataclasses import replace
@@ -11,13 +12,20 @@ import numpy as np
 import pytest
 
 from nlcore.checkpoints.network_conversion import convert_network, differences, export_network
-from nlcore.checkpoints.network_origins import NETWORKS, PUBLISHED
+from nlcore.checkpoints.network_origins import NETWORKS
+from nlcore.checkpoints.published_networks import PUBLISHED
 from nlcore.video import NetworkSpec, network_weight_shapes, placement
+from nlcore.video.network_layers import SLOW_ONLY
 
 DOT = "i3d_imagenet-pretrained-r50-nl-dot-product_8xb8-32x2x1-100e_kinetics400-rgb"
 GAUSSIAN = DOT.replace("dot-product", "gaussian")
-#: List -> a published network of its names.
-LISTED = {"slowfast": "I3D_NLN_8x8_R50", "mmaction2": DOT, "caffe2": "i3d_nonlocal_32x2"}
+#: List -> a network of its names.
+LISTED = {
+    "slowfast": PUBLISHED["I3D_NLN_8x8_R50"].spec,
+    "mmaction2": PUBLISHED[DOT].spec,
+    "caffe2": PUBLISHED["i3d_nonlocal_32x2"].spec,
+    "pytorchvideo": replace(PUBLISHED["i3d_r50"].spec, non_local=placement(50, 5)),
+}
 BEFORE = {"subsample": (1, 2, 2), "subsample_at": "input", "bias": True}
 
 
@@ -36,7 +44,7 @@ def weights_of(network, seed=0, dtype=np.float32):
 
 @pytest.mark.parametrize("origin", NETWORKS)
 def test_every_weight_of_a_full_size_network_has_its_place(origin):
-    network, state = PUBLISHED[LISTED[origin]], listed(origin)
+    network, state = LISTED[origin], listed(origin)
     converted = convert_network(state, network, origin)
     shapes = network_weight_shapes(network)
     assert converted.spec is network
@@ -68,6 +76,19 @@ NAMES = {
         "res4.5.non_local.bn.weight": "s4.pathway0_nonlocal5.bn.weight",
         "fc.weight": "head.projection.weight",
         "fc.bias": "head.projection.bias",
+    },
+    "pytorchvideo": {
+        "conv1.weight": "blocks.0.conv.weight",
+        "bn1.running_mean": "blocks.0.norm.running_mean",
+        "res2.0.shortcut.weight": "blocks.1.res_blocks.0.branch1_conv.weight",
+        "res2.0.shortcut_bn.bias": "blocks.1.res_blocks.0.branch1_norm.bias",
+        "res3.1.non_local.theta.weight": "blocks.3.res_blocks.2.conv_theta.weight",
+        "res3.2.conv1.weight": "blocks.3.res_blocks.3.branch2.conv_a.weight",
+        "res4.5.conv2.weight": "blocks.4.res_blocks.7.branch2.conv_b.weight",
+        "res4.5.bn1.weight": "blocks.4.res_blocks.7.branch2.norm_a.weight",
+        "res4.5.non_local.bn.weight": "blocks.4.res_blocks.8.norm.weight",
+        "res5.2.bn3.running_var": "blocks.5.res_blocks.2.branch2.norm_c.running_var",
+        "fc.weight": "blocks.6.proj.weight",
     },
     "mmaction2": {
         "conv1.weight": "backbone.conv1.conv.weight",
@@ -106,7 +127,7 @@ NAMES = {
 
 @pytest.mark.parametrize("origin", NETWORKS)
 def test_names(origin):
-    found = convert_network(listed(origin), PUBLISHED[LISTED[origin]], origin).names
+    found = convert_network(listed(origin), LISTED[origin], origin).names
     assert NAMES[origin].items() <= found.items()
 
 
@@ -117,24 +138,24 @@ def test_the_gaussians_blocks_have_no_embeddings():
         if ".theta." not in name and ".phi." not in name
     }
     assert len(state) == len(listed("mmaction2")) - 5 * 4
-    converted = convert_network(state, PUBLISHED[GAUSSIAN], "mmaction2")
-    assert len(converted.weights) == len(network_weight_shapes(PUBLISHED[GAUSSIAN]))
+    converted = convert_network(state, PUBLISHED[GAUSSIAN].spec, "mmaction2")
+    assert len(converted.weights) == len(network_weight_shapes(PUBLISHED[GAUSSIAN].spec))
     with pytest.raises(ValueError, match=r"missing: \['res3.1.non_local.theta.weight', "):
-        convert_network(state, PUBLISHED[DOT], "mmaction2")
+        convert_network(state, PUBLISHED[DOT].spec, "mmaction2")
     with pytest.raises(ValueError, match=r"left over: \['backbone.layer2.1.non_local_block.phi.0"):
-        convert_network(listed("mmaction2"), PUBLISHED[GAUSSIAN], "mmaction2")
+        convert_network(listed("mmaction2"), PUBLISHED[GAUSSIAN].spec, "mmaction2")
 
 
 def test_c2_files_with_what_training_keeps():
     state = listed("caffe2")
     momentum = {f"{name}_momentum": v for name, v in state.items() if not name.endswith("rm")}
     kept = {**momentum, "lr": np.float32(0.01), "model_iter": np.asarray(3), "epoch": 1}
-    converted = convert_network(state | kept, PUBLISHED["i3d_nonlocal_32x2"], "caffe2")
+    converted = convert_network(state | kept, PUBLISHED["i3d_nonlocal_32x2"].spec, "caffe2")
     assert set(converted.ignored) == set(kept)
 
 
 def test_slowfasts_model_zoo_has_c2s_names():
-    network = PUBLISHED["I3D_NLN_8x8_R50"]
+    network = PUBLISHED["I3D_NLN_8x8_R50"].spec
     of_c2 = convert_network(listed("caffe2"), network, "slowfast")
     assert of_c2.names["res2.0.conv1.weight"] == "res2_0_branch2a_w"
     of_slowfast = convert_network(listed("slowfast"), network, "slowfast")
@@ -144,7 +165,7 @@ def test_slowfasts_model_zoo_has_c2s_names():
 
 def test_mmaction2s_normalization_of_inputs_is_no_weight():
     extra = {"data_preprocessor.mean": np.ones((3, 1, 1, 1)), "data_preprocessor.std": np.ones(1)}
-    converted = convert_network(listed("mmaction2") | extra, PUBLISHED[DOT], "mmaction2")
+    converted = convert_network(listed("mmaction2") | extra, PUBLISHED[DOT].spec, "mmaction2")
     assert set(extra) < set(converted.ignored)
 
 
@@ -159,7 +180,7 @@ def affine(state, blocks):
 
 
 def test_affine_networks():
-    network = PUBLISHED["i3d_nonlocal_32x4"]
+    network = PUBLISHED["i3d_nonlocal_32x4"].spec
     state = affine(listed("caffe2"), blocks=False)
     converted = convert_network(state, network, "caffe2")
     assert converted.weights.keys() == network_weight_shapes(network).keys()
@@ -170,10 +191,11 @@ def test_affine_networks():
         assert not converted.weights[name].any()
         assert np.all(variance + np.float32(1e-5) == 1)
         assert name not in converted.names
-    assert converted.notes[0].startswith("mean 0 and variance 1 - eps, because")
-    assert converted.notes[1].endswith(
-        "the blocks of res3, but not of res4, in windows of 4 frames"
-    )
+    (note,) = converted.notes
+    assert note.startswith("mean 0 and variance 1 - eps, because")
+    without = replace(network, block={"batch_norm": False})
+    notes = convert_network(state, without, "caffe2").notes
+    assert notes[1].endswith("the blocks of res3, but not of res4, in windows of 4 frames")
     back = export_network(network, converted.weights, "caffe2", affine=True)
     assert back.keys() == state.keys()
 
@@ -181,11 +203,11 @@ def test_affine_networks():
 def test_no_other_file_may_lack_statistics():
     state = {n: v for n, v in listed("slowfast").items() if "running" not in n}
     with pytest.raises(ValueError, match=r"missing: \['bn1.running_mean', 'bn1.running_var', "):
-        convert_network(state, PUBLISHED["I3D_NLN_8x8_R50"], "slowfast")
+        convert_network(state, PUBLISHED["I3D_NLN_8x8_R50"].spec, "slowfast")
 
 
 def test_affine_blocks_have_their_own_eps():
-    network = replace(PUBLISHED["i3d_nonlocal_8x8"], block={**BEFORE, "eps": 0.25})
+    network = replace(PUBLISHED["i3d_nonlocal_8x8"].spec, block={**BEFORE, "eps": 0.25})
     converted = convert_network(affine(listed("caffe2"), blocks=True), network, "caffe2")
     assert np.all(converted.weights["res3.1.non_local.bn.running_var"] == 0.75)
     assert np.all(converted.weights["res3.1.bn1.running_var"] == np.float32(1 - 1e-5))
@@ -195,7 +217,7 @@ def test_one_missing_statistic_is_missing():
     state = listed("caffe2")
     del state["res4_3_branch2b_bn_riv"]
     with pytest.raises(ValueError, match=r"missing: \['res4.3.bn2.running_var'\]; left over: \[\]"):
-        convert_network(state, PUBLISHED["i3d_nonlocal_32x2"], "caffe2")
+        convert_network(state, PUBLISHED["i3d_nonlocal_32x2"].spec, "caffe2")
 
 
 def small(**fields):
@@ -299,14 +321,14 @@ def test_an_fc_of_other_classes():
 def test_another_network():
     state = listed("slowfast")
     with pytest.raises(ValueError, match=r"'s1.pathway0_stem.conv.weight' must have shape \(64, 3"):
-        convert_network(state, PUBLISHED["C2D_NLN_8x8_R50"], "slowfast")
-    deeper = PUBLISHED["I3D_NLN_8x8_R101"]
+        convert_network(state, PUBLISHED["C2D_NLN_8x8_R50"].spec, "slowfast")
+    deeper = PUBLISHED["I3D_NLN_8x8_R101"].spec
     with pytest.raises(ValueError, match=r"missing: \['res4.6.conv1.weight', .*left over: \[\]"):
         convert_network(state, deeper, "slowfast")
     converted = convert_network(state, deeper, "slowfast", partial=True)
     assert len(converted.weights) == len(converted.names) == 327
     assert len(converted.missing) == 17 * 15
-    elsewhere = replace(PUBLISHED["I3D_NLN_8x8_R50"], non_local=("res3.1",))
+    elsewhere = replace(PUBLISHED["I3D_NLN_8x8_R50"].spec, non_local=("res3.1",))
     with pytest.raises(ValueError, match=r"missing: \[\]; left over: \['s3.pathway0_nonlocal3.bn"):
         convert_network(state, elsewhere, "slowfast")
     with pytest.raises(ValueError, match=r"origin must be one of \('mmaction2', .*'torchvision'"):
@@ -351,41 +373,112 @@ def test_what_else_cannot_go_back():
         export_network(network, weights_of(network), "slowfast")
 
 
-#: What the published networks compute that a NetworkSpec does not, by the starts of the sentences.
-DIFFERENT = {
-    ("slowfast", "I3D_NLN_8x8_R50"): ["pool2 has kernel (2, 1, 1)"],
-    ("mmaction2", DOT): ["pool1 has kernel (1, 3, 3)", "pool2 has kernel (2, 1, 1)"],
-    ("caffe2", "i3d_nonlocal_8x8"): ["pool2 has kernel (2, 1, 1)"],
-    ("caffe2", "i3d_nonlocal_32x2"): ["pool1 has kernel (2, 3, 3)", "pool2 has kernel (2, 1"],
-    ("caffe2", "I3D_NLN_8x8_R50"): ["pool1 has kernel (1, 3, 3)", "pool2 has kernel (2, 1"],
-    ("slowfast", DOT): ["conv1 has temporal stride 1", "pool1 has", "pool2 has"],
-}
-
-
-@pytest.mark.parametrize(("origin", "name"), DIFFERENT)
-def test_differences(origin, name):
-    found = differences(PUBLISHED[name], origin)
-    expected = DIFFERENT[origin, name]
-    assert len(found) == len(expected)
-    for sentence, start in zip(found, expected, strict=True):
-        assert sentence.startswith(f"in {origin}, {start}")
-
-
-def test_without_strides_over_time_there_are_no_differences():
-    network = replace(PUBLISHED["I3D_NLN_8x8_R50"], temporal_strides=(1, 1, 1))
-    assert differences(network, "slowfast") == differences(network, "mmaction2") == ()
-    first = replace(network, stride_at="1x1")
-    assert differences(first, "slowfast") == ()
-    assert differences(first, "caffe2")[-1].startswith("in caffe2, stride_at is '3x3'")
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_origin_can_hold_its_published_networks(name):
-    origin = "mmaction2" if "imagenet" in name else "slowfast" if "NLN" in name else "caffe2"
-    network = PUBLISHED[name]
+def test_a_published_network_is_its_origins(name):
+    origin, network = PUBLISHED[name]
+    assert differences(network, origin) == ()
     shapes = network_weight_shapes(network)
     weights = {n: np.broadcast_to(np.float32(0), shape) for n, shape in shapes.items()}
     state = export_network(network, weights, origin)
     converted = convert_network(state, network, origin)
     assert converted.missing == converted.left_over == ()
-    assert len([n for n in state if "theta" in n or "phi" in n]) == (0 if name == GAUSSIAN else 20)
+    bare = origin == "mmaction2" and network.non_local  # its blocks have no bias of W_z
+    assert [note[:2] for note in converted.notes] == (["0,"] if bare else [])
+    embedded = 0 if name == GAUSSIAN else 4 * len(network.non_local)
+    assert len([n for n in state if "theta" in n or "phi" in n]) == embedded
+
+
+#: Differences of networks from other origins, by the starts of the sentences.
+DIFFERENT = {
+    ("caffe2", "I3D_NLN_8x8_R50"): ["pool1 has kernel (1, 3, 3)"],
+    ("pytorchvideo", "I3D_NLN_8x8_R50"): [],
+    ("mmaction2", "I3D_NLN_8x8_R50"): ["head is 'mean'; in this network it is 'windows'"],
+    ("pytorchvideo", "i3d_nonlocal_32x2"): ["pool1 has kernel (2, 3, 3)"],
+    ("slowfast", "i3d_r50"): ["head is 'windows'; in this network it is 'window_logits'"],
+    ("slowfast", "i3d_nonlocal_32x2"): ["conv1 has temporal stride 1", "pool1 has kernel (1, 3"],
+    ("slowfast", DOT): ["conv1 has temporal stride 1", "pool1 has", "head is 'windows'"],
+}
+
+
+@pytest.mark.parametrize(("origin", "name"), DIFFERENT)
+def test_differences(origin, name):
+    found = differences(PUBLISHED[name].spec, origin)
+    expected = DIFFERENT[origin, name]
+    assert len(found) == len(expected), found
+    for sentence, start in zip(found, expected, strict=True):
+        assert sentence.startswith(f"in {origin}, {start}")
+
+
+def test_differences_of_the_papers_network_and_of_strides():
+    paper = NetworkSpec(50, "3x1x1")
+    pools = [found.split()[2] for found in differences(paper, "caffe2")]
+    assert pools == ["pool1", "pool2", "head"]
+    network = LISTED["slowfast"]
+    first = replace(network, stride_at="1x1")
+    assert differences(first, "slowfast") == ()
+    assert differences(first, "caffe2")[1].startswith("in caffe2, stride_at is '3x3'")
+    network = replace(LISTED["caffe2"], head_window=9)
+    (found,) = differences(network, "caffe2")
+    assert found == "in caffe2, head_window is 7; in this network it is 9"
+
+
+def test_kernels_that_the_origin_cannot_hold():
+    network = small(inflated=SLOW_ONLY)
+    with pytest.raises(
+        ValueError, match=r"slowfast cannot hold these temporal kernels: .*'conv1_f"
+    ):
+        export_network(network, weights_of(network), "slowfast")
+    network = replace(network, conv1_frames=1)
+    export_network(network, weights_of(network), "slowfast")
+    with pytest.raises(ValueError, match="caffe2 cannot hold these temporal kernels"):
+        export_network(network, weights_of(network), "caffe2")
+    patterns = replace(network, inflated=((0,) * 3, (0,) * 4, (1,) * 6, (1,) * 3))
+    export_network(patterns, weights_of(patterns), "slowfast")  # the same blocks
+    network = small(depth=152, non_local=())
+    with pytest.raises(ValueError, match=r"cannot hold depth=152: it must be one of \(50, 101\)"):
+        export_network(network, weights_of(network), "caffe2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "s1.pathway1_stem.conv.weight",
+        "s1_fuse.conv_f2s.weight",
+        "t_conv1_w",
+        "t_res2_0_branch2a_w",
+        "blocks.0.multipathway_blocks.0.conv.weight",
+        "backbone.fast_path.conv1.conv.weight",
+    ],
+)
+def test_two_pathways_are_refused(name):
+    state = listed("slowfast") | {name: np.ones(1)}
+    with pytest.raises(ValueError, match=f"one pathway, .* such as SlowFast, with .*'{name}'"):
+        convert_network(state, LISTED["slowfast"], "slowfast", partial=True)
+
+
+def test_mmaction2s_c2d_has_2d_convolutions():
+    network = PUBLISHED["c2d_r50-in1k-pre_8xb32-8x8x1-100e_kinetics400-rgb"].spec
+    network = replace(network, width=2, classes=3)
+    weights = weights_of(network)
+    state = export_network(network, weights, "mmaction2")
+    flat = {n: v[:, :, 0] if v.ndim == 5 else v for n, v in state.items()}
+    assert flat["backbone.conv1.conv.weight"].shape == (2, 3, 7, 7)
+    converted = convert_network(flat, network, "mmaction2")
+    assert converted.notes == ()
+    for name, value in weights.items():
+        np.testing.assert_array_equal(converted.weights[name], value, strict=True)
+    inflated = replace(network, inflation="3x1x1", conv1_frames=1)
+    with pytest.raises(ValueError, match=r"conv1.conv.weight' must have shape \(2, 2, 3, 1, 1\)"):
+        convert_network(flat, inflated, "mmaction2")
+
+
+def test_the_scale_of_a_network_of_the_origins_dialect_is_that_of_the_file():
+    network = small(dialect="mmcv", block={"batch_norm": True, "subsample": (1, 2, 2)})
+    weights = weights_of(network)
+    weights = {n: v * (".out.bias" not in n) for n, v in weights.items()}
+    name = "backbone.layer3.3.non_local_block.theta.conv.weight"
+    state = export_network(network, weights, "mmaction2")
+    own = weights["res4.3.non_local.theta.weight"]
+    np.testing.assert_array_equal(state[name].reshape(16, 32), own)
+    plain = export_network(network, weights, "mmaction2", use_scale=False)
+    np.testing.assert_array_equal(plain[name].reshape(16, 32), own / 4)

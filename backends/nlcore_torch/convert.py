@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,10 @@ from torch import Tensor
 import nlcore.checkpoints
 from nlcore import NonLocalSpec
 from nlcore.checkpoints import Converted
-from nlcore.checkpoints.files import arrays_of, read_arrays, state_of
+from nlcore.checkpoints.files import arrays_of, kind_of, read_arrays, state_of
 from nlcore.video import NetworkSpec
 from nlcore_torch.arrays import array, tensor
 
-SUFFIXES = (".pth", ".pyth", ".pt")
 #: A file, or tensors or arrays by name.
 Source = str | PathLike[str] | Mapping[str, Any]
 
@@ -36,36 +34,30 @@ __all__ = [
 ]
 
 
-def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:
-    """Read weights by name from a .pth, .pyth, .pt, .safetensors or .pkl file.
+def read_weights(path: str | PathLike[str], entry: str | None = None) -> dict[str, np.ndarray]:
+    """Read weights by name from a file of `torch.save`, a .safetensors file or a pickle.
 
-    The weights are the content of the file, or its entry "state_dict", "model_state", "model" or
-    "blobs". The prefix "module." is removed if every name has it. No code in a file is executed:
-    PyTorch's files are read with ``weights_only=True``, and others by
-    `nlcore.checkpoints.read_arrays`.
+    The kind of the file, and where its weights are, is determined by its content. See
+    `nlcore.checkpoints.read_arrays` for the arguments and the result. No code in a file is
+    executed: PyTorch's files are read with ``weights_only=True``.
 
     Raises
     ------
     OSError
         The file cannot be opened.
     ValueError
-        The file is of another kind, is damaged, or contains values that are not weights.
+        The file is of another kind, is damaged, contains values that are not weights, or several
+        entries with weights.
     """
-    suffix = Path(path).suffix
-    if suffix not in SUFFIXES:
-        if suffix in (".pkl", ".safetensors"):
-            return read_arrays(path)
-        raise ValueError(
-            f"{fspath(path)}: expected a file with a suffix in "
-            f"{(*SUFFIXES, '.safetensors', '.pkl')}; received {suffix!r}"
-        )
+    if kind_of(path) != "torch":
+        return read_arrays(path, entry)
     with open(path, "rb") as file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can raise any exception
             # torch's error is not chained, because its text advises to set weights_only=False.
             raise ValueError(f"{fspath(path)}: {_why(error)}") from None
-    return arrays_of(_arrays(state_of(content, path)), path)
+    return arrays_of(_arrays(state_of(content, path, entry)), path)
 
 
 def convert_block(

@@ -342,12 +342,22 @@ FILES = {
     "plain.pt": lambda state: state,
     "parallel.pth": lambda state: {"module." + name: value for name, value in state.items()},
     "c2.pkl": lambda state: {"blobs": {name: array(value) for name, value in state.items()}},
+    "lightning.ckpt": lambda state: {
+        "state_dict": {"model." + name: value for name, value in state.items()},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(1)}}, "param_groups": []}],
+    },
+    "compiled.pth.tar": lambda state: {
+        "net": {"_orig_mod.module." + name: value for name, value in state.items()},
+        "model_ema": {name: torch.zeros_like(value) for name, value in state.items()},
+        "scaler": {"scale": 65536.0},
+    },
+    "own.bin": lambda state: {"checkpoint": {"backbone_and_head": state}, "epoch": 3},
 }
 
 
 def save(content, path):
     """Write it as its own project does."""
-    if path.suffix == ".pkl":
+    if path.suffix == ".pkl":  # C2's
         path.write_bytes(pickle.dumps(content, 2))
     else:
         torch.save(content, path)
@@ -356,7 +366,9 @@ def save(content, path):
 @torch.no_grad()
 @pytest.mark.parametrize("name", FILES)
 def test_a_network_from_a_file(tmp_path, name):
-    spec = NetworkSpec(50, "none", ("res3.1",), small(pairwise="dot_product").block, 5, width=2)
+    spec = NetworkSpec(
+        non_local=("res3.1",), block=small(pairwise="dot_product").block, classes=5, width=2
+    )
     network = randomized(Network(spec))
     origin = "caffe2" if name == "c2.pkl" else "slowfast"
     save(FILES[name](export_network(spec, network.state_dict(), origin)), tmp_path / name)
@@ -469,19 +481,49 @@ def test_a_truncated_file_is_an_error(tmp_path, name):
 
 
 def test_what_is_no_file_of_weights(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"w.npz: expected a file with a suffix in \('.pth', .*'.pkl'\); .*'.npz'"
-    ):
+    np.savez(tmp_path / "w.npz", a=np.ones(1))
+    with pytest.raises(ValueError, match=r"w.npz: expected a file of weights: .* of \['a.npy'\]"):
         read_weights(tmp_path / "w.npz")
     for name in ("w.pth", "w.pkl", "w.safetensors"):
         with pytest.raises(FileNotFoundError):
             read_weights(tmp_path / name)
-    torch.save({"net": {"a": torch.ones(1)}, "epoch": 1}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match=r"w.pth: expected arrays by name.*'net': dict of 1"):
+    torch.save({"log": {"a": "text"}, "epoch": 1}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w.pth: expected arrays by name.*'log': dict of 1"):
         read_weights(tmp_path / "w.pth")
     (tmp_path / "text.pth").write_text("version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(ValueError, match=r"expected a complete file that torch.save has written"):
+    with pytest.raises(ValueError, match=r"text.pth: expected a file of .* begins with b'version"):
         read_weights(tmp_path / "text.pth")
+
+
+def test_an_entry_is_chosen(tmp_path):
+    content = {
+        name: {"a": torch.full((1,), float(k))} for k, name in enumerate(("model", "x", "y"))
+    }
+    torch.save(content, tmp_path / "w.pth")
+    assert read_weights(tmp_path / "w.pth")["a"] == 0
+    assert read_weights(tmp_path / "w.pth", "y")["a"] == 2
+    with pytest.raises(ValueError, match=r"expected an entry 'z'; received \['model', 'x', 'y'\]"):
+        read_weights(tmp_path / "w.pth", "z")
+    del content["model"]
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"one entry with weights; received \['x', 'y'\]"):
+        read_weights(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pkl", ".tar", ""])
+def test_the_ending_does_not_matter(tmp_path, ending):
+    safetensors = pytest.importorskip("safetensors.torch")
+    state = {"a": torch.arange(3.0)}
+    path = tmp_path / f"weights{ending}"
+    for write in (
+        lambda: torch.save(state, path),
+        lambda: torch.save(state, path, _use_new_zipfile_serialization=False),
+        lambda: safetensors.save_file(state, path),
+        lambda: path.write_bytes(pickle.dumps({"a": array(state["a"])}, 0)),
+        lambda: path.write_bytes(pickle.dumps({"a": array(state["a"])}, 5)),
+    ):
+        write()
+        np.testing.assert_array_equal(read_weights(path)["a"], array(state["a"]))
 
 
 def test_errors_of_the_conversion_come_through():

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -29,8 +30,8 @@ def same(found, expected):
         np.testing.assert_array_equal(found[name], value, strict=True)
 
 
-@pytest.mark.parametrize("container", [None, "blobs", "state_dict", "model_state", "model"])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("container", [None, "blobs", "model_state", "net", "params", "own"])
+@pytest.mark.parametrize("prefix", ["", "module.", "model.module."])
 def test_containers(pickled, container, prefix):
     state = {prefix + name: value for name, value in WEIGHTS.items()}
     same(read_arrays(pickled({container: state, "epoch": 3} if container else state)), WEIGHTS)
@@ -53,14 +54,28 @@ def test_numbers_are_arrays_without_axes(pickled):
         ([np.ones(2)], "received list of 1"),
         ({"blobs": {}}, "received dict of 0"),
         ({3: np.ones(2)}, "received dict of 1"),
-        ({"net": WEIGHTS, "epoch": 1}, r"received 1 other value\(s\), 'net': dict of 2"),
+        ({"log": {"a": "text"}, "epoch": 1}, r"received 1 other value\(s\), 'log': dict of 1"),
         (WEIGHTS | {"cfg": "text"}, r"received 1 other value\(s\), 'cfg': str"),
     ],
 )
 def test_what_holds_no_weights(pickled, content, came):
-    expected = "weights.pkl: expected arrays by name, or an entry in"
-    with pytest.raises(ValueError, match=f"{expected}.*'blobs'.*; {came}"):
+    expected = "weights.pkl: expected arrays by name, or an entry such as"
+    with pytest.raises(ValueError, match=f"{expected}.*'model'.*; {came}"):
         read_arrays(pickled(content))
+
+
+def test_the_first_known_entry_is_chosen_at_every_depth(pickled):
+    other = {name: value + 1 for name, value in WEIGHTS.items()}
+    content = {"ema": other, "train": {"model": WEIGHTS, "optimizer": {"lr": 0.1}}}
+    same(read_arrays(pickled(content)), other)
+    same(read_arrays(pickled(content), "train"), WEIGHTS)
+    content["state_dict"] = WEIGHTS
+    same(read_arrays(pickled(content)), WEIGHTS)
+    same(read_arrays(pickled(content), "ema"), other)
+    with pytest.raises(ValueError, match=r"weights.pkl: expected an entry 'net'; received \['ema'"):
+        read_arrays(pickled(content), "net")
+    with pytest.raises(ValueError, match=r"one entry with weights; received \['g', 'd'\]"):
+        read_arrays(pickled({"g": WEIGHTS, "d": WEIGHTS}))
 
 
 def test_states_and_arrays_are_checked_apart():
@@ -71,8 +86,13 @@ def test_states_and_arrays_are_checked_apart():
 
 
 def test_unknown_files(tmp_path):
-    with pytest.raises(ValueError, match=r"w.npz: expected a .pkl or .safetensors file; .* '.npz'"):
+    np.savez(tmp_path / "w.npz", a=np.ones(1))
+    with pytest.raises(ValueError, match=r"w.npz: expected a file of weights: .* of \['a.npy'\]"):
         read_arrays(tmp_path / "w.npz")
+    with zipfile.ZipFile(tmp_path / "w.pth", "w") as file:  # as torch.save writes it
+        file.writestr("w/data.pkl", b"")
+    with pytest.raises(ValueError, match=r"torch.save, which nlcore_torch.convert.read_weights"):
+        read_arrays(tmp_path / "w.pth")
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "w.pkl")
 
@@ -89,7 +109,7 @@ def test_safetensors(tmp_path):
     whole = path.read_bytes()
     for length in (0, 4, 20, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"w.safetensors: expected a .safetensors file"):
+        with pytest.raises(ValueError, match=r"w.safetensors: expected a .*\.safetensors file"):
             read_arrays(path)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import nlcore.checkpoints
 from nlcore import NonLocalSpec
-from nlcore.checkpoints import Converted
+from nlcore.checkpoints import Converted, Origin
 from nlcore.checkpoints.files import arrays_of, kind_of, read_arrays, state_of
 from nlcore.video import NetworkSpec
 from nlcore_torch.arrays import array, tensor
@@ -62,7 +62,7 @@ def read_weights(path: str | PathLike[str], entry: str | None = None) -> dict[st
 
 def convert_block(
     source: Source,
-    origin: str,
+    origin: str | Origin,
     pairwise: str | None = None,
     *,
     use_scale: bool | None = None,
@@ -103,7 +103,7 @@ def convert_network(
 def export_block(
     spec: NonLocalSpec,
     weights: Mapping[str, Any],
-    origin: str,
+    origin: str | Origin,
     *,
     prefix: str = "",
     affine: bool = False,

@@ -4,6 +4,7 @@ This package imports no framework. `nlcore_torch.convert` adds tensors and PyTor
 """
 
 from nlcore.checkpoints.block_conversion import convert_block, export_block
+from nlcore.checkpoints.block_origins import Origin, block_naming
 from nlcore.checkpoints.converted import Converted
 from nlcore.checkpoints.files import read_arrays
 from nlcore.checkpoints.imagenet import inflate, keras_arrays
@@ -14,7 +15,9 @@ from nlcore.checkpoints.safe_pickle import read_pickle
 __all__ = [
     "PUBLISHED",
     "Converted",
+    "Origin",
     "Published",
+    "block_naming",
     "convert_block",
     "convert_network",
     "differences",

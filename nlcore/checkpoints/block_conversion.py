@@ -34,7 +34,7 @@ from nlcore.weights import check_weights, weight_shapes
 
 def convert_block(
     state: Mapping[str, Any],
-    origin: str,
+    origin: str | Origin,
     pairwise: str | None = None,
     *,
     use_scale: bool | None = None,
@@ -52,9 +52,9 @@ def convert_block(
     ----------
     state : mapping of str to array
         The state dict of the block, or a state dict that contains the block under a prefix.
-    origin : str
+    origin : str or Origin
         The project, one of `nlcore.checkpoints.block_origins.ORIGINS`: "mmcv", "alexhex7",
-        "slowfast", "pytorchvideo", "caffe2", "timm".
+        "slowfast", "pytorchvideo", "caffe2", "timm". `block_naming` declares other names.
     pairwise : str, optional
         Required if the names allow both "embedded_gaussian" and "dot_product".
     use_scale : bool, optional
@@ -112,7 +112,7 @@ def convert_block(
 def export_block(
     spec: NonLocalSpec,
     weights: Mapping[str, Any],
-    origin: str,
+    origin: str | Origin,
     *,
     prefix: str = "",
     affine: bool = False,
@@ -128,7 +128,7 @@ def export_block(
     spec : NonLocalSpec
     weights : mapping of str to array
         Exactly the names and shapes of `nlcore.weight_shapes(spec)`.
-    origin : str
+    origin : str or Origin
         The project, see `convert_block`.
     prefix : str
         Prefix of every name.
@@ -152,10 +152,10 @@ def export_block(
         weights = as_affine(weights, _norms(spec))
     with_bias = spec if known.bias_optional else replace(spec, bias=True)
     places = _prefixed(block_places(origin, with_bias), prefix)
-    return distribute(weights, without_statistics(places) if affine else places, origin)
+    return distribute(weights, without_statistics(places) if affine else places, str(origin))
 
 
-def check_affine(origin: str, known: Origin) -> None:
+def check_affine(origin: str | Origin, known: Origin) -> None:
     """Raise ValueError unless the origin has affine layers."""
     if not known.affine:
         raise ValueError(
@@ -173,7 +173,7 @@ def _norms(spec: NonLocalSpec) -> dict[str, float]:
 
 
 def _spec(
-    origin: str,
+    origin: str | Origin,
     own: Mapping[str, Any],
     pairwise: str | None,
     use_scale: bool | None,
@@ -231,7 +231,7 @@ def _sizes(name: str, own: Mapping[str, Any]) -> tuple[int, int, int]:
     return shape[0], shape[1], len(shape) - 2
 
 
-def _check_use_scale(origin: str, known: Origin, use_scale: bool) -> None:
+def _check_use_scale(origin: str | Origin, known: Origin, use_scale: bool) -> None:
     if use_scale and DIALECTS[known.dialect].scale(4, 4) == 1.0:
         raise ValueError(
             f"use_scale must be None or False, because the block of {origin} has no scale; "
@@ -239,7 +239,7 @@ def _check_use_scale(origin: str, known: Origin, use_scale: bool) -> None:
         )
 
 
-def _form(origin: str, known: Origin, own: Mapping[str, Any]) -> tuple[bool, bool]:
+def _form(origin: str | Origin, known: Origin, own: Mapping[str, Any]) -> tuple[bool, bool]:
     """Whether the block subsamples, if names show it, and whether it has batch normalization."""
     wanted = set()
     for pools, batch_norm in product((False, True), repeat=2):
@@ -254,7 +254,7 @@ def _form(origin: str, known: Origin, own: Mapping[str, Any]) -> tuple[bool, boo
 
 
 def _pairwise(
-    origin: str,
+    origin: str | Origin,
     known: Origin,
     layers: Mapping[str, str],
     own: Mapping[str, Any],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from nlcore.checkpoints import requirements
 from nlcore.checkpoints.converted import Place
 from nlcore.checkpoints.requirements import Requirement
+from nlcore.dialects import DIALECTS
 from nlcore.spec import NonLocalSpec
 from nlcore.weights import weight_shapes
 
@@ -44,8 +45,60 @@ class Origin:
     #: Regular expression of the names that are not weights, such as counts of batches.
     ignored: str = r"(.*\.)?num_batches_tracked"
 
+    def __str__(self) -> str:
+        return self.source
 
-def block_places(origin: str, spec: NonLocalSpec) -> dict[str, Place]:
+
+def block_naming(
+    *,
+    g: str,
+    out: str,
+    theta: str = "theta",
+    phi: str = "phi",
+    f: str = "f",
+    bn: str = "bn",
+    dialect: str = "paper",
+) -> Origin:
+    """An origin for `convert_block` and `export_block`: blocks whose layers have these names.
+
+    The layers theta, phi, g and out are convolutions with kernel size 1, and bn is batch
+    normalization, as in PyTorch: "query" has the weights "query.weight" and "query.bias".
+
+    Parameters
+    ----------
+    g, out, theta, phi, f, bn : str
+        Names of the layers. A block without embeddings or batch normalization has no such names.
+    dialect : str
+        Dialect of the blocks. Names and shapes do not show it, see `nlcore.DIALECTS`.
+
+    Returns
+    -------
+    Origin
+
+    Examples
+    --------
+    >>> naming = block_naming(theta="query", phi="key", g="value", out="project", bn="norm")
+    >>> str(naming)
+    "own names: {'theta': 'query', 'phi': 'key', 'g': 'value', 'out': 'project', 'bn': 'norm'}"
+    """
+    layers = {"theta": theta, "phi": phi, "g": g, "f": f, "out": out, "bn": bn}
+    given = {part: name for part, name in layers.items() if part != name}
+    if dialect not in DIALECTS:
+        raise ValueError(f"dialect must be one of {tuple(DIALECTS)}; received {dialect!r}")
+    if len(set(layers.values())) != len(layers):
+        raise ValueError(f"the names of layers must differ; received {layers}")
+    return Origin(
+        dialect=dialect,
+        source=f"own names: {given}",
+        layers=lambda pools, batch_norm: layers,
+        form=lambda spec: [],
+        limits=lambda spec: [],
+        bias_optional=True,
+        must_say=("subsample",),
+    )
+
+
+def block_places(origin: str | Origin, spec: NonLocalSpec) -> dict[str, Place]:
     """nlcore's names of a spec's weights -> their names and shapes in the origin.
 
     Weights that the origin's block does not have are left out. For example, mmcv's block has no
@@ -71,7 +124,7 @@ def block_places(origin: str, spec: NonLocalSpec) -> dict[str, Place]:
     return places
 
 
-def check_holds(origin: str, spec: NonLocalSpec) -> None:
+def check_holds(origin: str | Origin, spec: NonLocalSpec) -> None:
     """Raise a ValueError that names the field unless the origin's block can compute the spec."""
     known = named_origin(origin)
     for need in (*known.form(spec), *known.limits(spec)):
@@ -83,8 +136,10 @@ def check_holds(origin: str, spec: NonLocalSpec) -> None:
             )
 
 
-def named_origin(origin: str) -> Origin:
-    """Return the origin of this name, or raise a ValueError."""
+def named_origin(origin: str | Origin) -> Origin:
+    """Return the origin of this name, or the origin that is given, or raise a ValueError."""
+    if isinstance(origin, Origin):
+        return origin
     if not isinstance(origin, str) or origin not in ORIGINS:
         raise ValueError(f"origin must be one of {tuple(ORIGINS)}; received {origin!r}")
     return ORIGINS[origin]

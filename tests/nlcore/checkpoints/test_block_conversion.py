@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import nlcore
-from nlcore import DIALECTS, NonLocalSpec, weight_shapes
+from nlcore import DIALECTS, NonLocalSpec, dialect, init_weights, weight_shapes
 from nlcore.checkpoints.block_conversion import convert_block, export_block
-from nlcore.checkpoints.block_origins import ORIGINS, block_places
+from nlcore.checkpoints.block_origins import ORIGINS, block_naming, block_places
 from nlcore.dialects import POOLS
+from nlcore.spec import PAIRWISE
 
 C, D = 6, 3
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -503,3 +504,44 @@ def test_another_projects_block():
         convert_block(filled("SlowFast"), "torch")
     with pytest.raises(ValueError, match="a block of mmcv"):
         convert_block(filled(MMCV), "mmcv", prefix="nowhere.")
+
+
+OWN = block_naming(theta="query", phi="key", g="value", out="project", bn="norm", f="pair")
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_own_names(pairwise, batch_norm, bias):
+    fields = {"subsample": (1, 2, 2), "bias": bias, "batch_norm": batch_norm}
+    spec = dialect("paper", 16, pairwise, **fields)
+    weights = init_weights(spec, np.random.default_rng(0))
+    state = export_block(spec, weights, OWN, prefix="neck.")
+    assert state["neck.value.weight"].shape == (8, 16, 1, 1, 1)
+    assert ("neck.query.weight" in state) == (pairwise != "gaussian")
+    assert ("neck.norm.running_var" in state) == batch_norm
+    assert not [name for name in state if "theta" in name or ".g." in name]
+    state["neck.norm.num_batches_tracked"] = np.asarray(3)
+    converted = convert_block(state, OWN, pairwise, prefix="neck.", subsample=(1, 2, 2))
+    assert converted.spec == spec
+    assert converted.weights.keys() == weights.keys()
+    for name, value in weights.items():
+        np.testing.assert_array_equal(converted.weights[name], value)
+
+
+def test_own_names_with_a_dialect_and_what_they_do_not_show():
+    spec = dialect("caffe2", 16, "embedded_gaussian")
+    naming = block_naming(g="value", out="z", dialect="caffe2")
+    state = export_block(spec, init_weights(spec, np.random.default_rng(0)), naming)
+    with pytest.raises(
+        ValueError, match=r"of own names: {'g': 'value', 'out': 'z'}: pass pairwise"
+    ):
+        convert_block(state, naming)
+    converted = convert_block(state, naming, "embedded_gaussian", subsample=(1, 2, 2))
+    assert converted.spec == spec and converted.spec.scale == 8**-0.5
+    with pytest.raises(ValueError, match=r"expected a block of own names: .*'value.weight'"):
+        convert_block({"g.weight": np.ones((8, 16, 1, 1, 1))}, naming)
+    with pytest.raises(ValueError, match="the names of layers must differ"):
+        block_naming(g="value", out="value")
+    with pytest.raises(ValueError, match="dialect must be one of"):
+        block_naming(g="value", out="z", dialect="own")

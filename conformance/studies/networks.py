@@ -12,6 +12,7 @@ Keras runs on TensorFlow: on its other engines Keras itself rounds float64 to fl
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -325,10 +326,12 @@ def of_origins() -> Iterator[tuple[str, str, NetworkSpec]]:
 @app.command("reduced")
 def every() -> None:
     """Every architecture and placement, and published ones, 4 channels wide, on noise."""
-    clips = np.random.default_rng(0).normal(size=(2, 3, 8, 64, 64))
     torch.manual_seed(0)
     found = []
     for name, spec in track([*reduced(), *as_published()], "networks"):
+        windows = any(block.window for block in spec.blocks.values())  # of 4 frames in res3
+        frames = 4 * math.prod(spec.temporal_strides) if windows else 8
+        clips = np.random.default_rng(0).normal(size=(2, 3, frames, 64, 64))
         found.append((name, agreement(spec, clips)))
         if spec.head != "mean":
             found.append((f"{name}, scores", agreement(spec, clips, scores=True)))

@@ -9,6 +9,7 @@ is not installed, an empty class takes the place.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -37,7 +38,7 @@ def slowfast_network(spec: NetworkSpec, positions: Sizes, crop: int = 224) -> nn
     crop : int
         Side of the clips in training, which gives the side of the head's windows.
     """
-    with _detection_stubs():
+    with _importing():
         from slowfast.config.defaults import get_cfg
         from slowfast.models.video_model_builder import ResNetModel
 
@@ -65,7 +66,7 @@ def pytorchvideo_network(spec: NetworkSpec, positions: Sizes, crop: int = 224) -
 
     `differences` from "pytorchvideo" are not built. See `slowfast_network` for the parameters.
     """
-    with _detection_stubs():
+    with _importing():
         from pytorchvideo.layers.nonlocal_net import create_nonlocal
         from pytorchvideo.models.resnet import create_resnet
 
@@ -104,8 +105,11 @@ def pytorchvideo_network(spec: NetworkSpec, positions: Sizes, crop: int = 224) -
 
 
 @contextmanager
-def _detection_stubs() -> Iterator[None]:
-    """A context in which modules of detection that are not installed can be imported."""
+def _importing() -> Iterator[None]:
+    """A context in which modules of detection that are not installed can be imported.
+
+    The two projects and what they import use functions that PyTorch deprecates.
+    """
     stubs: dict[str, ModuleType] = {}
     for name, used in DETECTION.items():
         package = name.partition(".")[0]
@@ -114,7 +118,9 @@ def _detection_stubs() -> Iterator[None]:
             setattr(stubs[name], used, type(used, (nn.Module,), {}))
     sys.modules.update(stubs)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         for name in stubs:
             del sys.modules[name]

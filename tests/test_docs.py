@@ -45,11 +45,14 @@ def files(tmp_path, monkeypatch):
 
 
 def write_checkpoints(folder: Path) -> None:
-    """The files that docs/convert.md reads, in their projects' own form, with new weights."""
+    """The files that the pages read, in their projects' own form, with new weights."""
+    import numpy as np
     import torch
 
     from nlcore import dialect
-    from nlcore.checkpoints import PUBLISHED
+    from nlcore.checkpoints import block_naming, published
+    from nlcore.checkpoints.imagenet import NAMES
+    from nlcore.video import NetworkSpec, network_weight_shapes
     from nlcore_torch import NonLocalBlock
     from nlcore_torch.convert import export_block, export_network
     from nlcore_torch.video import Network
@@ -60,11 +63,18 @@ def write_checkpoints(folder: Path) -> None:
         ("I3D_NLN_8x8_R50", "I3D_NLN_8x8_R50.pkl"),
         ("i3d_nonlocal_32x2", "i3d_nonlocal_32x2_IN_pretrain_400k.pkl"),
     ):
-        network = Network(PUBLISHED[name])
+        network = Network(published(name).spec)
         state = export_network(network.spec, network.state_dict(), "caffe2")
         blobs = {name: value.numpy() for name, value in state.items()}
         with (folder / file).open("wb") as out:
             pickle.dump({"blobs": blobs}, out, protocol=2)
+
+    naming = block_naming(theta="query", phi="key", g="value", out="project", bn="norm")
+    block = NonLocalBlock.from_spec(dialect("paper", 64, "dot_product"))
+    torch.save(export_block(block.spec, block.state_dict(), naming), folder / "my_block.pth")
+    shapes = network_weight_shapes(NetworkSpec(classes=1000)).items()
+    flat = {NAMES["torchvision"](n): np.ones(s[:2] + s[3:], np.float32) for n, s in shapes}
+    torch.save({n: torch.from_numpy(v) for n, v in flat.items()}, folder / "resnet50.pth")
 
 
 def write_index(folder: Path) -> None:
@@ -88,7 +98,7 @@ def write_index(folder: Path) -> None:
 
 @pytest.mark.parametrize("page", pages_with_python(), ids=lambda page: page.stem)
 def test_examples(page, files):
-    if page.stem == "convert":
+    if page.stem in ("convert", "networks"):
         write_checkpoints(files)
     if page.stem == "datasets":
         write_index(files)

@@ -54,7 +54,7 @@ Position = Annotated[
     ),
 ]
 Largest = Annotated[int, typer.Option("-k", help="Number of weights to draw.", min=1)]
-Depth = Annotated[int, typer.Option(help="Depth of the ResNet: 50 or 101.")]
+Depth = Annotated[int, typer.Option(help="Depth of the ResNet: 50, 101 or 152.")]
 Inflation = Annotated[str, typer.Option(help="none (C2D), or 3x1x1 or 3x3x3 (I3D).")]
 Count = Annotated[int, typer.Option("--blocks", help="Number of non-local blocks: 1, 5 or 10.")]
 Fields = Annotated[

@@ -9,8 +9,8 @@ from nlcore.checkpoints.converted import Converted
 from nlcore.checkpoints.files import read_arrays
 from nlcore.checkpoints.imagenet import inflate, keras_arrays
 from nlcore.checkpoints.network_conversion import convert_network, differences, export_network
-from nlcore.checkpoints.published_networks import PUBLISHED, Published, published
 from nlcore.checkpoints.safe_pickle import read_pickle
+from nlcore.video.published_networks import PUBLISHED, Published, published
 
 __all__ = [
     "PUBLISHED",

@@ -19,8 +19,8 @@ from nlcore.video.recipes import (
 )
 
 __all__ = [
-    "Imported",
     "RECIPES",
+    "Imported",
     "NetworkSpec",
     "PlacementReport",
     "Recipe",

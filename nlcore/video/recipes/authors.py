@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nlcore.video.network import NetworkSpec, placement
+from nlcore.video.network import NetworkSpec
+from nlcore.video.network_layers import placement
+from nlcore.video.published_networks import published
 
 #: Field -> (value, source).
 Stated = Mapping[str, tuple[Any, str]]
@@ -115,11 +117,10 @@ CHARADES: Stated = {
     "merge": ("max", "the paper states nothing. SlowFast, configs/Charades: ENSEMBLE_METHOD max"),
 }
 
-_C2_BLOCK = {"subsample_at": "input", "bias": True}
 CAFFE2: Stated = {
     **{field: (value, "C2 config") for field, (value, _) in PAPER.items()},
     "network": (
-        NetworkSpec(50, "3x1x1", placement(50, 5), _C2_BLOCK, stem_padding=0),
+        published("i3d_nonlocal_32x2").spec,
         "C2 network and C2 script",
     ),
     "frames": (32, "C2 script"),
@@ -152,9 +153,7 @@ CAFFE2: Stated = {
 CAFFE2_128: Stated = {
     **CAFFE2,
     "network": (
-        NetworkSpec(
-            50, "3x1x1", placement(50, 5), {**_C2_BLOCK, "batch_norm": False}, stem_padding=0
-        ),
+        published("i3d_nonlocal_128x1").spec,
         "C2 network and C2 affine script: blocks without BN, those of res3 in windows of 4 frames",
     ),
     "frames": (128, "C2 affine script"),

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from nlcore.video.network import NetworkSpec, placement
+from nlcore.video.network import NetworkSpec
+from nlcore.video.network_layers import placement
 from nlcore.video.recipes.authors import (
     AUTHORS_PLACES,
     CAFFE2,

@@ -6,10 +6,9 @@ SlowFast is facebookresearch/SlowFast, commit 287ec00. mmaction2 is open-mmlab/m
 
 from __future__ import annotations
 
-from nlcore.video.network import NetworkSpec, placement
+from nlcore.video.published_networks import published
 from nlcore.video.recipes.authors import Stated
 
-_FIVE = placement(50, 5)
 #: Names of places in the sources -> where they are.
 PROJECTS_PLACES = {
     "SlowFast": "github.com/facebookresearch/SlowFast, commit 287ec00",
@@ -29,13 +28,7 @@ _MMACTION2, _SCHEDULE, _MODEL = "mmaction2 config", "mmaction2 schedule", "mmact
 
 SLOWFAST: Stated = {
     "network": (
-        NetworkSpec(
-            50,
-            "3x1x1",
-            _FIVE,
-            {"subsample_at": "input", "bias": True},
-            temporal_strides=(1, 1, 2),
-        ),
+        published("I3D_NLN_8x8_R50").spec,
         "SlowFast config and video_model_builder.py",
     ),
     "frames": (8, _CONFIG),
@@ -99,7 +92,9 @@ SLOWFAST_SCRATCH: Stated = {
 
 MMACTION2: Stated = {
     "network": (
-        NetworkSpec(50, "3x1x1", _FIVE, {"bias": True}),
+        published(
+            "i3d_imagenet-pretrained-r50-nl-embedded-gaussian_8xb8-32x2x1-100e_kinetics400-rgb"
+        ).spec,
         "mmaction2 config and model",
     ),
     "frames": (32, _MMACTION2),

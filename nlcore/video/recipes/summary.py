@@ -111,9 +111,12 @@ def network_text(network: NetworkSpec) -> str:
     blocks = f"{count or 'no'} non-local block{'' if count == 1 else 's'}{where}"
     pairwise = {spec.pairwise for spec in network.blocks.values()} - {"embedded_gaussian"}
     blocks += "".join(f" with f = {name}" for name in sorted(pairwise))
+    if count and network.dialect != "paper":
+        blocks += f" of dialect {network.dialect}"
+    head = "" if network.head == "mean" else f", head {network.head}"
     return (
         f"{kind} ResNet-{network.depth}, {blocks}, {network.classes} classes, "
-        f"dropout {network.dropout:g}"
+        f"dropout {network.dropout:g}{head}"
     )
 
 

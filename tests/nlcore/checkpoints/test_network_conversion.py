@@ -13,9 +13,9 @@ import pytest
 
 from nlcore.checkpoints.network_conversion import convert_network, differences, export_network
 from nlcore.checkpoints.network_origins import NETWORKS
-from nlcore.checkpoints.published_networks import PUBLISHED
 from nlcore.video import NetworkSpec, network_weight_shapes, placement
 from nlcore.video.network_layers import SLOW_ONLY
+from nlcore.video.published_networks import PUBLISHED
 
 DOT = "i3d_imagenet-pretrained-r50-nl-dot-product_8xb8-32x2x1-100e_kinetics400-rgb"
 GAUSSIAN = DOT.replace("dot-product", "gaussian")

@@ -12,8 +12,8 @@ import torch
 
 import nlcore_torch.video.network
 from nlcore.checkpoints.imagenet import inflate, keras_arrays
-from nlcore.checkpoints.published_networks import PUBLISHED
 from nlcore.video import Imported, NetworkSpec, placement
+from nlcore.video.published_networks import PUBLISHED
 from nlcore_keras.video import Network
 from nlcore_keras.video.network_layers import MaxPool, WindowMean
 

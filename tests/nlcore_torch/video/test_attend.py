@@ -181,7 +181,7 @@ def test_wrong_weights(video, tmp_path):
     file.write_bytes(b"none")
     result = invoke(video, "--weights", file, *TINY)
     assert result.exit_code == 2
-    assert "weights.safetensors: expected a .safetensors file of arrays" in result.stderr
+    assert "weights.safetensors: expected a file of weights: a .safetensors file" in result.stderr
     weights = Network(SPEC).state_dict()
     del weights["res3.1.non_local.phi.weight"]
     save_file(weights, file)

@@ -132,7 +132,7 @@ def test_every_value_has_a_source(name):
     ],
 )
 def test_networks_are_the_published_ones(name, published):
-    assert recipe(name).network == PUBLISHED[published]
+    assert recipe(name).network == PUBLISHED[published].spec
 
 
 def test_networks_of_the_paper():

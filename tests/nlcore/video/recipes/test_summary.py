@@ -1,8 +1,11 @@
 """What a recipe amounts to, in numbers written by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from nlcore.video import RECIPES, NetworkSpec, Recipe, placement, recipe
+from nlcore.video.published_networks import published
 from nlcore.video.recipes.summary import (
     GROUPS,
     field_text,
@@ -52,6 +55,11 @@ def test_networks():
     assert network_text(dot) == (
         "I3D 3x3x3 ResNet-101, 1 non-local block (res4.21) with f = dot_product, 7 classes, "
         "dropout 0.5"
+    )
+    authors = published("c2d_nonlocal_32x2").spec
+    assert network_text(replace(authors, non_local=("res4.4",))) == (
+        "C2D ResNet-50, 1 non-local block (res4.4) of dialect caffe2, 400 classes, dropout 0.5, "
+        "head windows"
     )
 
 

@@ -82,6 +82,10 @@ class Draw:
         while True:
             yield int(generator.random_raw())
 
+    def generator(self, name: str) -> np.random.Generator:
+        """NumPy's generator of the words of a choice, for arrays of random numbers."""
+        return np.random.Generator(_generator(self.seed, self.iteration, self.slot, name))
+
     def uniform(self, name: str) -> float:
         """A multiple of 2^-53 in [0, 1), each equally likely: the upper 53 bits of word 0."""
         return (next(self.words(name)) >> 11) * 2.0**-53

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -38,8 +38,16 @@ STRIDE = 32
 IMAGES = (".jpg", ".jpeg")
 
 
+#: What is made of a frame's pixels (H, W, 3), uint8, as soon as it is decoded.
+Each = Callable[[np.ndarray], np.ndarray]
+
+
 def read_frames(
-    path: Path | str, indices: Sequence[int], frames: int | None = None, threads: int = 1
+    path: Path | str,
+    indices: Sequence[int],
+    frames: int | None = None,
+    threads: int = 1,
+    each: Each | None = None,
 ) -> np.ndarray:
     """Read frames at given indices: frame k is the k-th one that decoding the whole video gives.
 
@@ -56,6 +64,9 @@ def read_frames(
         frames. Without it, the file is decoded from its start.
     threads : int
         Threads of the decoder.
+    each : function, optional
+        Of the pixels (H, W, 3) of a frame. The result has its results in the place of the pixels,
+        so that no large frames are kept.
 
     Returns
     -------
@@ -74,19 +85,22 @@ def read_frames(
         images = images_of(path)
         if frames is not None and len(images) != frames:
             raise ValueError(f"{path} must have {frames} images; received {len(images)}")
-        return read_images(images, wanted)
+        return read_images(images, wanted, each)
     last = max(wanted)
     if frames is not None:
         with opened(path, threads) as video, suppress(CannotSkip):
-            return _arranged(after_keyframe(video, min(wanted), last, frames), wanted, path)
+            numbered = after_keyframe(video, min(wanted), last, frames)
+            return _arranged(numbered, wanted, path, each)
     with opened(path, threads) as video:
-        return _arranged(_from_start(video, last, frames), wanted, path)
+        return _arranged(_from_start(video, last, frames), wanted, path, each)
 
 
-def read_images(paths: Sequence[Path | str], indices: Sequence[int]) -> np.ndarray:
+def read_images(
+    paths: Sequence[Path | str], indices: Sequence[int], each: Each | None = None
+) -> np.ndarray:
     """Read the JPEG files at given indices of a list of paths: (T, H, W, 3), uint8, RGB.
 
-    FFmpeg decodes them. A rotation in their EXIF data is ignored.
+    FFmpeg decodes them. A rotation in their EXIF data is ignored. For `each`: `read_frames`.
 
     Raises
     ------
@@ -97,7 +111,7 @@ def read_images(paths: Sequence[Path | str], indices: Sequence[int]) -> np.ndarr
     """
     wanted = _checked_indices(indices, len(paths), "a list of images")
     numbered = ((k, decoded_image(paths[k])) for k in dict.fromkeys(wanted))
-    return _arranged(numbered, wanted, Path(paths[wanted[0]]).parent, rotate=False)
+    return _arranged(numbered, wanted, Path(paths[wanted[0]]).parent, each, rotate=False)
 
 
 def images_of(folder: Path) -> list[Path]:
@@ -128,20 +142,24 @@ def _arranged(
     numbered: Iterable[tuple[int, av.VideoFrame]],
     wanted: Sequence[int],
     path: Path,
+    each: Each | None,
     rotate: bool = True,
 ) -> np.ndarray:
     """The wanted ones of frames with their numbers, in the order in which they are wanted."""
     places: dict[int, list[int]] = defaultdict(list)
     for place, number in enumerate(wanted):
         places[number].append(place)
-    convert, array = pixels(path), np.empty(0, np.uint8)
+    convert, array, size = pixels(path), np.empty(0, np.uint8), (0, 0)
     for number, frame in numbered:
         if number in places:
             picture = convert(frame, rotate=rotate)  # (H, W, 3)
+            size = same_size(
+                size if array.size else picture.shape[:2], picture.shape[:2], number, path
+            )
+            made = picture if each is None else each(picture)
             if not array.size:
-                array = np.empty((len(wanted), *picture.shape), np.uint8)
-            same_size(array.shape[1:3], picture.shape[:2], number, path)
-            array[places[number]] = picture
+                array = np.empty((len(wanted), *made.shape), made.dtype)
+            array[places[number]] = made
     return array  # (T, H, W, 3)
 
 

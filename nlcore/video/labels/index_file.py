@@ -94,7 +94,7 @@ def read_index(path: Path | str, root: Path | str | None = None, check: bool = T
             video = _video(line)
             _check_labels(video, names)
             if check:
-                _check_file(video, folder)
+                check_file(video, folder)
             videos.append(video)
         except (ValueError, OSError) as error:
             faults.add(number, str(error))
@@ -190,7 +190,11 @@ def state_of(files: Iterable[Path]) -> tuple[int, int]:
     return sum(state.st_size for state in states), max(state.st_mtime_ns for state in states)
 
 
-def _check_file(video: Video, root: Path) -> None:
+def check_file(video: Video, root: Path) -> None:
+    """Raise a ValueError if the files of a video have changed since it was indexed.
+
+    Raises an OSError if one does not exist.
+    """
     size, modified = state_of(files_of(root, video.path, video.images))
     if size != video.size:
         raise ValueError(

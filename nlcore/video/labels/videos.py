@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nlcore.video.labels.numbered import Run, names_of
-from nlcore.video.reading import read_frames, read_images
+from nlcore.video.reading import Each, read_frames, read_images
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +76,17 @@ class Index:
     def __len__(self) -> int:
         return len(self.videos)
 
-    def read(self, number: int, indices: Sequence[int], threads: int = 1) -> np.ndarray:
+    def read(
+        self, number: int, indices: Sequence[int], threads: int = 1, each: Each | None = None
+    ) -> np.ndarray:
         """Frames of one video at given indices: (T, H, W, 3), uint8, RGB.
 
-        Raises what `nlcore.video.reading.read_frames` raises.
+        See `nlcore.video.reading.read_frames` for `each` and for what is raised.
         """
         video = self.videos[number]
         if video.images:
-            return read_images(files_of(self.root, video.path, video.images), indices)
-        return read_frames(self.root / video.path, indices, video.frames, threads)
+            return read_images(files_of(self.root, video.path, video.images), indices, each)
+        return read_frames(self.root / video.path, indices, video.frames, threads, each)
 
 
 def files_of(root: Path, path: str, images: Iterable[Run]) -> list[Path]:

@@ -1,0 +1,220 @@
+"""Processes that load clips in advance. The clips come in order, whatever their number."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import signal
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from nlcore.video.loading.clip_sources import ClipSource, LoadedClip
+
+Key = tuple[int, ...]
+#: Seconds for which the next clip is waited for.
+PATIENCE = 600.0
+
+
+class LoadingError(ValueError):
+    """A clip cannot be loaded. The message names its place and its video."""
+
+
+class Workers:
+    """Clips of sources, loaded by processes that are started once.
+
+    Parameters
+    ----------
+    sources : mapping of str to ClipSource
+        The processes get a copy of them.
+    count : int
+        Number of processes. 0 loads each clip in this process when it is asked for.
+    ahead : int
+        Largest number of clips that are loaded in advance. At least two for each process.
+    patience : float
+        Seconds after which a clip that does not come is an error.
+
+    Examples
+    --------
+    ``with Workers({"training": clips}, 4, 16) as workers:`` ends the processes with the block.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, ClipSource],
+        count: int = 0,
+        ahead: int = 0,
+        patience: float = PATIENCE,
+    ) -> None:
+        if count < 0:
+            raise ValueError(f"workers must be at least 0; received {count}")
+        self.sources, self.patience = dict(sources), patience
+        self.ahead = max(ahead, 2 * count)
+        self._workers: list[_Worker] = []
+        atexit.register(self.close)  # before multiprocessing's own, which waits for them
+        try:
+            for _ in range(count):
+                self._workers.append(_Worker(self.sources))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+        atexit.unregister(self.close)
+
+    def clips(self, source: str, keys: Iterable[Key]) -> Generator[LoadedClip, None, None]:
+        """The clips of a source with these keys, in order. One such iterator at a time.
+
+        Raises
+        ------
+        LoadingError
+            A clip cannot be loaded, its process ended, or it did not come in time.
+        """
+        if self._workers:
+            yield from self._in_advance(source, keys)
+            return
+        for key in keys:
+            clip = _load(self.sources, source, key)
+            if isinstance(clip, str):
+                raise LoadingError(f"{self.sources[source].named(*key)}: {clip}")
+            yield clip
+
+    def _in_advance(self, source: str, keys: Iterable[Key]) -> Iterator[LoadedClip]:
+        stream = _Stream(keys, self.ahead)
+        threads = [
+            threading.Thread(target=_drive, args=(worker, stream, source), daemon=True)
+            for worker in self._workers
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while (found := stream.next_result(self.patience)) is not None:
+                key, clip = found
+                if not isinstance(clip, LoadedClip):
+                    raise LoadingError(f"{self.sources[source].named(*key)}: {clip}")
+                yield clip
+        except LoadingError:
+            self.close()
+            raise
+        finally:
+            stream.stop()
+            for thread in threads:
+                thread.join(self.patience)
+                if thread.is_alive():
+                    self.close()
+
+
+class _Stream:
+    """Keys and results of one iterator, shared by the threads that drive the processes."""
+
+    def __init__(self, keys: Iterable[Key], ahead: int) -> None:
+        self._keys, self._ahead = iter(keys), ahead
+        self._given: dict[int, Key] = {}
+        self._results: dict[int, LoadedClip | str] = {}
+        self._first_free, self._taken, self._ended = 0, 0, False
+        self._changed = threading.Condition()
+
+    def next_task(self) -> tuple[int, Key] | None:
+        """The next place and key, as soon as it may be loaded, or None if there is none."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ended or self._first_free < self._taken + self._ahead
+            )
+            if self._ended:
+                return None
+            try:
+                key = next(self._keys)
+            except StopIteration:
+                self.stop()
+                return None
+            place = self._first_free
+            self._given[place] = key
+            self._first_free += 1
+            return place, key
+
+    def store(self, place: int, result: LoadedClip | str) -> None:
+        with self._changed:
+            self._results[place] = result
+            self._changed.notify_all()
+
+    def next_result(self, patience: float) -> tuple[Key, LoadedClip | str] | None:
+        """The next key and its clip, or the reason for none; None after the last one."""
+        with self._changed:
+            place = self._taken
+            came = self._changed.wait_for(
+                lambda: place in self._results or (self._ended and place == self._first_free),
+                patience,
+            )
+            if not came:
+                return self._given.get(place, ()), f"did not come within {patience:g} s"
+            if place not in self._results:
+                return None
+            self._taken += 1
+            self._changed.notify_all()
+            return self._given.pop(place), self._results.pop(place)
+
+    def stop(self) -> None:
+        """Give no more keys."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+class _Worker:
+    """One process, and the end of its pipe in this one."""
+
+    def __init__(self, sources: Mapping[str, ClipSource]) -> None:
+        context = multiprocessing.get_context("spawn")  # threads and devices do not survive a fork
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=_serve, args=(other, sources), daemon=True)
+        self.process.start()
+        other.close()  # so that each side notices the other's end
+
+    def load(self, source: str, key: Key) -> Any:
+        """The clip, or the reason for none."""
+        try:
+            self.connection.send((source, key))
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join(1.0)
+            return f"its worker process ended with exit code {self.process.exitcode}"
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+def _drive(worker: _Worker, stream: _Stream, source: str) -> None:
+    """Give a process one key after another."""
+    while (task := stream.next_task()) is not None:
+        place, key = task
+        stream.store(place, worker.load(source, key))
+
+
+def _serve(connection: Connection, sources: Mapping[str, ClipSource]) -> None:
+    """Load the clips of the keys that come, until the other side of the pipe is closed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the trainer stops its processes itself
+        signal.signal(number, signal.SIG_IGN)
+    with suppress(EOFError, OSError):
+        while True:
+            connection.send(_load(sources, *connection.recv()))
+
+
+def _load(sources: Mapping[str, ClipSource], source: str, key: Key) -> LoadedClip | str:
+    try:
+        return sources[source].load(*key)
+    except Exception as error:
+        known = isinstance(error, (ValueError, OSError))
+        return str(error) if known else f"{type(error).__name__}: {error}"

@@ -1,0 +1,92 @@
+"""What a training shows while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """What is told of a run. All methods may do nothing."""
+
+    def training(self, iteration: int, values: Mapping[str, float], clips: int) -> None:
+        """An iteration of this number of clips is done."""
+
+    def validation(self, iteration: int, values: Mapping[str, float]) -> None:
+        """The validation videos are classified."""
+
+    def say(self, message: str) -> None:
+        """A line for people."""
+
+
+class Silent:
+    """A reporter that shows nothing."""
+
+    def training(self, iteration: int, values: Mapping[str, float], clips: int) -> None:
+        pass
+
+    def validation(self, iteration: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        pass
+
+
+class TerminalReporter:
+    """A bar with the remaining time and clips a second, and a line for each validation.
+
+    Where the output is no terminal, there is no bar, and a line every `SECONDS`.
+    """
+
+    SECONDS = 60.0
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[what]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("training", total=total, what="")
+        self._stack = ExitStack()
+        self._clips, self._began, self._told = 0, time.monotonic(), time.monotonic()
+
+    def __enter__(self) -> TerminalReporter:
+        if self._console.is_terminal:
+            self._stack.enter_context(self._bar)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def training(self, iteration: int, values: Mapping[str, float], clips: int) -> None:
+        self._clips += clips
+        now = time.monotonic()
+        speed = self._clips / max(now - self._began, 1e-9)
+        what = f"loss {values['loss']:.3f}, {speed:.3g} clips/s"
+        self._bar.update(self._task, completed=iteration, what=what)
+        if not self._console.is_terminal and now - self._told > self.SECONDS:
+            self._told = now
+            self.say(f"iteration {iteration}: {what}")
+
+    def validation(self, iteration: int, values: Mapping[str, float]) -> None:
+        shown = ", ".join(f"{name.replace('_', ' ')} {v:.4g}" for name, v in values.items())
+        self.say(f"iteration {iteration}: validation {shown}")
+
+    def say(self, message: str) -> None:
+        self._console.print(message, highlight=False, markup=False)

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 import nlcore
+from nlcore.video.cli.curves import curves
+from nlcore.video.cli.evaluate import evaluate
 from nlcore.video.cli.index import index
 from nlcore.video.cli.plan import plan
+from nlcore.video.cli.train import train
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -28,9 +31,12 @@ def options(
 ) -> None:
     """Train and evaluate the paper's networks on videos.
 
-    Exit status 0: all is done; 1: done, but not for every video; 2: it could not be run.
+    Exit status 0: all is done; 1: not all of it; 2: it could not be run, or an error ended it.
     """
 
 
 app.command()(index)
 app.command()(plan)
+app.command()(train)
+app.command()(evaluate)
+app.command()(curves)

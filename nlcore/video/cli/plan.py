@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from nlcore.video.cli.options import SetOption, recipe_of
 from nlcore.video.cli.terminal import or_exit
-from nlcore.video.recipes import RECIPES, Recipe, load_recipe, recipe_to_json
+from nlcore.video.recipes import RECIPES, Recipe, recipe_to_json
 from nlcore.video.recipes.summary import GROUPS, phases, places, shown, totals
 
 
@@ -20,13 +21,7 @@ def plan(
         str,
         typer.Option(help=f"{', '.join(RECIPES)}, or a .json file.", metavar="NAME"),
     ] = "paper",
-    set: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A field of the recipe, such as batch=8 or network.depth=101. May be given again.",
-            metavar="FIELD=VALUE",
-        ),
-    ] = None,
+    set: SetOption = None,
     videos: Annotated[
         int | None,
         typer.Option(help="Number of training videos. Default: the recipe's.", min=1),
@@ -44,7 +39,7 @@ def plan(
     Nothing is read but the recipe.
     """
     with or_exit():
-        found = _load(recipe, set or ())
+        found = recipe_of(recipe, set)
         count = videos or found.stated_videos
         if count is None:
             raise ValueError(f"--videos is needed: {found.name!r} states no number of videos")
@@ -62,14 +57,6 @@ def plan(
     for table in tables:
         console.print()
         console.print(table)
-
-
-def _load(name: str, settings: Sequence[str]) -> Recipe:
-    """The recipe. Every mistake of the user is a ValueError."""
-    try:
-        return load_recipe(name, settings)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
 
 
 def _table(title: str, *columns: str) -> Table:

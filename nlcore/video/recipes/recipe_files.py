@@ -85,11 +85,11 @@ def load_recipe(name: str, settings: Iterable[str] = ()) -> Recipe:
     known = (
         recipe_from_json(Path(name).read_text("utf-8")) if name.endswith(".json") else recipe(name)
     )
-    return overridden(known, _overrides(settings))
+    return overridden(known, overrides_of(settings))
 
 
-def _overrides(settings: Iterable[str]) -> dict[str, Any]:
-    """Settings as a mapping, with a mapping inside for each part before a dot."""
+def overrides_of(settings: Iterable[str]) -> dict[str, Any]:
+    """Settings such as "batch=8" as a mapping, with a mapping inside for each part before a dot."""
     overrides: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")

@@ -1,0 +1,145 @@
+"""nlcore-video evaluate: a trained network classifies the test views of videos."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nlcore.video.cli import options as shared
+from nlcore.video.cli.terminal import or_exit, progress
+from nlcore.video.labels import read_index
+from nlcore.video.metrics import PRECISION_DIALECTS
+from nlcore.video.recipes import Recipe
+from nlcore.video.running.evaluation_report import Results, write_results
+from nlcore.video.running.run_folder import load_run
+from nlcore.video.running.view_scoring import EvaluationSettings
+from nlcore.video.views import ViewScores, read_scores
+
+#: Number of classes that are printed, of all that are in the file.
+SHOWN = 10
+
+
+def evaluate(
+    model: Annotated[
+        Path, typer.Argument(help="A run, a checkpoint, or a file of weights.", metavar="MODEL")
+    ],
+    index: Annotated[Path, typer.Argument(help="Index of the videos.", metavar="INDEX")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the results. Default: MODEL/evaluation.", metavar="DIR"),
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Clips of a video. Default: the recipe's.", min=1)
+    ] = None,
+    crops: Annotated[
+        int | None, typer.Option(help="Crops of a clip: 1 or 3. Default: the recipe's.")
+    ] = None,
+    short_side: Annotated[
+        int | None,
+        typer.Option(help="Shorter side of the frames in pixels. Default: the recipe's.", min=1),
+    ] = None,
+    crop: Annotated[
+        int | None,
+        typer.Option(help="Side of a crop in pixels; 0: whole frames. Default: the recipe's."),
+    ] = None,
+    merge: Annotated[
+        str | None, typer.Option(help="mean, max or sum over the views. Default: the recipe's.")
+    ] = None,
+    dialect: Annotated[
+        str,
+        typer.Option(help=f"Of mean average precision: {', '.join(PRECISION_DIALECTS)}."),
+    ] = "charades",
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Scores of an earlier evaluation: nothing is computed but the merging. May be "
+            "given again.",
+            metavar="FILE",
+        ),
+    ] = None,
+    recipe: shared.RecipeOption = None,
+    set: shared.SetOption = None,
+    naming: Annotated[
+        str, typer.Option(help="Whose names a file of weights has, as of train.", metavar="NAME")
+    ] = "nlcore",
+    root: shared.RootOption = None,
+    batch: Annotated[
+        int, typer.Option(help="Views that are computed at once, of one size.", min=1)
+    ] = 1,
+    framework: shared.FrameworkOption = shared.Framework.torch,
+    workers: shared.WorkersOption = 4,
+    device: shared.DeviceOption = None,
+    precision: shared.PrecisionOption = shared.Precision.float32,
+    channels_last: shared.ChannelsLastOption = False,
+) -> None:
+    """Classify the test views of videos, and merge the scores of each video.
+
+    Views are those of the recipe, unless options change them. DIR gets scores.npz, metrics.json,
+    classes.csv and confusion.png. A file of weights needs --recipe.
+
+    Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-video evaluate ...
+    """
+    with or_exit():
+        tested = {
+            "test_clips": views,
+            "test_crops": crops,
+            "test_short_side": short_side,
+            "merge": merge,
+        }
+        changes: dict[str, Any] = {k: v for k, v in tested.items() if v is not None}
+        if crop is not None:
+            changes["test_crop"] = crop or None
+        chosen = shared.changed_recipe(_recipe(model, recipe), set, changes)
+        videos = read_index(index, root, check=not scores)
+        folder = output or (model if model.is_dir() else model.parent) / "evaluation"
+        found: ViewScores | None
+        if scores:
+            found, _ = read_scores(scores)
+        else:
+            settings = EvaluationSettings(chosen, videos, folder, workers, batch)
+            evaluate_with = shared.function_of(framework, "evaluation", "evaluate")
+            with ExitStack() as stack:
+                tell = None
+                if shared.is_first_process():
+                    tell = stack.enter_context(progress(Console(stderr=True), "views"))
+                found = evaluate_with(
+                    settings,
+                    model,
+                    naming,
+                    device=device,
+                    precision=precision.value,
+                    channels_last=channels_last,
+                    **({"tell": tell} if tell else {}),
+                )
+        if found is not None:
+            _print(write_results(found, videos, chosen, folder, dialect), found, folder)
+
+
+def _recipe(model: Path, name: str | None) -> Recipe:
+    if name is not None:
+        return shared.recipe_of(name, None)
+    if not model.is_dir():
+        raise ValueError(f"--recipe is needed: {model} is a file of weights, or does not exist")
+    return load_run(model, print).recipe
+
+
+def _print(results: Results, scores: ViewScores, folder: Path) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("class", "videos", "value", "confused with"):
+        table.add_column(column, header_style="dim")
+    worst = sorted(results.classes, key=lambda row: (row.value != row.value, row.value))
+    for row in worst[:SHOWN]:
+        table.add_row(row.name, str(row.videos), f"{row.value:.3f}", row.confused_with)
+    console = Console()
+    console.print(table)
+    if len(worst) > SHOWN:
+        print(f"and {len(worst) - SHOWN} better classes, all of them in {folder / 'classes.csv'}")
+    shown = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4f}" for name, value in results.metrics.items()
+    )
+    print(f"{folder}: {len(scores.videos)} videos, {scores.scores.shape[1]} views each: {shown}")

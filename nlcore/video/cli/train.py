@@ -1,0 +1,108 @@
+"""nlcore-video train: a network is trained by a recipe, or goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nlcore.video.cli import options as shared
+from nlcore.video.cli.terminal import or_exit
+from nlcore.video.labels import read_index
+from nlcore.video.recipes import Recipe, load_recipe
+from nlcore.video.running.reporting import TerminalReporter
+from nlcore.video.running.run_folder import RunFolder
+from nlcore.video.running.run_settings import RunSettings
+
+
+def train(
+    index: Annotated[Path, typer.Argument(help="Index of the training videos.", metavar="INDEX")],
+    output: Annotated[
+        Path, typer.Option(help="Folder of the run: checkpoints, metrics.", metavar="RUN")
+    ],
+    recipe: shared.RecipeOption = None,
+    set: shared.SetOption = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Index of the validation videos.", metavar="INDEX")
+    ] = None,
+    root: shared.RootOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in RUN.")
+    ] = False,
+    initial: Annotated[
+        Path | None,
+        typer.Option(help="Initial weights: a file, a checkpoint, or a run.", metavar="PATH"),
+    ] = None,
+    naming: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose names they have: nlcore, torchvision (also timm), keras, caffe2, "
+            "slowfast, pytorchvideo or mmaction2. Default: as the recipe starts.",
+            metavar="NAME",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all random choices.", min=0)] = 0,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            help="Iterations between validations, each with a checkpoint. Default: 1/100 of all.",
+            min=1,
+        ),
+    ] = None,
+    keep: Annotated[int, typer.Option(help="Number of checkpoints to keep.", min=1)] = 3,
+    framework: shared.FrameworkOption = shared.Framework.torch,
+    workers: shared.WorkersOption = 4,
+    device: shared.DeviceOption = None,
+    precision: shared.PrecisionOption = shared.Precision.float32,
+    channels_last: shared.ChannelsLastOption = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the network.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Ask for the same bits on each run.")
+    ] = False,
+) -> None:
+    """Train a network by a recipe.
+
+    SIGTERM and Ctrl-C end it after the current iteration with a checkpoint; the same command with
+    --resume goes on, with the same results as if it had not stopped. The exit status is then 1.
+
+    Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-video train ...
+    """
+    with or_exit():
+        train_with = shared.function_of(framework, "training", "train")
+        chosen = _recipe(output, recipe, set, resume)
+        settings = RunSettings(
+            recipe=chosen,
+            index=read_index(index, root),
+            output=output,
+            validation=None if validation is None else read_index(validation, root),
+            seed=seed,
+            workers=workers,
+            every=every,
+            keep=keep,
+            resume=resume,
+        )
+        with TerminalReporter(settings.total) as reporter:
+            outcome = train_with(
+                settings,
+                initial,
+                naming,
+                device=device,
+                precision=precision.value,
+                channels_last=channels_last,
+                compile=compile,
+                deterministic=deterministic,
+                reporters=[reporter],
+            )
+    if outcome.stopped is not None:
+        raise typer.Exit(1)
+    if shared.is_first_process():
+        print(f"{output}: {outcome.iteration} iterations are done")
+
+
+def _recipe(output: Path, name: str | None, settings: list[str] | None, resume: bool) -> Recipe:
+    """The recipe that is named, or that of the run that is resumed."""
+    stored = RunFolder(output).recipe
+    if name is None and resume and stored.exists():
+        return shared.changed_recipe(load_recipe(str(stored)), settings)
+    return shared.recipe_of(name or "paper", settings)

@@ -85,7 +85,13 @@ def _or_value_error(make: Callable[[], Recipe]) -> Recipe:
 
 def function_of(framework: Framework, module: str, name: str) -> Any:
     """A function of the framework's package, which is imported here."""
-    return getattr(import_module(f"nlcore_{framework.value}.video.{module}"), name)
+    try:
+        return getattr(import_module(f"nlcore_{framework.value}.video.{module}"), name)
+    except ImportError as error:
+        raise ValueError(
+            f"--framework {framework.value} needs {error.name}: "
+            f"pip install 'nlcore[{framework.value},video]'"
+        ) from None
 
 
 def is_first_process() -> bool:

@@ -63,8 +63,8 @@ def train(
 ) -> None:
     """Train a network by a recipe.
 
-    SIGTERM and Ctrl-C end it after the current iteration with a checkpoint; the same command with
-    --resume goes on, with the same results as if it had not stopped. The exit status is then 1.
+    SIGTERM and Ctrl-C end it after the current iteration, with a checkpoint and exit status 1. The
+    same command with --resume goes on, and gets the results of a run that was not stopped.
 
     Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-video train ...
     """

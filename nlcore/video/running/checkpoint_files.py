@@ -127,7 +127,7 @@ def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
     state = checkpoint.state
     digests = {}
     for name, arrays in ((WEIGHTS, state.weights), (MOMENTUM, state.momentum)):
-        content = save({key: np.ascontiguousarray(value) for key, value in arrays.items()})
+        content = save({key: np.require(value, requirements="C") for key, value in arrays.items()})
         digests[name] = hashlib.sha256(content).hexdigest()
         write_through(folder / name, content)
     description = {

@@ -21,19 +21,6 @@ class Reporter(Protocol):
         """A line for people."""
 
 
-class Silent:
-    """A reporter that shows nothing."""
-
-    def training(self, iteration: int, values: Mapping[str, float], clips: int) -> None:
-        pass
-
-    def validation(self, iteration: int, values: Mapping[str, float]) -> None:
-        pass
-
-    def say(self, message: str) -> None:
-        pass
-
-
 class TerminalReporter:
     """A bar with the remaining time and clips a second, and a line for each validation.
 

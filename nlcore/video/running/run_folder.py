@@ -15,7 +15,7 @@ import nlcore
 from nlcore.video.labels.videos import Index
 from nlcore.video.loading.targets import one_label
 from nlcore.video.recipes.definition import Recipe
-from nlcore.video.recipes.recipe_files import load_recipe, recipe_to_json
+from nlcore.video.recipes.recipe_files import recipe_to_json
 from nlcore.video.running.checkpoint_files import (
     DESCRIPTION,
     Checkpoint,
@@ -130,8 +130,3 @@ def load_run(path: Path | str, warn: Callable[[str], None] = lambda message: Non
     if found is None:
         raise ValueError(f"{path} must be a run or a checkpoint; received no whole checkpoint")
     return found
-
-
-def recipe_of_run(path: Path) -> Recipe:
-    """The recipe that a run's folder stores."""
-    return load_recipe(str(RunFolder(path).recipe))

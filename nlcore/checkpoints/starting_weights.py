@@ -46,9 +46,9 @@ def starting_weights(
     Raises
     ------
     ValueError
-        A source is missing or not used, the naming is unknown, or the source lacks weights. Those
-        of non-local blocks may be missing, but not for ``initial="network"``. fc may be missing if
-        the number of classes differs.
+        A source is missing or not used, the naming is unknown, or weights are missing or left over.
+        Those of non-local blocks may be missing, but not for ``initial="network"``. fc may be both
+        if the number of classes differs.
     """
     network = recipe.network
     random = initial_network_weights(
@@ -68,25 +68,33 @@ def starting_weights(
             "initial to 'random' and initial_recipe to null to start without)"
         )
     naming = naming or ("torchvision" if recipe.initial == "imagenet" else "nlcore")
-    weights, report = _known(recipe, source, naming)
+    weights, left_over, report = _known(recipe, source, naming)
     missing = [name for name in random if name not in weights]
     _check_missing(recipe, source, missing)
+    if len(left_over) > len(set(FC) & set(missing)):  # those of an fc of other classes
+        raise ValueError(
+            f"the network must use all initial weights but fc's; not used: {len(left_over)}, such "
+            f"as {sorted(left_over)[:3]}"
+        )
     found = {name: np.asarray(weights.get(name, random[name]), np.float32) for name in random}
     return found, report
 
 
-def _known(recipe: Recipe, source: Mapping[str, Any], naming: str) -> tuple[Weights, str]:
-    """The weights of the source by nlcore's names, and a report."""
+def _known(
+    recipe: Recipe, source: Mapping[str, Any], naming: str
+) -> tuple[Weights, tuple[str, ...], str]:
+    """The weights of the source by nlcore's names, the names left over, and a report."""
     if naming not in NAMINGS:
         raise ValueError(f"naming must be one of {NAMINGS}; received {naming!r}")
     if naming == "nlcore":
         chosen, imported = selected_weights(recipe.network, source, partial=True)
-        return {n: np.asarray(value) for n, value in chosen.items()}, str(imported)
+        found = {n: np.asarray(value) for n, value in chosen.items()}
+        return found, imported.left_over, str(imported)
     if naming in NETWORKS:
         converted = convert_network(source, recipe.network, naming, partial=True)
     else:
         converted = inflate(recipe.network, source, naming)
-    return converted.weights, converted.report()
+    return converted.weights, converted.left_over, converted.report()
 
 
 def _check_missing(recipe: Recipe, source: Mapping[str, Any], missing: list[str]) -> None:

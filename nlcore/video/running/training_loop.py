@@ -194,6 +194,11 @@ class _Run:
         for batch in validation_batches(workers, len(index), size, *place):
             scores[batch.videos] = self.learner.scores(batch.pixels)
         scores = self.learner.summed(scores)
+        if not np.isfinite(scores).all():
+            raise NotFinite(
+                f"the scores of the validation videos must be finite; received others after "
+                f"iteration {self.done}. The last checkpoint is {self._last()}"
+            )
         found = metrics_of_scores(scores, self.targets, self.recipe)
         if self.writes:
             self.folder.validation(self.recipe).append(self.done, found)
@@ -223,11 +228,14 @@ class _Run:
         index = self.settings.index
         paths = ", ".join(str(index.root / index.videos[number].path) for number in seen)
         where = f"of {paths}" if not math.isfinite(loss) else "of clips of another process"
-        last = checkpoints_in(self.folder.checkpoints)[-1:] or ["none"]
         return (
             f"the loss of iteration {iteration} must be finite; received {total} {where}. The last "
-            f"checkpoint is {last[0]}"
+            f"checkpoint is {self._last()}"
         )
+
+    def _last(self) -> str:
+        """The newest checkpoint."""
+        return str((["none", *checkpoints_in(self.folder.checkpoints)])[-1])
 
 
 def _remembered(batches: Iterable[Batch], seen: list[int]) -> Iterator[Batch]:

@@ -83,7 +83,7 @@ class ToyLearner:
     def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
         weight = self.weights["fc.weight"]
         colours = pixels.mean((2, 3, 4))  # (B, 3)
-        logits = colours @ weight[:, :3].T.astype(np.float64)
+        logits = (colours[:, None] * weight[:, :3].astype(np.float64)).sum(2)  # (B, classes)
         raised = np.exp(logits - logits.max(1, keepdims=True))
         return raised / raised.sum(1, keepdims=True)
 
@@ -92,9 +92,12 @@ class ToyLearner:
         for batch in batches:
             self.seen.append((batch.iteration, batch.first, tuple(batch.videos.tolist())))
             found = self._probabilities(batch.pixels)
-            own = found[np.arange(len(found)), batch.targets]
+            if batch.targets.ndim == 1:
+                right += int((found.argmax(1) == batch.targets).sum())
+                own = found[np.arange(len(found)), batch.targets]
+            else:
+                own = np.where(batch.targets, found, 1 - found)
             loss += self.loss.get(batch.iteration, -np.log(own).sum() / clips)
-            right += int((found.argmax(1) == batch.targets).sum())
             noise = np.random.default_rng(
                 framework_seed(self.seed, batch.iteration, batch.first)
             ).normal(size=self.gradient.shape)

@@ -79,9 +79,9 @@ def test_a_run_in_two_parts(films, tmp_path, monkeypatch):
 
 def test_a_network_learns(films, tmp_path):
     """Four photographs, one of each class: the loss falls by far."""
-    recipe = small_recipe(
-        iterations=40, steps=(30,), base_rate=0.05, network={"width": 4, "dropout": 0.0}
-    )
+    network = {"width": 4, "dropout": 0.0, "temporal_strides": (1, 1, 1)}
+    batch = {"batch": 8, "clips_per_device": 8, "iterations": 40, "steps": (30,)}
+    recipe = small_recipe(base_rate=0.05, network=network, **batch)
     train(run_settings(films, tmp_path / "run", recipe=recipe, every=40), device="cpu")
     loss = read_table(tmp_path / "run" / "training.csv")["loss"]
     assert loss[-5:].mean() < 0.5 * loss[:5].mean()

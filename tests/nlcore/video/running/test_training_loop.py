@@ -1,6 +1,7 @@
 """The loop: a run that stops and goes on is the run that does not stop."""
 
 import os
+import re
 import signal
 from dataclasses import replace
 
@@ -172,20 +173,15 @@ def test_a_loss_that_is_not_finite(index, tmp_path):
     assert len(learner.rates) == 4  # iteration 4 did not change the weights
 
 
-def test_weights_that_are_not_finite_are_not_written(index, tmp_path):
-    settings = settings_of(index, tmp_path / "run")
+@pytest.mark.parametrize("validated", [True, False])
+def test_weights_that_are_not_finite_are_not_written(index, tmp_path, validated):
+    settings = settings_of(index, tmp_path / "run", validation=index if validated else None)
     learner = ToyLearner(settings.recipe, 3)
-    learner.after[5] = lambda: learner.gradient.fill(np.inf)
-    with pytest.raises(ValueError, match=r"weights must be finite .* such as 'fc.weight'"):
+    learner.after[5] = lambda: learner.gradient.fill(np.nan)
+    message = "received others after iteration 6. The" if validated else "such as 'fc.weight'"
+    with pytest.raises(ValueError, match=re.escape(message)):
         trained(settings, learner)
     assert newest_checkpoint(tmp_path / "run" / "checkpoints").iteration == 3
-
-
-def changed_video(folder, index):
-    """The index of films, the first of which is then damaged."""
-    path = folder / index.videos[0].path
-    content = path.read_bytes()
-    return path, content
 
 
 @pytest.mark.parametrize(

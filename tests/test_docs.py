@@ -78,7 +78,7 @@ def write_checkpoints(folder: Path) -> None:
 
 
 def write_index(folder: Path) -> None:
-    """The index that docs/datasets.md reads, of one film."""
+    """The index that docs/datasets.md and docs/training.md read, of one film."""
     import av
     import numpy as np
 
@@ -100,7 +100,7 @@ def write_index(folder: Path) -> None:
 def test_examples(page, files):
     if page.stem in ("convert", "networks"):
         write_checkpoints(files)
-    if page.stem == "datasets":
+    if page.stem in ("datasets", "training"):
         write_index(files)
     names: dict[str, object] = {"__name__": "example"}
     failed = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,57 +20,67 @@ from nlcore.video.running.run_folder import load_run
 from nlcore.video.running.view_scoring import EvaluationSettings
 from nlcore.video.views import ViewScores, read_scores
 
+Tell = Callable[[int, int], None]
 #: Number of classes that are printed, of all that are in the file.
 SHOWN = 10
 
 
+Model = Annotated[
+    Path, typer.Argument(help="A run, a checkpoint, or a file of weights.", metavar="MODEL")
+]
+TestIndex = Annotated[Path, typer.Argument(help="Index of the videos.", metavar="INDEX")]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the results. Default: MODEL/evaluation.", metavar="DIR"),
+]
+Views = Annotated[int | None, typer.Option(help="Clips of a video. Default: the recipe's.", min=1)]
+Crops = Annotated[int | None, typer.Option(help="Crops of a clip: 1 or 3. Default: the recipe's.")]
+ShortSide = Annotated[
+    int | None,
+    typer.Option(help="Shorter side of the frames in pixels. Default: the recipe's.", min=1),
+]
+Crop = Annotated[
+    int | None,
+    typer.Option(help="Side of a crop in pixels; 0: whole frames. Default: the recipe's.", min=0),
+]
+Merge = Annotated[
+    str | None, typer.Option(help="mean, max or sum over the views. Default: the recipe's.")
+]
+Dialect = Annotated[
+    str, typer.Option(help=f"Of mean average precision: {', '.join(PRECISION_DIALECTS)}.")
+]
+Scores = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Scores of an earlier evaluation: they are merged, and nothing is computed. May be "
+        "given again.",
+        metavar="FILE",
+    ),
+]
+Naming = Annotated[
+    str, typer.Option(help="Whose names a file of weights has, as of train.", metavar="NAME")
+]
+BatchSize = Annotated[
+    int, typer.Option(help="Views that are computed at once, of one size.", min=1)
+]
+
+
 def evaluate(
-    model: Annotated[
-        Path, typer.Argument(help="A run, a checkpoint, or a file of weights.", metavar="MODEL")
-    ],
-    index: Annotated[Path, typer.Argument(help="Index of the videos.", metavar="INDEX")],
-    output: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the results. Default: MODEL/evaluation.", metavar="DIR"),
-    ] = None,
-    views: Annotated[
-        int | None, typer.Option(help="Clips of a video. Default: the recipe's.", min=1)
-    ] = None,
-    crops: Annotated[
-        int | None, typer.Option(help="Crops of a clip: 1 or 3. Default: the recipe's.")
-    ] = None,
-    short_side: Annotated[
-        int | None,
-        typer.Option(help="Shorter side of the frames in pixels. Default: the recipe's.", min=1),
-    ] = None,
-    crop: Annotated[
-        int | None,
-        typer.Option(help="Side of a crop in pixels; 0: whole frames. Default: the recipe's."),
-    ] = None,
-    merge: Annotated[
-        str | None, typer.Option(help="mean, max or sum over the views. Default: the recipe's.")
-    ] = None,
-    dialect: Annotated[
-        str,
-        typer.Option(help=f"Of mean average precision: {', '.join(PRECISION_DIALECTS)}."),
-    ] = "charades",
-    scores: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Scores of an earlier evaluation: nothing is computed but the merging. May be "
-            "given again.",
-            metavar="FILE",
-        ),
-    ] = None,
+    model: Model,
+    index: TestIndex,
+    output: Output = None,
+    views: Views = None,
+    crops: Crops = None,
+    short_side: ShortSide = None,
+    crop: Crop = None,
+    merge: Merge = None,
+    dialect: Dialect = "charades",
+    scores: Scores = None,
     recipe: shared.RecipeOption = None,
     set: shared.SetOption = None,
-    naming: Annotated[
-        str, typer.Option(help="Whose names a file of weights has, as of train.", metavar="NAME")
-    ] = "nlcore",
+    naming: Naming = "nlcore",
     root: shared.RootOption = None,
-    batch: Annotated[
-        int, typer.Option(help="Views that are computed at once, of one size.", min=1)
-    ] = 1,
+    batch: BatchSize = 1,
     framework: shared.FrameworkOption = shared.Framework.torch,
     workers: shared.WorkersOption = 4,
     device: shared.DeviceOption = None,
@@ -85,39 +95,39 @@ def evaluate(
     Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-video evaluate ...
     """
     with or_exit():
-        tested = {
+        changes = {
             "test_clips": views,
             "test_crops": crops,
             "test_short_side": short_side,
             "merge": merge,
         }
-        changes: dict[str, Any] = {k: v for k, v in tested.items() if v is not None}
+        tested: dict[str, Any] = {k: value for k, value in changes.items() if value is not None}
         if crop is not None:
-            changes["test_crop"] = crop or None
-        chosen = shared.changed_recipe(_recipe(model, recipe), set, changes)
+            tested["test_crop"] = crop or None
+        chosen = shared.changed_recipe(_recipe(model, recipe), set, tested)
         videos = read_index(index, root, check=not scores)
         folder = output or (model if model.is_dir() else model.parent) / "evaluation"
-        found: ViewScores | None
         if scores:
             found, _ = read_scores(scores)
         else:
+            computed = shared.function_of(framework, "evaluation", "evaluate")
+            options = {
+                "device": device,
+                "precision": precision.value,
+                "channels_last": channels_last,
+            }
             settings = EvaluationSettings(chosen, videos, folder, workers, batch)
-            evaluate_with = shared.function_of(framework, "evaluation", "evaluate")
-            with ExitStack() as stack:
-                tell = None
-                if shared.is_first_process():
-                    tell = stack.enter_context(progress(Console(stderr=True), "views"))
-                found = evaluate_with(
-                    settings,
-                    model,
-                    naming,
-                    device=device,
-                    precision=precision.value,
-                    channels_last=channels_last,
-                    **({"tell": tell} if tell else {}),
-                )
+            found = _computed(lambda tell: computed(settings, model, naming, tell=tell, **options))
         if found is not None:
             _print(write_results(found, videos, chosen, folder, dialect), found, folder)
+
+
+def _computed(compute: Callable[[Tell], ViewScores | None]) -> ViewScores | None:
+    """The scores, with a bar in the first process."""
+    if not shared.is_first_process():
+        return compute(lambda done, total: None)
+    with progress(Console(stderr=True), "views") as tell:
+        return compute(tell)
 
 
 def _recipe(model: Path, name: str | None) -> Recipe:

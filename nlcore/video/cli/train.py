@@ -15,51 +15,65 @@ from nlcore.video.running.reporting import TerminalReporter
 from nlcore.video.running.run_folder import RunFolder
 from nlcore.video.running.run_settings import RunSettings
 
+TrainingIndex = Annotated[
+    Path, typer.Argument(help="Index of the training videos.", metavar="INDEX")
+]
+Output = Annotated[
+    Path, typer.Option(help="Folder of the run: checkpoints, metrics.", metavar="RUN")
+]
+Validation = Annotated[
+    Path | None, typer.Option(help="Index of the validation videos.", metavar="INDEX")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in RUN.")
+]
+Initial = Annotated[
+    Path | None,
+    typer.Option(help="Initial weights: a file, a checkpoint, or a run.", metavar="PATH"),
+]
+Naming = Annotated[
+    str | None,
+    typer.Option(
+        help="Whose names they have: nlcore, torchvision (also timm), keras, caffe2, slowfast, "
+        "pytorchvideo or mmaction2. Default: as the recipe starts.",
+        metavar="NAME",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of all random choices.", min=0)]
+Every = Annotated[
+    int | None,
+    typer.Option(
+        help="Iterations between validations, each with a checkpoint. Default: 1/100 of all.",
+        min=1,
+    ),
+]
+Keep = Annotated[int, typer.Option(help="Number of checkpoints to keep.", min=1)]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network.")]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Ask for the same bits on each run.")
+]
+
 
 def train(
-    index: Annotated[Path, typer.Argument(help="Index of the training videos.", metavar="INDEX")],
-    output: Annotated[
-        Path, typer.Option(help="Folder of the run: checkpoints, metrics.", metavar="RUN")
-    ],
+    index: TrainingIndex,
+    output: Output,
     recipe: shared.RecipeOption = None,
     set: shared.SetOption = None,
-    validation: Annotated[
-        Path | None, typer.Option(help="Index of the validation videos.", metavar="INDEX")
-    ] = None,
+    validation: Validation = None,
     root: shared.RootOption = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in RUN.")
-    ] = False,
-    initial: Annotated[
-        Path | None,
-        typer.Option(help="Initial weights: a file, a checkpoint, or a run.", metavar="PATH"),
-    ] = None,
-    naming: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose names they have: nlcore, torchvision (also timm), keras, caffe2, "
-            "slowfast, pytorchvideo or mmaction2. Default: as the recipe starts.",
-            metavar="NAME",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of all random choices.", min=0)] = 0,
-    every: Annotated[
-        int | None,
-        typer.Option(
-            help="Iterations between validations, each with a checkpoint. Default: 1/100 of all.",
-            min=1,
-        ),
-    ] = None,
-    keep: Annotated[int, typer.Option(help="Number of checkpoints to keep.", min=1)] = 3,
+    resume: Resume = False,
+    initial: Initial = None,
+    naming: Naming = None,
+    seed: Seed = 0,
+    every: Every = None,
+    keep: Keep = 3,
     framework: shared.FrameworkOption = shared.Framework.torch,
     workers: shared.WorkersOption = 4,
     device: shared.DeviceOption = None,
     precision: shared.PrecisionOption = shared.Precision.float32,
     channels_last: shared.ChannelsLastOption = False,
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the network.")] = False,
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Ask for the same bits on each run.")
-    ] = False,
+    compile: Compile = False,
+    deterministic: Deterministic = False,
 ) -> None:
     """Train a network by a recipe.
 
@@ -70,9 +84,8 @@ def train(
     """
     with or_exit():
         train_with = shared.function_of(framework, "training", "train")
-        chosen = _recipe(output, recipe, set, resume)
         settings = RunSettings(
-            recipe=chosen,
+            recipe=_recipe(output, recipe, set, resume),
             index=read_index(index, root),
             output=output,
             validation=None if validation is None else read_index(validation, root),

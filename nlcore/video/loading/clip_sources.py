@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -43,11 +43,13 @@ class LoadedClip(NamedTuple):
 class ClipSource(Protocol):
     """Clips by keys of integers, such as (iteration, slot)."""
 
-    def load(self, *key: int) -> LoadedClip:
-        """Read the clip. Raises a ValueError or OSError where its video cannot be read."""
+    @property
+    def load(self) -> Callable[..., LoadedClip]:
+        """Read the clip of a key. Raises a ValueError or OSError where it cannot be read."""
 
-    def named(self, *key: int) -> str:
-        """The key and the video in words. Nothing is read."""
+    @property
+    def named(self) -> Callable[..., str]:
+        """The key and its video in words. Nothing is read."""
 
 
 @dataclass(frozen=True)

@@ -100,11 +100,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = 3) -> Pat
         _synchronize(folder)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
-        last = checkpoints_in(folder)[-1:] or ["none"]
+        last = ["none", *map(str, checkpoints_in(folder))][-1]
         raise OSError(
             error.errno,
             f"{path} could not be written: {error.strerror or error}; the last whole checkpoint "
-            f"is {last[0]}",
+            f"is {last}",
         ) from error
     for older in checkpoints_in(folder)[:-keep]:
         shutil.rmtree(older)

@@ -74,7 +74,7 @@ class RunFolder:
             The newest whole checkpoint is of another training.
         """
         found = newest_checkpoint(self.checkpoints, warn) if settings.resume else None
-        if not settings.resume and write and self.recipe.exists():
+        if not settings.resume and write and self.training.path.exists():
             raise FileExistsError(
                 f"{self.path} has a run; resume it (--resume) or choose another folder"
             )

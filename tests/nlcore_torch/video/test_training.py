@@ -15,6 +15,7 @@ import pytest
 from training_set import small_index, small_recipe
 
 from nlcore.video import recipe_to_json
+from nlcore.video.cli import main
 from nlcore.video.running import RunSettings, newest_checkpoint
 from nlcore.video.running.metric_tables import read_table
 from nlcore_torch.video.training import train
@@ -213,3 +214,41 @@ def test_devices(films, tmp_path):
     with pytest.raises(ValueError, match="device must be one that PyTorch supports; received 'no'"):
         train(run_settings(films, tmp_path / "run"), device="no")
     assert not Path(tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "'paper with network' starts from 'imagenet' weights; received none"),
+        (["--recipe", "papers"], "recipe must be one of"),
+        (["--set", "batchs=8"], "batchs must be a field of Recipe"),
+        (["--set", "network.classes=2"], "3-rocket.mp4 must have labels from 0 to 1"),
+        (["--validation", "none.jsonl"], "No such file"),
+        (["--initial", "none.pth"], "No such file"),
+        (["--precision", "half"], "'half' is not one of"),
+    ],
+)
+def test_what_cannot_be_run(films, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["nlcore-video", "train", str(films[0] / "index.jsonl"), "--output", str(tmp_path / "run"),
+         "--set", "network.width=2", "--workers", "0", *arguments],
+    )  # fmt: skip
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike(films, tmp_path):
+    for name, compile in (("plain", False), ("compiled", True)):
+        train(run_settings(films, tmp_path / name), device="cpu", compile=compile)
+    plain, compiled = (
+        read_table(tmp_path / name / "training.csv")["loss"] for name in ("plain", "compiled")
+    )
+    # the first loss is of equal weights; its distance is rounding of some fifty layers
+    assert abs(plain[0] - compiled[0]) <= 50 * 2.0**-20 * plain[0]
+    assert np.isfinite(compiled).all()

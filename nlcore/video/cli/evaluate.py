@@ -106,6 +106,7 @@ def evaluate(
             tested["test_crop"] = crop or None
         chosen = shared.changed_recipe(_recipe(model, recipe), set, tested)
         videos = read_index(index, root, check=not scores)
+        found: ViewScores | None
         folder = output or (model if model.is_dir() else model.parent) / "evaluation"
         if scores:
             found, _ = read_scores(scores)

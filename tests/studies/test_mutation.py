@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 from nlcore_conformance.checks.catalogue import named_check
 from nlcore_conformance.evidence import stamp
 
+pytest.importorskip("coverage", reason="it measures which statements are executed")
+pytest.importorskip("grimp", reason="it reads the imports")
+
 STUDIES = Path(__file__).parents[2] / "conformance" / "studies"
 BACKEND = """
 import nlcore

@@ -1,12 +1,14 @@
 """The dot product, f = s theta_i . phi_j, with its matrix products in the cheapest order.
 
 No array is larger than an argument or y. In half precision and in an exported graph, the order is
-always theta (phi^T g). In half precision, the intermediate product of another order could overflow.
-An exported graph must also be efficient at other sizes.
+always theta (phi^T g). In bfloat16, the other orders would round once more. An exported graph must
+also be efficient at other sizes. float16 is computed in float32, because a product of two of the
+three matrices could overflow where y does not.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from nlcore import NonLocalSpec
@@ -24,13 +26,15 @@ from nlcore_torch.operation.recording import exports
 
 def dot_product(theta: Tensor, phi: Tensor, g: Tensor, scale: float, by_sum: bool) -> Tensor:
     """y = s (theta phi^T) g / C (B, N, V) from theta (B, N, D), phi (B, M, D), g (B, M, V)."""
-    factor = share(scale, phi.shape[1])  # dividing by M first keeps half-precision sums in range
-    if not by_sum:
+    factor = share(scale, phi.shape[1])
+    if not by_sum and theta.dtype != torch.float16:
         return _product(theta, phi, g, factor)
-    dtype = sum_dtype(theta)  # half precision could overflow before the division by C
+    dtype = sum_dtype(theta)
     with without_autocast(theta):
         rows, keys = theta.to(dtype), phi.to(dtype)  # (B, N, D), (B, M, D)
         y = _product(rows, keys, g.to(dtype), factor)  # (B, N, V)
+        if not by_sum:
+            return y.to(g.dtype)
         total = rows @ (keys.sum(1, keepdim=True) * factor).mT  # (B, N, 1): C / M
     return divided(y, total).to(g.dtype)
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from nlcore_conformance.backend.plain import Plain
-from nlcore_conformance.backend.plain_forward import Call
+from nlcore_conformance.backend.plain_forward import Call, Pairs
 from nlcore_conformance.mutants.mutant import Zoo, by_sum, dot_product, gaussian
 
 ZOO = Zoo()
@@ -215,3 +215,16 @@ ZOO.replace(
     "No maximum is subtracted before exp, which overflows.",
     shift=lambda self, call, t: 0.0,
 )
+
+
+@ZOO.wrong("phi g kept in float16", "NL-4.5", "operation", ("float16",))
+class _HalfProduct(Plain):
+    """theta (phi^T g), where phi^T g / N is kept in float16 and overflows."""
+
+    def operation(self, call: Call, theta: np.ndarray, phi: np.ndarray, g: np.ndarray) -> Pairs:
+        p = super().operation(call, theta, phi, g)
+        if dot_product(call) and not by_sum(call):
+            share = call.work.type(call.spec.scale / phi.shape[1])
+            kept = call.stored(self.product(call, phi.swapaxes(1, 2), g) * share)  # (B', D, V)
+            p.y = call.stored(self.product(call, theta, kept))
+        return p

@@ -131,6 +131,7 @@ _KINDS: dict[str, Kind] = {
     "zero f": _normal,  # with weights that make f 0, or the embedded Gaussian's 1
     "aligned": _aligned,
     "large bias": _normal,  # with a bias of W_z far above the values that it is added to
+    "unbalanced": _normal,  # with large phi and g, and with as small theta and W_z
 }
 #: Names of the kinds.
 DATA = tuple(_KINDS)
@@ -157,4 +158,19 @@ def weights(
         out |= {n: np.zeros_like(v) for n, v in out.items() if n.startswith(zero)}
     if data == "large bias" and "out.bias" in out:
         out["out.bias"] *= 64 if half(dtype) else 4096
+    return _unbalanced(spec, out) if data == "unbalanced" else out
+
+
+def _unbalanced(spec: NonLocalSpec, weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The weights with phi and g 1024 times larger, and theta and W_z as much smaller.
+
+    So f and z do not change, but a product of phi and g can overflow float16. The concatenation's
+    theta grows too, and w_f shrinks.
+    """
+    grown = ("phi", "g", "theta") if spec.pairwise == "concatenation" else ("phi", "g")
+    out = {}
+    for name, value in weights.items():
+        layer, _, kind = name.partition(".")
+        shrinks = layer == "theta" or (layer in ("f", "out") and kind == "weight")
+        out[name] = value * 1024 if layer in grown else value / 1024 if shrinks else value
     return out

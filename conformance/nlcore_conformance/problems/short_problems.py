@@ -68,8 +68,8 @@ def _with_data(data: str) -> Iterator[Named]:
     elif data == "large bias":  # its variance is small beside the square of its mean
         yield Named(data, some_positions, data=data, dtypes=("float32",), applies=biased)
     elif data == "unbalanced":  # phi^T g overflows float16, and neither f nor y does
-        dtypes = ("float16", "float32")
-        yield Named(data, some_positions, data=data, dtypes=dtypes, applies=by_count)
+        halves = ("float16", "float32")
+        yield Named(data, some_positions, data=data, dtypes=halves, applies=by_count)
     elif data == "subnormal":  # which a bias would absorb
         yield Named(
             data, some_positions, data=data, dtypes=("float16", "float32"), applies=unbiased

@@ -1,12 +1,14 @@
-"""The conclusion from the findings: a sentence, the dialects that it names, and their ratio."""
+"""The conclusion from the answers: the simplest sentence that explains all of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from nlcore import DIALECTS, NonLocalSpec
-from nlcore_conformance.identify.candidates import ASKED, dialect_spec
-from nlcore_conformance.identify.findings import Distance, Finding
+from nlcore import DIALECTS
+from nlcore_conformance.identify.agreement import ASKED, Agreement, agreement, words
+from nlcore_conformance.identify.answers import Answer
+from nlcore_conformance.identify.rules import PAIRWISE_FUNCTION, RULES, Rule
+from nlcore_conformance.identify.table import by_kind, listed, merged
 
 
 @dataclass(frozen=True)
@@ -18,151 +20,125 @@ class Conclusion:
     sentence : str
         The conclusion in one sentence.
     follows : bool
-        Whether it computes the spec that it is asked for.
+        Whether all its answers are right for the spec asked for, and it was asked for several.
     dialects : tuple of str
-        The dialects that explain all answers. If it follows the spec, those that it supports.
-    nearest : str
-        The nearest dialect, if none explains all answers.
-    ratio : float
-        Error / bound of the worst answer, against the dialect that `sentence` names or the nearest.
+        The dialects that it computes, but for the parts that it lacks.
+    lacks : tuple of str
+        The parts of these dialects that it lacks, such as "biases".
+    nearest : Agreement or None
+        With the nearest dialect, or `ASKED`, if it neither follows the spec nor computes a dialect.
+    agreements : list of Agreement
+        How its answers agree with each dialect.
     """
 
     sentence: str
     follows: bool = False
     dialects: tuple[str, ...] = ()
-    nearest: str = ""
-    ratio: float = 0.0
+    lacks: tuple[str, ...] = ()
+    nearest: Agreement | None = None
+    agreements: list[Agreement] = field(default_factory=list)
+
+    @property
+    def identified(self) -> bool:
+        """Whether it follows the spec or computes a dialect."""
+        return self.follows or bool(self.dialects)
 
 
-def conclude(findings: list[Finding]) -> Conclusion:
-    """The conclusion from findings about every pairwise function and number of axes."""
-    answered = [finding for finding in findings if finding.answered]
-    if not answered:
+def conclude(answers: list[Answer]) -> Conclusion:
+    """The conclusion from all answers."""
+    given = [answer for answer in answers if answer.z is not None]
+    explained = [answer for answer in given if answer.computed is not None]
+    if not given:
         return Conclusion("answers none of the specs that it is asked")
-    if all(f.as_asked for f in answered) and any(f.several for f in answered):
-        return _follows(answered)
-    right = [name for name in DIALECTS if all(f.explained(name) for f in answered)]
-    right = [name for name in right if _may_have(name, _specs(answered))]
-    return _dialect(answered, right) if right else _nearest(answered)
+    asked, *every = (agreement(name, explained) for name in (ASKED, *DIALECTS))
+    if not explained:
+        return Conclusion("computes something that no rules explain", nearest=asked)
+    varied = not asked.against and _varied(explained)
+    covering = [a for a in every if a.covers]
+    exact = [a for a in covering if a.far[:3] == (0, 0, 0)]
+    best = exact[0] if exact else asked
+    if not exact and not varied:
+        best = min([*covering, *([asked] if asked.against else [])], key=lambda a: a.far)
+    if best is asked and varied:
+        found = _follows(explained, every)
+    elif best is not asked and best.computed and not best.against:
+        found = _dialect(explained, best, asked, covering)
+    else:
+        said = f"computes no known dialect, but {_label(explained, best)}"
+        found = Conclusion(said, nearest=best)
+    found = replace(found, follows=varied, agreements=every)
+    if why := _irregular(given):
+        said = found.sentence.partition(";")[0] + why
+        return Conclusion(said, nearest=best, agreements=every)
+    return found
 
 
-def _follows(answered: list[Finding]) -> Conclusion:
-    """For a backend that follows the spec: the dialects are those that it supports."""
-    exact = {
-        name: [name in f.exact for f in answered if dialect_spec(name, f.pairwise, f.ndim)]
-        for name in DIALECTS
+def _varied(answers: list[Answer]) -> bool:
+    """Whether specs that differ in their rules were answered, each as asked."""
+    return any(
+        value.followed
+        for rule in RULES
+        if not rule.of_size and rule is not PAIRWISE_FUNCTION
+        for value in by_kind(rule, [a for a in answers if rule.name in a.could]).values()
+    )
+
+
+def _irregular(given: list[Answer]) -> str:
+    """What has to be added where rules explain some of the answers only."""
+    explained = [answer for answer in given if answer.computed is not None]
+    if len(explained) < len(given):
+        return f", in {len(explained)} of {len(given)} answers; no rules explain the others"
+    if any(answer.irregular for answer in explained):
+        return ", where its pooling windows are filled; elsewhere no rules explain its answers"
+    return ""
+
+
+def _follows(answers: list[Answer], every: list[Agreement]) -> Conclusion:
+    """For a backend that follows the spec: the dialects are those among what it supports."""
+    whole = tuple(a.name for a in every if a.whole)
+    parts = {
+        "subsampling": any(a.computed.subsample for a in answers),
+        "biases": any(a.computed.bias for a in answers),
+        "batch normalization": any(a.computed.batch_norm for a in answers),
     }
-    whole = tuple(name for name, of in exact.items() if of and all(of))
-    partly = [name for name, of in exact.items() if any(of) and not all(of)]
-    has = [_and(whole)] if whole else []
-    has += [f"parts of {_and(partly)}"] if partly else []
-    said = f"it has {', and '.join(has)}" if has else "no dialect is among what it supports"
-    return Conclusion(
-        f"computes what the spec asks for; {said}",
-        follows=True,
-        dialects=whole,
-        ratio=_worst(answered, ASKED),
-    )
+    lacking = [part for part, has in parts.items() if not has]
+    said = "computes what the spec asks for"
+    if whole:
+        said += f"; it has {listed(whole)}"
+    elif lacking:
+        said += f", without {listed(lacking)}"
+    return Conclusion(said, dialects=whole)
 
 
-def _dialect(answered: list[Finding], right: list[str]) -> Conclusion:
+def _dialect(
+    answers: list[Answer], best: Agreement, asked: Agreement, covering: list[Agreement]
+) -> Conclusion:
     """For a backend of one dialect, or of several that its answers do not distinguish."""
-    names = tuple([n for n in right if any(n in f.exact for f in answered)] or right)
-    by = {pairwise for f in answered for pairwise in f.distances[names[0]].pairwise}
-    sentence = f"computes dialect {_and(names, 'or')}"
-    if len(by) == 1 and len(answered) > 1 and any({f.pairwise} != by for f in answered):
-        sentence += f", {next(iter(by))}"  # whatever pairwise function is asked for
-    if lacking := _lacking(names[0], _specs(answered)):
-        sentence += f", without {_and(lacking)}"
-    if not all(f.as_asked for f in answered):
-        sentence += ", whatever other rules the spec asks for"
-    return Conclusion(sentence, dialects=names, ratio=_worst(answered, names[0]))
+    same = [a for a in covering if a.computed and (a.lacks, a.far) == (best.lacks, best.far)]
+    names = tuple(a.name for a in same)
+    said = f"computes dialect {listed(names, 'or')}"
+    by = {a.computed.pairwise for a in answers}
+    if len(by) == 1 and any(a.asked.pairwise not in by for a in answers):
+        said += f", {next(iter(by))}"  # whatever pairwise function is asked for
+    if best.lacks:
+        said += f", without {listed(best.lacks)}"
+    if asked.against:
+        said += ", whatever other rules the spec asks for"
+    return Conclusion(said, dialects=names, lacks=best.lacks or ())
 
 
-def _specs(answered: list[Finding]) -> list[NonLocalSpec]:
-    """The specs that were answered."""
-    return [a.asked for f in answered for a in f.answers if a.z is not None]
-
-
-def _may_have(name: str, specs: list[NonLocalSpec]) -> bool:
-    """Whether the block may be the dialect's: where that always has biases, so must some spec."""
-    return not DIALECTS[name].fields.get("bias") or any(spec.bias for spec in specs)
-
-
-def _lacking(name: str, specs: list[NonLocalSpec]) -> list[str]:
-    """What the dialect has by default, and none of the specs."""
-    known = DIALECTS[name]
-    lacking = []
-    if known.pools and all(spec.subsample is None for spec in specs):
-        lacking.append("subsampling")
-    if known.fields.get("batch_norm", True) and not any(spec.batch_norm for spec in specs):
-        lacking.append("batch normalization")
-    return lacking
-
-
-def _nearest(answered: list[Finding]) -> Conclusion:
-    """For a backend of no dialect. The nearest differs in the fewest rules, then by the least."""
-    names = [n for n in (ASKED, *DIALECTS) if all(n in f.distances for f in answered)]
-
-    def far(name: str) -> list[float]:
-        return [sum(column) for column in zip(*(f.far(name) for f in answered), strict=True)]
-
-    nearest = min(names, key=far)
-    ratio = _worst(answered, nearest)
-    return Conclusion(
-        f"computes no known dialect; the nearest is {_differences(answered, nearest)} "
-        f"(error / bound of {nearest} itself: {ratio:.2g})",
-        nearest=nearest,
-        ratio=ratio,
-    )
-
-
-def _differences(answered: list[Finding], name: str) -> str:
-    """The rules in which the answers differ from the dialect, and for which pairwise functions."""
-    where: dict[str, dict[str, None]] = {}
-    for f in answered:
-        if not f.explained(name):
-            where.setdefault(_label(name, f.distances[name]), {})[f.pairwise] = None
-    everywhere = len(where) == 1 and {f.pairwise for f in answered} == {*next(iter(where.values()))}
-    return "; ".join(
-        text if everywhere else f"{text} for {_and(list(pairwise))}"
-        for text, pairwise in where.items()
-    )
-
-
-def _worst(answered: list[Finding], name: str) -> float:
-    """The largest ratio of an answer against the dialect."""
-    return max(f.distances[name].ratio for f in answered)
-
-
-def text(finding: Finding, conclusion: Conclusion) -> str:
-    """One finding in words: the dialects that explain it, or the nearest and how far it is."""
-    if conclusion.follows:
-        return f"{ASKED}: {', '.join(finding.exact)}" if finding.exact else ASKED
-    if finding.dialects:
-        by = finding.distances[finding.dialects[0]].pairwise
-        heeded = by == (finding.pairwise,)
-        return ", ".join(finding.dialects) + ("" if heeded else f" ({', '.join(by)})")
-
-    def far(name: str) -> tuple[int, int, bool, float]:
-        unexplained, rules, _, ratio = finding.far(name)
-        return unexplained, rules, name != conclusion.nearest, ratio
-
-    nearest = min(finding.distances, key=far)
-    distance = finding.distances[nearest]
-    if distance.changes == ():
-        return nearest
-    return f"{_label(nearest, distance)} ({nearest}: ratio {distance.ratio:.2g})"
-
-
-def _label(name: str, distance: Distance) -> str:
+def _label(answers: list[Answer], best: Agreement) -> str:
     """The dialect's name with the rules that differ."""
-    if distance.changes is None:
-        return f"{name}, but for something that is no rule"
-    return f"{name} with {', '.join(distance.changes)}"
+    differs = words({rule: _computed(rule, of, answers) for rule, of in best.rules.items()})
+    text = best.name + (f" with {listed(differs)}" if differs else "")
+    return text + (f", without {listed(best.lacks)}" if best.lacks else "")
 
 
-def _and(names: tuple[str, ...] | list[str], word: str = "and") -> str:
-    """The names in a sentence: a, b and c."""
-    *most, last = names
-    return f"{', '.join(most)} {word} {last}" if most else last
+def _computed(rule: Rule, wrong: list[Answer], answers: list[Answer]) -> str:
+    """The value that is computed, and for which pairwise functions."""
+    where = {answer.asked.pairwise for answer in wrong}
+    known = [a for a in answers if a.asked.pairwise in where and rule.name in a.could]
+    found = by_kind(rule, known)
+    text = merged({label: replace(v, only=False, followed=()) for label, v in found.items()})
+    everywhere = len(where) == len({a.asked.pairwise for a in answers})
+    return text if everywhere or " for " in text else f"{text} for {listed(sorted(where))}"

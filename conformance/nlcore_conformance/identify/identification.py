@@ -2,70 +2,71 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 from rich.table import Table
 
+from nlcore import DIALECTS, NonLocalSpec
+from nlcore.spec import PAIRWISE
 from nlcore_conformance.backend.protocol import Backend
-from nlcore_conformance.identify.answers import Examined
-from nlcore_conformance.identify.candidates import own_questions, questions
-from nlcore_conformance.identify.conclusion import Conclusion, conclude, text
-from nlcore_conformance.identify.findings import Finding, found
+from nlcore_conformance.identify.agreement import LACKING, form, lessen, text
+from nlcore_conformance.identify.answers import Answer, Examined
+from nlcore_conformance.identify.asking import dialect_spec, own_questions, questions, seeds
+from nlcore_conformance.identify.conclusion import Conclusion, conclude
+from nlcore_conformance.identify.rules import PAIRWISE_FUNCTION, RULES, changed
+from nlcore_conformance.identify.table import Found, table
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Identification(Conclusion):
-    """What a backend computes, and the findings that prove it.
+    """What a backend computes, and the answers that prove it.
 
     Attributes
     ----------
+    ratio : float
+        Error / bound of the worst answer, against what was found or `nearest`.
     backend : str
         Its name.
-    findings : list of Finding
-        By pairwise function and number of axes.
+    rules : dict of str to Found
+        What was found about each rule.
+    answers : list of Answer
+        Its answers.
     """
 
+    ratio: float = 0.0
     backend: str = ""
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def identified(self) -> bool:
-        """Whether it follows the spec or computes a dialect."""
-        return self.follows or bool(self.dialects)
+    rules: dict[str, Found] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
 
     @property
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """The table's rows: pairwise function, axes, specs answered of those asked, and finding."""
-        merged: dict[tuple[str, str], list[Finding]] = {}
-        for finding in self.findings:
-            if finding.answered:
-                merged.setdefault((finding.pairwise, text(finding, self)), []).append(finding)
-        return [
-            (
-                pairwise,
-                ", ".join(str(f.ndim) for f in same),
-                f"{sum(f.answered for f in same)} of {sum(len(f.answers) for f in same)}",
-                computed,
-            )
-            for (pairwise, computed), same in merged.items()
-        ]
+        """By pairwise function: axes, specs answered of those asked, and what it computes."""
+        rows = []
+        for pairwise in PAIRWISE:
+            of = [a for a in self.answers if a.asked.pairwise == pairwise]
+            given = [a for a in of if a.z is not None]
+            if given:
+                axes = ", ".join(str(n) for n in (3, 2, 1) if any(a.asked.ndim == n for a in given))
+                computed = conclude(of).sentence.removeprefix("computes ")
+                rows.append((pairwise, axes, f"{len(given)} of {len(of)}", computed))
+        return rows
 
     @property
     def unanswered(self) -> dict[str, int]:
         """Why specs were not answered -> how many were not."""
-        answers = [a for f in self.findings for a in f.answers if a.z is None]
-        return dict(Counter(a.why for a in answers).most_common())
+        return dict(Counter(a.why for a in self.answers if a.z is None).most_common())
 
 
 def identify(
     backend: Backend, progress: Progress = lambda name, done, total: None
 ) -> Identification:
-    """Ask the backend for every dialect, and conclude which it computes.
+    """Ask the backend for every dialect and for each rule, and conclude what it computes.
 
     `progress` is called with a description, how many specs are answered, and how many there are.
 
@@ -74,31 +75,93 @@ def identify(
     CannotRun
         The backend's own `supports` raises.
     """
-    groups = list(questions())
-    total = sum(map(len, groups))
     examined = Examined(backend)
-    findings, done = [], 0
-    for specs in groups:
-        answers = []
-        for spec in specs:
-            answers.append(examined.answer(spec))
+
+    done = total = 0
+    for name, specs in _questions(examined):
+        total += len(specs)
+        for spec, rule in specs:
+            examined.ask(spec, rule)
             done += 1
-            progress(f"{spec.pairwise}, ndim {spec.ndim}", done, total)
-        if all(answer.z is None for answer in answers):
-            own = own_questions(backend, specs[0].pairwise, specs[0].ndim)
-            answers += map(examined.answer, own)
-        findings.append(found(examined, tuple(answers)))
-    return Identification(**vars(conclude(findings)), backend=backend.name, findings=findings)
+            progress(name, done, total)
+    answers = list(examined.answers.values())
+    found = conclude(answers)
+    rules = table(backend, answers) if any(a.z is not None for a in answers) else {}
+    ratio = _ratio(examined, found, answers)
+    if found.nearest is not None:
+        far = f"{found.sentence} (error / bound of {found.nearest.name} itself: {ratio:.2g})"
+        found = replace(found, sentence=far)
+    return Identification(
+        **vars(found), ratio=ratio, backend=backend.name, rules=rules, answers=answers
+    )
+
+
+def _questions(examined: Examined) -> Iterator[tuple[str, list[tuple[NonLocalSpec, str]]]]:
+    """Specs to ask for next and the rule that each is about, with a description.
+
+    Those that follow depend on the answers.
+    """
+
+    def answered(pairwise: str) -> list[Answer]:
+        every = examined.answers.values()
+        return [a for a in every if a.asked.pairwise == pairwise and a.z is not None]
+
+    yield "dialects", [(spec, "") for spec in questions()]
+    for pairwise in PAIRWISE:
+        if not answered(pairwise):
+            for specs in own_questions(examined.backend, pairwise):
+                if not answered(pairwise):
+                    yield pairwise, [(spec, "") for spec in specs]
+        chosen = seeds(answered(pairwise))
+        for seed in chosen:
+            rules = [rule for rule in RULES if rule is not PAIRWISE_FUNCTION]
+            yield (
+                f"{pairwise}, each rule",
+                [(spec, rule.name) for rule in rules for spec in rule.varied(seed)],
+            )
+        if chosen:
+            yield from _lessened(examined, pairwise, chosen[0])
+
+
+def _lessened(
+    examined: Examined, pairwise: str, seed: NonLocalSpec
+) -> Iterator[tuple[str, list[tuple[NonLocalSpec, str]]]]:
+    """For dialects that were not answered: their specs without parts, until one is answered."""
+    for name, known in DIALECTS.items():
+        ndim = seed.ndim if seed.ndim in known.ndims else known.ndims[0]
+        spec = dialect_spec(name, pairwise, ndim, seed.inner_channels, seed.channels)
+        for lacking in LACKING if spec else ():
+            less = changed(lessen(spec, lacking), {})
+            if less not in examined.answers:
+                yield f"{pairwise}, {name}", [(less, "")]
+            if examined.answers[less].z is not None:
+                break
+
+
+def _ratio(examined: Examined, found: Conclusion, answers: list[Answer]) -> float:
+    """Error / bound of the worst answer against the dialect that was found, or the nearest."""
+    given = [answer for answer in answers if answer.z is not None]
+    if found.nearest is None:
+        return max((answer.ratio for answer in given), default=0.0)
+    differ = list(itertools.chain.from_iterable(found.nearest.rules.values()))
+    wrong = [a for a in given if a.computed is None or a in differ]
+    ratios = (examined.ratio(a, form(found.nearest, a)) for a in wrong)
+    return max(itertools.chain(ratios, (a.irregular for a in given)), default=0.0)
 
 
 def show(identification: Identification, console: Console) -> None:
-    """Print the sentence, the table of findings, and why specs were not answered."""
-    sentence = f"{identification.backend} {identification.sentence}"
-    console.print(sentence, style="bold", soft_wrap=True, markup=False)
-    table = Table("asked for", "ndim", "answered", "computes")
-    for row in identification.rows:
-        table.add_row(*row)
-    if table.row_count:
-        console.print(table)
-    for why, count in identification.unanswered.items():
+    """Print the sentence, the rules, the dialects, and why specs were not answered."""
+    found = identification
+    console.print(f"{found.backend} {found.sentence}", style="bold", soft_wrap=True, markup=False)
+    if found.rules:
+        rules = Table("rule", "computed", "why not more")
+        for name, value in found.rules.items():
+            rules.add_row(name, value.text, value.why)
+        console.print(rules)
+    if found.agreements:
+        dialects = Table("dialect", "computed")
+        for agreement in found.agreements:
+            dialects.add_row(agreement.name, text(agreement))
+        console.print(dialects)
+    for why, count in found.unanswered.items():
         console.print(f"{count} specs not answered: {why}", soft_wrap=True, markup=False)

@@ -190,7 +190,7 @@ def _detail(j: Any) -> str:
 
 @app.command()
 def identify(backend: BackendName, device: Device = None) -> None:
-    """Say which published dialect an implementation computes, or the nearest and how far."""
+    """Say what an implementation computes, rule by rule, and which published dialect that is."""
     console = Console()
     with _or_exit():
         from nlcore_conformance import identify as identification

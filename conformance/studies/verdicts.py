@@ -93,7 +93,7 @@ def _judged(name: str, backend: Any, default: Any, console: Console) -> dict[str
         "stamp": stamp(),
         "sentence": identified.sentence,
         "dialects": list(identified.dialects),
-        "rows": identified.rows,
+        "rules": [(name, found.text) for name, found in identified.rules.items()],
         "checks": [
             {"name": c.name, "clause": c.clause, "cells": cells}
             for c in CHECKS

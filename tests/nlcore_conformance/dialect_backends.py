@@ -1,13 +1,18 @@
-"""Backends that compute one dialect, or another spec than the one asked for."""
+"""Backends that compute one dialect, another spec than the one asked for, or few specs."""
 
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
+
 import nlcore
 from nlcore import weight_shapes
+from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.backend.protocol import as_backend
-from nlcore_conformance.backend.reference import Reference
-from nlcore_conformance.identify import Identification
-from nlcore_conformance.identify.conclusion import text
+from nlcore_conformance.identify import Identification, identify
+
+PLAIN = Plain(("float32",))
 
 
 def fixed(dialect: str, pairwise: str = "embedded_gaussian", **overrides):
@@ -18,23 +23,58 @@ def fixed(dialect: str, pairwise: str = "embedded_gaussian", **overrides):
         inner = len(weights["g.weight"])
         own = nlcore.dialect(dialect, x.shape[1], pairwise, inner_channels=inner, **overridden)
         weights = {name: weights[name] for name in weight_shapes(own)}  # KeyError for others
-        return nlcore.block(own, weights, x, training).astype(x.dtype)
+        return PLAIN.block(own, weights, x, training)
 
     return as_backend(block, dialect)
 
 
-class Respecified(Reference):
-    """The reference, in float32, on another spec than the one asked for."""
+def respecified(change):
+    """A plain function that computes another spec than the one asked for."""
 
-    dtypes = ("float32",)
+    def block(spec, weights, x, training=False):
+        own = change(spec)
+        return PLAIN.block(own, {name: weights[name] for name in weight_shapes(own)}, x, training)
 
-    def __init__(self, change) -> None:
-        self.change = change
-
-    def block(self, spec, weights, x, training=False):
-        return super().block(self.change(spec), weights, x, training)
+    return as_backend(block, "respecified")
 
 
-def computes(found: Identification, pairwise: str, ndim: int = 3) -> str:
-    (finding,) = [f for f in found.findings if (f.pairwise, f.ndim) == (pairwise, ndim)]
-    return text(finding, found)
+def strict(rule):
+    """A plain function that refuses every spec but those for which `rule` holds."""
+
+    def block(spec, weights, x, training=False):
+        if not rule(spec):
+            raise NotImplementedError("it is not supported")
+        return PLAIN.block(spec, weights, x, training)
+
+    return as_backend(block, "strict")
+
+
+class Ceil(Plain):
+    """Positions that fill no window are pooled too."""
+
+    def pool(self, call, x):
+        window = zip(x.shape[1:-1], call.spec.pool, strict=True)
+        more = [(0, -size % n) for size, n in window]
+        return super().pool(call, np.pad(x, [(0, 0), *more, (0, 0)], mode="edge"))
+
+
+@cache
+def of_plain() -> Identification:
+    """What is found of a backend that follows the spec."""
+    return identify(PLAIN)
+
+
+@cache
+def of_caffe2() -> Identification:
+    """What is found of a function that computes one dialect always."""
+    return identify(fixed("caffe2"))
+
+
+def table(found: Identification) -> dict[str, str]:
+    """What was found about each rule, by its name."""
+    return {name: rule.text for name, rule in found.rules.items()}
+
+
+def computes(found: Identification, pairwise: str) -> str:
+    """What was found for one pairwise function."""
+    return {row[0]: row[3] for row in found.rows}[pairwise]

@@ -136,7 +136,7 @@ def _own(name: str, answer: Answer) -> NonLocalSpec | None:
     """The dialect's spec of the answer's sizes, and of the pairwise function that it computes."""
     spec = answer.computed
     assert spec is not None
-    return dialect_spec(name, spec.pairwise, spec.ndim, spec.inner_channels, spec.channels)
+    return dialect_spec(name, spec.pairwise, spec.ndim, spec)
 
 
 def _distinct(of: list[Scoped]) -> list[Scoped]:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 
@@ -17,7 +17,6 @@ from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.backend.protocol import Backend, accumulates, dtypes, supports
 from nlcore_conformance.checks.comparison import Broken, Expected, asked, expected, judged
 from nlcore_conformance.identify.rules import (
-    BIASES,
     RULES,
     Rule,
     changed,
@@ -40,6 +39,8 @@ _SIZES: tuple[dict[int, tuple[int, ...]], ...] = (
 _SCREEN = Plain(("float64",))
 #: How many candidates are judged by their bounds: the nearest.
 _NEAREST = 4
+#: How many candidates, the nearest, get the scale or the eps that fits best.
+_TUNED = 12
 #: How many answers are compared with every combination of the rules, if none explains any.
 _PATIENCE = 2
 _NUMBERS = [rule for rule in RULES if rule.field in ("scale", "eps")]
@@ -47,7 +48,7 @@ _OF_RESULT = [rule for rule in RULES if not rule.of_size]
 _OF_SIZE = ("inner_channels", "value_channels", "ndim")
 
 
-@dataclass
+@dataclass(eq=False)
 class Answer:
     """The backend's result for one spec.
 
@@ -57,6 +58,8 @@ class Answer:
         The spec.
     z, why
         The result, or why there is none, or why there is none for the first size that was tried.
+    refused : bool
+        Whether the backend does not support the spec: there is no result, and not by a mistake.
     size : int
         The size of x: its place in `_SIZES`.
     varied : set of str
@@ -76,6 +79,7 @@ class Answer:
     asked: NonLocalSpec
     z: np.ndarray | None = None
     why: str = ""
+    refused: bool = False
     size: int = 0
     varied: set[str] = field(default_factory=set)
     computed: NonLocalSpec | None = None
@@ -116,7 +120,7 @@ class Examined:
     def _answer(self, spec: NonLocalSpec) -> Answer:
         """The first answer that a spec explains, or the first answer, or the first refusal."""
         if (why := supports(self.backend, spec, self.dtype)) is not True:
-            return Answer(spec, why=str(why))
+            return Answer(spec, why=str(why), refused=True)
         answers = []
         for size in dict.fromkeys((self._size, *range(len(_SIZES)))):
             answer = self._called(spec, size)
@@ -140,7 +144,8 @@ class Examined:
         try:
             z = asked(self.backend, replace(p, weights=own, x=p.x.copy()))
         except NotImplementedError as error:
-            return Answer(spec, why=str(error) or "block raised NotImplementedError")
+            why = str(error) or "block raised NotImplementedError"
+            return Answer(spec, why=why, refused=True)
         except Broken as error:
             return Answer(spec, why=str(error))
         form = judged("z", z, np.zeros(p.x.shape), np.full(p.x.shape, np.inf), self.dtype)
@@ -161,21 +166,23 @@ class Examined:
         spec = answer.asked
         answer.ratio = self.ratio(answer, spec)
         for candidates in (self._asked, self._moved, self._near, self._combinations):
-            near = self._nearest(answer, candidates(spec))
+            specs = candidates(spec)
+            near = self._nearest(answer, specs)[:_NEAREST]
             near = self._nearest(answer, [*near, *(o for c in near for o in _NUMBERS[1].varied(c))])
-            if candidates == self._combinations:
-                near += [
-                    tuned
-                    for c in near
-                    for rule in _NUMBERS
-                    for tuned in self._tuned(answer, c, rule)
-                ]
-            for candidate in near:
-                if (ratio := self.ratio(answer, candidate)) <= 1:
-                    answer.computed, answer.ratio = candidate, ratio
-                    answer.could = self._could(answer, candidate)
-                    return
+            if self._right(answer, near[:_NEAREST]):
+                return
+        if any(self._right(answer, self._tuned(answer, rule, specs)) for rule in _NUMBERS):
+            return
         self._in_vain[spec.pairwise, spec.ndim] += 1
+
+    def _right(self, answer: Answer, candidates: Iterable[NonLocalSpec]) -> bool:
+        """Whether z is the result of one of the candidates, which is kept."""
+        for candidate in candidates:
+            if (ratio := self.ratio(answer, candidate)) <= 1:
+                answer.computed, answer.ratio = candidate, ratio
+                answer.could = self._could(answer, candidate)
+                return True
+        return False
 
     def _asked(self, spec: NonLocalSpec) -> list[NonLocalSpec]:
         return [spec]
@@ -200,31 +207,37 @@ class Examined:
         in_vain = of_spec >= _PATIENCE or self._in_vain.total() >= 2 * _PATIENCE
         return [] if in_vain else combinations(spec)
 
-    def _nearest(self, answer: Answer, specs: list[NonLocalSpec]) -> list[NonLocalSpec]:
-        """The few specs whose results are nearest to z, the nearest first."""
-        return sorted(dict.fromkeys(specs), key=lambda s: self._error(answer, s))[:_NEAREST]
+    def _nearest(self, answer: Answer, specs: Iterable[NonLocalSpec]) -> list[NonLocalSpec]:
+        """The specs, those whose results are nearest to z first."""
+        return sorted(dict.fromkeys(specs), key=lambda spec: self._error(answer, spec))
 
     def _error(self, answer: Answer, spec: NonLocalSpec) -> float:
         """The largest error of z as the spec's result."""
         error = np.abs(answer.z.astype(np.float64) - _screened(spec, self.dtype, answer.size))
         return float(np.nan_to_num(error.max(), nan=np.inf))
 
-    def _tuned(self, answer: Answer, spec: NonLocalSpec, rule: Rule) -> Iterator[NonLocalSpec]:
-        """The spec with the number that fits z best, with few digits first."""
-        if not rule.matters(spec):
-            return
+    def _tuned(
+        self, answer: Answer, rule: Rule, specs: Iterable[NonLocalSpec]
+    ) -> Iterator[NonLocalSpec]:
+        """The nearest specs with the number that fits z best, with few digits first."""
         signs = (1, -1) if rule.field == "scale" else (1,)
+        near = {}
+        for spec in self._nearest(answer, [spec for spec in specs if rule.matters(spec)]):
+            near.setdefault(
+                changed(spec, {rule.field: 1.0}), spec
+            )  # one of those that differ in it
+        for spec in list(near.values())[:_TUNED]:
 
-        def error(sign: int, log: float) -> float:
-            return self._error(answer, changed(spec, {rule.field: sign * 10.0**log}))
+            def error(at: tuple[int, float], spec: NonLocalSpec = spec) -> float:
+                return self._error(answer, changed(spec, {rule.field: at[0] * 10.0 ** at[1]}))
 
-        sign, log = min(itertools.product(signs, np.arange(-9, 3, 0.25)), key=lambda at: error(*at))
-        step = 0.25
-        while step > 1e-9:
-            log = min((log - step, log, log + step), key=lambda at: error(sign, at))
-            step *= 0.5
-        for digits in (1, 2, 3, 5, 8):
-            yield changed(spec, {rule.field: float(f"{sign * 10.0**log:.{digits}g}")})
+            best, step = min(itertools.product(signs, np.arange(-12, 3, 0.5)), key=error), 0.25
+            while step > 1e-9:
+                best = min((best, *((best[0], best[1] + s) for s in (-step, step))), key=error)
+                step *= 0.5
+            for digits in (1, 2, 3, 5, 8):
+                number = float(f"{best[0] * 10.0 ** best[1]:.{digits}g}")
+                yield changed(spec, {rule.field: number})
 
     def _alike(self, answer: Answer, spec: NonLocalSpec) -> bool:
         """Whether the answer does not tell the spec from `computed`: both bounds overlap."""
@@ -254,8 +267,7 @@ def _moved(
     every = {name: value for name, value in now.items() if name not in ("channels", *_OF_SIZE)}
     every["scale"] = scale_of(scale_names(computed)[0], spec.inner_channels, spec.channels)
     for name in ("bias", "pair_bias", "batch_norm"):  # no more weights than there are
-        levels = BIASES if name == "bias" else (False, True)
-        every[name] = min(now[name], own[name], key=levels.index)
+        every[name] = min(now[name], own[name], key=(False, "embeddings", True).index)
     for fields in ({n: v for n, v in every.items() if was[n] != now[n]}, every):
         with contextlib.suppress(ValueError):  # some rules exclude each other
             yield changed(spec, fields)
@@ -283,7 +295,7 @@ def _weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Random numbers that depend on the name; the variance is small, so that eps matters."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     if name == "bn.running_var":
-        return rng.uniform(0.02, 0.05, shape)
+        return rng.uniform(2e-3, 5e-3, shape)
     if name == "theta.weight":
         return _weight("phi.weight", shape) + 0.1 * rng.normal(size=shape)
     if name.endswith("bias") or name.startswith("bn"):

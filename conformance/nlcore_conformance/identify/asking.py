@@ -15,7 +15,7 @@ from nlcore import DIALECTS, NonLocalSpec
 from nlcore.spec import PAIRWISE
 from nlcore_conformance.backend.protocol import Backend
 from nlcore_conformance.identify.answers import Answer
-from nlcore_conformance.identify.rules import changed
+from nlcore_conformance.identify.rules import changed, scale_names
 from nlcore_conformance.run.probing import allowed_templates
 
 #: Sizes at which the scales differ.
@@ -28,13 +28,18 @@ _OWN = 16
 
 @cache
 def dialect_spec(
-    name: str, pairwise: str, ndim: int, inner: int = _INNER, channels: int = _CHANNELS
+    name: str, pairwise: str, ndim: int, sizes: NonLocalSpec | None = None
 ) -> NonLocalSpec | None:
-    """The dialect's spec, or None if it lacks this pairwise function or number of axes."""
+    """The dialect's spec, or None if it lacks this pairwise function or number of axes.
+
+    C, D and V are those of the spec `sizes`.
+    """
     known = DIALECTS[name]
     if pairwise not in known.pairwise or ndim not in known.ndims:
         return None
-    return nlcore.dialect(name, channels, pairwise, ndim=ndim, inner_channels=inner)
+    sizes = sizes or NonLocalSpec(_CHANNELS, _INNER)
+    widths = {"inner_channels": sizes.inner_channels, "value_channels": sizes.value_channels}
+    return nlcore.dialect(name, sizes.channels, pairwise, ndim=ndim, **widths)
 
 
 def questions() -> list[NonLocalSpec]:
@@ -45,24 +50,31 @@ def questions() -> list[NonLocalSpec]:
 
 
 def own_questions(backend: Backend, pairwise: str) -> Iterator[list[NonLocalSpec]]:
-    """Specs of a pairwise function that the backend supports: some, and others if none is right."""
+    """A few specs of a pairwise function that the backend supports, then the same with a larger C."""
     allowed, _ = allowed_templates(backend, lambda spec: spec.pairwise == pairwise)
     for channels in (_CHANNELS, _MORE_CHANNELS):
-        found = (
-            template.spec(choice, channels, _INNER, 3, 2)
-            for template, choices in allowed.items()
-            for choice in choices.each()
-        )
-        yield list(itertools.islice(dict.fromkeys(changed(spec, {}) for spec in found), _OWN))
+        found: dict[NonLocalSpec, None] = {}
+        for template, choices in allowed.items():
+            for choice in choices.each():
+                if len(found) < _OWN:
+                    spec = template.spec(choice, channels, _INNER, _INNER + 3, 3, 2)
+                    found[changed(spec, {})] = None
+        yield list(found)
 
 
 def seeds(answers: list[Answer]) -> list[NonLocalSpec]:
-    """The specs that are changed: of those answered, the one with the most parts, and the least."""
+    """The specs to change: of those answered, the one with the most parts, and the one with least.
+
+    They have as many axes as possible, and a D at which the scale's formula is known.
+    """
     answered = [answer.asked for answer in answers if answer.z is not None]
 
-    def parts(spec: NonLocalSpec) -> tuple[int, int]:
-        has = spec.subsample is not None, spec.bias is True, spec.batch_norm, spec.pair_bias
-        return spec.ndim, sum(has)
+    def parts(spec: NonLocalSpec) -> int:
+        return sum((spec.subsample is not None, spec.bias is True, spec.batch_norm, spec.pair_bias))
 
-    deep = [spec for spec in answered if spec.ndim == max(s.ndim for s in answered)]
-    return list(dict.fromkeys(pick(deep, key=parts) for pick in (max, min) if deep))
+    def place(spec: NonLocalSpec) -> tuple[int, bool]:
+        return spec.ndim, len(scale_names(spec)) == 1
+
+    first = max(map(place, answered), default=None)
+    best = [spec for spec in answered if place(spec) == first]
+    return list(dict.fromkeys(pick(best, key=parts) for pick in (max, min) if best))

@@ -17,10 +17,15 @@ from nlcore_conformance.identify.agreement import LACKING, form, lessen, text
 from nlcore_conformance.identify.answers import Answer, Examined
 from nlcore_conformance.identify.asking import dialect_spec, own_questions, questions, seeds
 from nlcore_conformance.identify.conclusion import Conclusion, conclude
-from nlcore_conformance.identify.rules import PAIRWISE_FUNCTION, RULES, changed
+from nlcore_conformance.identify.rules import RULES, changed
 from nlcore_conformance.identify.table import Found, table
 
 Progress = Callable[[str, int, int], None]
+#: The rules that answered specs are changed in. D is the first: at some D scales are the same.
+_STEPS = (
+    [rule for rule in RULES if rule.field == "inner_channels"],
+    [rule for rule in RULES if rule.field not in ("inner_channels", "pairwise")],
+)
 
 
 @dataclass(frozen=True)
@@ -102,23 +107,20 @@ def _questions(examined: Examined) -> Iterator[tuple[str, list[tuple[NonLocalSpe
     Those that follow depend on the answers.
     """
 
-    def answered(pairwise: str) -> list[Answer]:
-        every = examined.answers.values()
-        return [a for a in every if a.asked.pairwise == pairwise and a.z is not None]
+    def of(pairwise: str) -> list[Answer]:
+        return [a for a in examined.answers.values() if a.asked.pairwise == pairwise]
 
     yield "dialects", [(spec, "") for spec in questions()]
     for pairwise in PAIRWISE:
-        if not answered(pairwise):
+        if seeds(of(pairwise)) == [] and any(answer.refused for answer in of(pairwise)):
             for specs in own_questions(examined.backend, pairwise):
-                if not answered(pairwise):
+                if seeds(of(pairwise)) == []:
                     yield pairwise, [(spec, "") for spec in specs]
-        chosen = seeds(answered(pairwise))
-        for seed in chosen:
-            rules = [rule for rule in RULES if rule is not PAIRWISE_FUNCTION]
-            yield (
-                f"{pairwise}, each rule",
-                [(spec, rule.name) for rule in rules for spec in rule.varied(seed)],
-            )
+        for rules in _STEPS:
+            chosen = seeds(of(pairwise))
+            for seed in chosen:
+                specs = [(spec, rule.name) for rule in rules for spec in rule.varied(seed)]
+                yield f"{pairwise}, each rule", specs
         if chosen:
             yield from _lessened(examined, pairwise, chosen[0])
 
@@ -129,7 +131,7 @@ def _lessened(
     """For dialects that were not answered: their specs without parts, until one is answered."""
     for name, known in DIALECTS.items():
         ndim = seed.ndim if seed.ndim in known.ndims else known.ndims[0]
-        spec = dialect_spec(name, pairwise, ndim, seed.inner_channels, seed.channels)
+        spec = dialect_spec(name, pairwise, ndim, seed)
         for lacking in LACKING if spec else ():
             less = changed(lessen(spec, lacking), {})
             if less not in examined.answers:

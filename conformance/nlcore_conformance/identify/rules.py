@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -10,8 +11,8 @@ from typing import Any
 
 from nlcore import NonLocalSpec, weight_shapes
 from nlcore.dialects import POOLS
-from nlcore.spec import AXES, NORMALIZATIONS, PAIRWISE, SUBSAMPLE_AT
-from nlcore_conformance.problems.templates import EPS, INNER, SCALES
+from nlcore.spec import AXES, BIASES, NORMALIZATIONS, PAIRWISE, SUBSAMPLE_AT
+from nlcore_conformance.problems.templates import EPS, INNER, SCALES, VALUE
 
 #: Pooling windows by number of axes.
 _WINDOWS = {1: [(2,)], 2: [(2, 2), (2, 1)], 3: [(1, 2, 2), (2, 2, 2), (2, 1, 1)]}
@@ -19,8 +20,6 @@ _WINDOWS = {1: [(2,)], 2: [(2, 2), (2, 1)], 3: [(1, 2, 2), (2, 2, 2), (2, 1, 1)]
 _FRAMES = 3
 #: A scale that no source has.
 _OTHER_SCALE = 0.7
-#: Values of the field `bias`, each with more biases than the one before.
-BIASES = (False, "embeddings", True)
 
 Changes = dict[str, Any]
 
@@ -80,11 +79,11 @@ def _varied(rule: Rule, spec: NonLocalSpec) -> list[NonLocalSpec]:
 def changed(spec: NonLocalSpec, changes: Changes) -> NonLocalSpec:
     """The spec with these fields; a field without meaning gets its default.
 
-    A scale that is a formula of D keeps its formula where D changes.
+    Where D changes, V = D stays so.
     """
     fields = spec.arguments() | changes
-    if "inner_channels" in changes and "scale" not in changes:
-        fields["scale"] = scale_of(scale_names(spec)[0], fields["inner_channels"], spec.channels)
+    if spec.value_channels == spec.inner_channels:
+        fields["value_channels"] = changes.get("value_channels", fields["inner_channels"])
     if fields["pairwise"] == "concatenation":
         fields["scale"] = 1.0
     else:
@@ -137,8 +136,12 @@ def _extent(spec: NonLocalSpec) -> str:
     return spec.extent if spec.window is None else f"windows of {spec.window} frames"
 
 
-def _widths(spec: NonLocalSpec) -> list[int]:
-    return [INNER[name](spec.channels, 0) for name in ("C/2", "1", "C/8", "C")]
+def _widths(spec: NonLocalSpec) -> Iterator[Changes]:
+    """Other widths of theta and phi, with each formula that the scale may have."""
+    c = spec.channels
+    for name, scale in itertools.product(("C/2", "1", "C/8", "C"), scale_names(spec)):
+        inner = INNER[name](c, 0)
+        yield {"inner_channels": inner, "scale": scale_of(scale, inner, c)}
 
 
 def _inner(spec: NonLocalSpec) -> tuple[str, ...]:
@@ -146,10 +149,21 @@ def _inner(spec: NonLocalSpec) -> tuple[str, ...]:
     return tuple(n for n, of in INNER.items() if n != "any" and of(c, d) == d) or (str(d),)
 
 
+def _value_widths(spec: NonLocalSpec) -> list[Changes]:
+    """V = D, and a width that nothing else has."""
+    return [{"value_channels": spec.inner_channels + more} for more in (0, 3)]
+
+
+def _value(spec: NonLocalSpec) -> tuple[str, ...]:
+    c, d, v = spec.channels, spec.inner_channels, spec.value_channels
+    return tuple(n for n, of in VALUE.items() if n != "any" and of(c, d, 0) == v) or (str(v),)
+
+
 def _axes(spec: NonLocalSpec) -> list[Changes]:
     return [
         {"ndim": n, "subsample": spec.subsample and POOLS[n], "extent": "all", "window": None}
         for n in AXES
+        if n != spec.ndim
     ]
 
 
@@ -173,7 +187,14 @@ RULES = (
         "D",
         "inner_channels",
         _inner,
-        lambda spec: [{"inner_channels": d} for d in _widths(spec)],
+        _widths,
+        of_size=True,
+    ),
+    Rule(
+        "V",
+        "value_channels",
+        _value,
+        _value_widths,
         of_size=True,
     ),
     Rule(
@@ -251,13 +272,17 @@ RULES = (
         "batch normalization",
         "batch_norm",
         _yes_or_no(lambda spec: spec.batch_norm),
-        lambda spec: [{"batch_norm": False}, *({"batch_norm": True, "eps": e} for e in EPS)],
+        lambda spec: (
+            [{"batch_norm": False}]
+            if spec.batch_norm
+            else [{"batch_norm": True, "eps": eps} for eps in EPS]
+        ),
         choice=True,
     ),
     Rule(
         "eps",
         "eps",
-        lambda spec: (f"{spec.eps:g}",),
+        lambda spec: (f"{spec.eps:g}" if spec.eps >= 1e-9 else "below 1e-09",),
         lambda spec: [{"eps": eps} for eps in EPS],
         matters=lambda spec: spec.batch_norm,
         without="it has no batch normalization",

@@ -177,7 +177,7 @@ def _identity(backend: Backend, explained: list[Answer]) -> Found:
             found[batch_norm] = found.get(batch_norm, True) and returns_x
     said = {with_: "yes" if same else "no" for with_, same in found.items()}
     if len({*said.values()}) < 2:
-        return Found(*said.values()) if said else Found(_NOT_ASKED, why)
+        return Found(next(iter(said.values()))) if said else Found(_NOT_ASKED, why)
     return Found(f"{said[True]} with batch normalization, {said[False]} without")
 
 

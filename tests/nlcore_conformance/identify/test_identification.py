@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
-from dialect_backends import fixed
+from dialect_backends import PLAIN, fixed, strict
 from rich.console import Console
 
-from nlcore_conformance.backend.reference import Reference
+from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.identify import identify, show
 
 
 def test_what_is_refused_is_counted_and_what_is_left_is_listed():
-    class Few(Reference):
-        dtypes = ("float32",)
-
+    class Few(Plain):
         def supports(self, spec, dtype):
-            return (spec.ndim == 3 and spec.bias) or "three axes, with bias"
+            return (spec.ndim == 3 and spec.bias is True) or "three axes, with bias"
 
-    found = identify(Few())
+    found = identify(Few(("float32",)))
     assert found.follows
     assert found.dialects == ("caffe2", "mmcv", "alexhex7", "tea1528")
-    asked = sum(len(f.answers) for f in found.findings)
-    answered = sum(f.answered for f in found.findings)
-    assert found.unanswered == {"three axes, with bias": asked - answered}
+    answered = sum(answer.z is not None for answer in found.answers)
+    assert found.unanswered == {"three axes, with bias": len(found.answers) - answered}
+    rows = {pairwise: (axes, given) for pairwise, axes, given, _ in found.rows}
+    of = [a for a in found.answers if a.asked.pairwise == "gaussian"]
+    assert rows["gaussian"] == ("3", f"{sum(a.z is not None for a in of)} of {len(of)}")
 
 
-def test_it_is_shown_as_a_sentence_and_a_table():
-    console = Console(width=120)
+def shown(found) -> str:
+    console = Console(width=140)
     with console.capture() as captured:
-        show(identify(fixed("timm")), console)
-    first, *rest = captured.get().splitlines()
-    assert first.startswith("timm computes dialect timm")
-    assert any("embedded_gaussian" in line and " of 8 " in line and "timm" in line for line in rest)
-    assert any("specs not answered" in line for line in rest)
+        show(found, console)
+    return captured.get()
+
+
+def test_it_is_shown_as_a_sentence_and_tables():
+    first, *rest = shown(identify(fixed("timm"))).splitlines()
+    assert first == (
+        "timm computes dialect timm, embedded_gaussian, whatever other rules the spec asks for"
+    )
+    rows = {
+        cells[1].strip(): cells[2].strip() for line in rest if len(cells := line.split("│")) > 3
+    }
+    assert rows["scale"] == "C^-1/2"
+    assert rows["subsampling"] == "no"
+    assert rows["timm"] == "yes"
+    assert rows["mmcv"] == "no: it has scale D^-1/2 and no batch normalization"
+    assert any("specs not answered: raised KeyError: 'theta.bias'" in line for line in rest)
+
+
+def test_nothing_is_shown_of_what_answers_nothing():
+    text = shown(identify(strict(lambda spec: False)))
+    assert text.startswith("strict answers none of the specs that it is asked\n")
+    assert "│" not in text
 
 
 def test_progress_hears_of_every_spec():
     heard: list[tuple[str, int, int]] = []
-    identify(fixed("timm"), lambda name, done, total: heard.append((name, done, total)))
+    found = identify(PLAIN, lambda name, done, total: heard.append((name, done, total)))
     assert [done for _, done, _ in heard] == list(range(1, len(heard) + 1))
-    assert {total for *_, total in heard} == {len(heard)}
+    assert all(done <= total for _, done, total in heard)
+    assert heard[-1][1:] == (len(heard), len(heard))
+    assert len(heard) >= len(found.answers)

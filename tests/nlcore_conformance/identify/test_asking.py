@@ -1,0 +1,51 @@
+"""The specs that are asked for."""
+
+from __future__ import annotations
+
+from dialect_backends import strict
+
+from nlcore import DIALECTS, NonLocalSpec
+from nlcore_conformance.identify.answers import Answer
+from nlcore_conformance.identify.asking import dialect_spec, own_questions, questions, seeds
+
+
+def test_every_dialect_is_asked_for_once():
+    asked = questions()
+    assert len({*asked}) == len(asked)
+    for name, known in DIALECTS.items():
+        for pairwise in known.pairwise:
+            for ndim in (1, 2, 3):
+                spec = dialect_spec(name, pairwise, ndim)
+                assert (spec is None) == (ndim not in known.ndims)
+    assert dialect_spec("timm", "gaussian", 2) is None
+
+
+def test_a_dialect_has_the_sizes_of_a_spec():
+    spec = dialect_spec("caffe2", "embedded_gaussian", 2, NonLocalSpec(64, 4, value_channels=7))
+    assert spec is not None
+    sizes = (spec.channels, spec.inner_channels, spec.value_channels, spec.scale)
+    assert sizes == (64, 4, 7, 0.5)
+
+
+def test_a_backend_of_few_specs_is_asked_for_those():
+    def rule(spec):
+        quarter = spec.inner_channels == spec.channels // 4
+        return spec.pairwise == "dot_product" and quarter and spec.scale == spec.inner_channels**0.5
+
+    few, more = own_questions(strict(rule), "dot_product")
+    assert few and all(spec.channels == 16 and rule(spec) for spec in few)
+    assert more and all(spec.channels == 64 for spec in more)
+    assert list(own_questions(strict(rule), "gaussian")) == [[], []]
+
+
+def test_the_richest_and_the_barest_answer_are_varied():
+    def answer(**fields):
+        return Answer(NonLocalSpec(16, **fields), z=NonLocalSpec)
+
+    bare, rich = answer(batch_norm=False), answer(subsample=(1, 2, 2), bias=True)
+    flat, ambiguous = answer(ndim=2, bias=True), answer(inner_channels=1, bias=True)
+    refused = Answer(NonLocalSpec(16, pairwise="concatenation", bias=True, pair_bias=True))
+    found = seeds([bare, answer(bias=True), rich, flat, ambiguous, refused])
+    assert found == [rich.asked, bare.asked]
+    assert seeds([ambiguous]) == [ambiguous.asked]
+    assert seeds([refused]) == []

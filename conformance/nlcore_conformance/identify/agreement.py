@@ -13,13 +13,13 @@ from nlcore.checkpoints.block_origins import ORIGINS
 from nlcore.dialects import POOLS
 from nlcore_conformance.identify.answers import Answer
 from nlcore_conformance.identify.asking import dialect_spec
+from nlcore_conformance.identify.explanations import fits
 from nlcore_conformance.identify.rules import (
     PAIRWISE_FUNCTION,
     RULES,
     Changes,
     Rule,
     changed,
-    fits,
 )
 from nlcore_conformance.identify.table import groups, listed
 
@@ -109,8 +109,10 @@ def lessen(spec: NonLocalSpec, lacking: tuple[str, ...]) -> NonLocalSpec:
 def agreement(name: str, answers: list[Answer]) -> Agreement:
     """How answers that a spec explains agree with a dialect, or with `ASKED`."""
     if name == ASKED:
-        wrong = {rule: [a for a in answers if not a.heeds(rule)] for rule in RULES}
-        return Agreement(name, (), True, (), against={rule: of for rule, of in wrong.items() if of})
+        ignored = {rule: [a for a in answers if not a.heeds(rule)] for rule in RULES}
+        return Agreement(
+            name, (), True, (), against={rule: of for rule, of in ignored.items() if of}
+        )
     own = [(a, _own(name, a)) for a in answers]
     scope = [(a, spec) for a, spec in own if spec is not None]
     if not scope:
@@ -118,7 +120,8 @@ def agreement(name: str, answers: list[Answer]) -> Agreement:
     by_pairwise = groups(scope, lambda pair: pair[1].pairwise)
     each = [_distinct(of) for of in by_pairwise.values()]
     lacks = next((lacking for lacking in LACKING if all(_any(of, lacking) for of in each)), None)
-    never, against = {}, {}
+    never: dict[Rule, list[Answer]] = {}
+    against: dict[Rule, list[Answer]] = {}
     for rule in RULES:
         if rule.of_size or rule is PAIRWISE_FUNCTION:
             continue
@@ -134,9 +137,7 @@ def agreement(name: str, answers: list[Answer]) -> Agreement:
 
 def _own(name: str, answer: Answer) -> NonLocalSpec | None:
     """The dialect's spec of the answer's sizes, and of the pairwise function that it computes."""
-    spec = answer.computed
-    assert spec is not None
-    return dialect_spec(name, spec.pairwise, spec.ndim, spec)
+    return dialect_spec(name, answer.spec.pairwise, answer.spec.ndim, answer.spec)
 
 
 def _distinct(of: list[Scoped]) -> list[Scoped]:
@@ -201,7 +202,7 @@ def _own_values(found: Agreement, rule: Rule, answers: list[Answer]) -> str:
     """The dialect's value of a rule, and for which of the pairwise functions computed."""
     where: dict[str, list[str]] = {}
     for pairwise in found.scope:
-        if any(a.computed is not None and a.computed.pairwise == pairwise for a in answers):
+        if any(a.spec.pairwise == pairwise for a in answers):
             spec = dialect_spec(found.name, pairwise, DIALECTS[found.name].ndims[0])
             assert spec is not None
             where.setdefault(rule.values(spec)[0], []).append(pairwise)

@@ -50,7 +50,7 @@ def questions() -> list[NonLocalSpec]:
 
 
 def own_questions(backend: Backend, pairwise: str) -> Iterator[list[NonLocalSpec]]:
-    """A few specs of a pairwise function that the backend supports, then the same with a larger C."""
+    """A few specs that the backend supports of a pairwise function, then those with a larger C."""
     allowed, _ = allowed_templates(backend, lambda spec: spec.pairwise == pairwise)
     for channels in (_CHANNELS, _MORE_CHANNELS):
         found: dict[NonLocalSpec, None] = {}

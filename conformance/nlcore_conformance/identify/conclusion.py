@@ -97,9 +97,9 @@ def _follows(answers: list[Answer], every: list[Agreement]) -> Conclusion:
     """For a backend that follows the spec: the dialects are those among what it supports."""
     whole = tuple(a.name for a in every if a.whole)
     parts = {
-        "subsampling": any(a.computed.subsample for a in answers),
-        "biases": any(a.computed.bias for a in answers),
-        "batch normalization": any(a.computed.batch_norm for a in answers),
+        "subsampling": any(a.spec.subsample for a in answers),
+        "biases": any(a.spec.bias for a in answers),
+        "batch normalization": any(a.spec.batch_norm for a in answers),
     }
     lacking = [part for part, has in parts.items() if not has]
     said = "computes what the spec asks for"
@@ -117,7 +117,7 @@ def _dialect(
     same = [a for a in covering if a.computed and (a.lacks, a.far) == (best.lacks, best.far)]
     names = tuple(a.name for a in same)
     said = f"computes dialect {listed(names, 'or')}"
-    by = {a.computed.pairwise for a in answers}
+    by = {a.spec.pairwise for a in answers}
     if len(by) == 1 and any(a.asked.pairwise not in by for a in answers):
         said += f", {next(iter(by))}"  # whatever pairwise function is asked for
     if best.lacks:

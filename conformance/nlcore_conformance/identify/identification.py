@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,13 +13,16 @@ from nlcore import DIALECTS, NonLocalSpec
 from nlcore.spec import PAIRWISE
 from nlcore_conformance.backend.protocol import Backend
 from nlcore_conformance.identify.agreement import LACKING, form, lessen, text
-from nlcore_conformance.identify.answers import Answer, Examined
+from nlcore_conformance.identify.answers import Answer
 from nlcore_conformance.identify.asking import dialect_spec, own_questions, questions, seeds
 from nlcore_conformance.identify.conclusion import Conclusion, conclude
+from nlcore_conformance.identify.explanations import Examined
 from nlcore_conformance.identify.rules import RULES, changed
 from nlcore_conformance.identify.table import Found, table
 
 Progress = Callable[[str, int, int], None]
+#: A description, and specs with the rule that each is about, or "".
+Questions = tuple[str, list[tuple[NonLocalSpec, str]]]
 #: The rules that answered specs are changed in. D is the first: at some D scales are the same.
 _STEPS = (
     [rule for rule in RULES if rule.field == "inner_channels"],
@@ -92,7 +94,7 @@ def identify(
     answers = list(examined.answers.values())
     found = conclude(answers)
     rules = table(backend, answers) if any(a.z is not None for a in answers) else {}
-    ratio = _ratio(examined, found, answers)
+    ratio = _ratio(found, answers)
     if found.nearest is not None:
         far = f"{found.sentence} (error / bound of {found.nearest.name} itself: {ratio:.2g})"
         found = replace(found, sentence=far)
@@ -101,11 +103,8 @@ def identify(
     )
 
 
-def _questions(examined: Examined) -> Iterator[tuple[str, list[tuple[NonLocalSpec, str]]]]:
-    """Specs to ask for next and the rule that each is about, with a description.
-
-    Those that follow depend on the answers.
-    """
+def _questions(examined: Examined) -> Iterator[Questions]:
+    """What to ask next. It depends on the answers to what was asked before."""
 
     def of(pairwise: str) -> list[Answer]:
         return [a for a in examined.answers.values() if a.asked.pairwise == pairwise]
@@ -113,9 +112,9 @@ def _questions(examined: Examined) -> Iterator[tuple[str, list[tuple[NonLocalSpe
     yield "dialects", [(spec, "") for spec in questions()]
     for pairwise in PAIRWISE:
         if seeds(of(pairwise)) == [] and any(answer.refused for answer in of(pairwise)):
-            for specs in own_questions(examined.backend, pairwise):
+            for own in own_questions(examined.backend, pairwise):
                 if seeds(of(pairwise)) == []:
-                    yield pairwise, [(spec, "") for spec in specs]
+                    yield pairwise, [(spec, "") for spec in own]
         for rules in _STEPS:
             chosen = seeds(of(pairwise))
             for seed in chosen:
@@ -125,9 +124,7 @@ def _questions(examined: Examined) -> Iterator[tuple[str, list[tuple[NonLocalSpe
             yield from _lessened(examined, pairwise, chosen[0])
 
 
-def _lessened(
-    examined: Examined, pairwise: str, seed: NonLocalSpec
-) -> Iterator[tuple[str, list[tuple[NonLocalSpec, str]]]]:
+def _lessened(examined: Examined, pairwise: str, seed: NonLocalSpec) -> Iterator[Questions]:
     """For dialects that were not answered: their specs without parts, until one is answered."""
     for name, known in DIALECTS.items():
         ndim = seed.ndim if seed.ndim in known.ndims else known.ndims[0]
@@ -140,15 +137,18 @@ def _lessened(
                 break
 
 
-def _ratio(examined: Examined, found: Conclusion, answers: list[Answer]) -> float:
+def _ratio(found: Conclusion, answers: list[Answer]) -> float:
     """Error / bound of the worst answer against the dialect that was found, or the nearest."""
-    given = [answer for answer in answers if answer.z is not None]
-    if found.nearest is None:
-        return max((answer.ratio for answer in given), default=0.0)
-    differ = list(itertools.chain.from_iterable(found.nearest.rules.values()))
-    wrong = [a for a in given if a.computed is None or a in differ]
-    ratios = (examined.ratio(a, form(found.nearest, a)) for a in wrong)
-    return max(itertools.chain(ratios, (a.irregular for a in given)), default=0.0)
+    ratios = [0.0]
+    for answer in answers:
+        if answer.z is not None and found.nearest is not None:
+            spec = form(found.nearest, answer)
+            own = spec == answer.computed
+            ratios.append(answer.ratio if own else answer.trial.ratio(answer.z, spec))
+        elif answer.z is not None:
+            ratios.append(answer.ratio)
+        ratios.append(answer.irregular)
+    return max(ratios)
 
 
 def show(identification: Identification, console: Console) -> None:

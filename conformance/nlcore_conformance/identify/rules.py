@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from nlcore import NonLocalSpec, weight_shapes
+from nlcore import NonLocalSpec
 from nlcore.dialects import POOLS
 from nlcore.spec import AXES, BIASES, NORMALIZATIONS, PAIRWISE, SUBSAMPLE_AT
 from nlcore_conformance.problems.templates import EPS, INNER, SCALES, VALUE
 
 #: Pooling windows by number of axes.
-_WINDOWS = {1: [(2,)], 2: [(2, 2), (2, 1)], 3: [(1, 2, 2), (2, 2, 2), (2, 1, 1)]}
+_WINDOWS: dict[int, list[tuple[int, ...]]] = {
+    1: [(2,)],
+    2: [(2, 2), (2, 1)],
+    3: [(1, 2, 2), (2, 2, 2), (2, 1, 1)],
+}
 #: Frames of a temporal window. The problems' numbers of frames are multiples of it.
 _FRAMES = 3
 #: A scale that no source has.
@@ -102,14 +106,18 @@ def scale_names(spec: NonLocalSpec) -> tuple[str, ...]:
     return tuple(names) or (f"{spec.scale:g}",)
 
 
-def scale_of(name: str, inner: int, channels: int) -> float:
-    """The scale of this name."""
+def rescaled(spec: NonLocalSpec, sizes: NonLocalSpec) -> float:
+    """The spec's scale, by the same formula for the sizes of another spec."""
+    return _scale_of(scale_names(spec)[0], sizes.channels, sizes.inner_channels)
+
+
+def _scale_of(name: str, channels: int, inner: int) -> float:
     return SCALES[name](channels, inner) if name in SCALES else float(name)
 
 
 def _scales(spec: NonLocalSpec) -> list[Changes]:
     names = (*(name for name in SCALES if name != "other"), str(_OTHER_SCALE))
-    return [{"scale": scale_of(n, spec.inner_channels, spec.channels)} for n in names]
+    return [{"scale": _scale_of(n, spec.channels, spec.inner_channels)} for n in names]
 
 
 def _poolings(spec: NonLocalSpec) -> list[Changes]:
@@ -141,7 +149,7 @@ def _widths(spec: NonLocalSpec) -> Iterator[Changes]:
     c = spec.channels
     for name, scale in itertools.product(("C/2", "1", "C/8", "C"), scale_names(spec)):
         inner = INNER[name](c, 0)
-        yield {"inner_channels": inner, "scale": scale_of(scale, inner, c)}
+        yield {"inner_channels": inner, "scale": _scale_of(scale, c, inner)}
 
 
 def _inner(spec: NonLocalSpec) -> tuple[str, ...]:
@@ -167,8 +175,29 @@ def _axes(spec: NonLocalSpec) -> list[Changes]:
     ]
 
 
-def _yes_or_no(holds: Callable[[NonLocalSpec], bool]) -> Callable[[NonLocalSpec], tuple[str, ...]]:
-    return lambda spec: ("yes",) if holds(spec) else ("no",)
+def _part(
+    name: str,
+    field: str,
+    has: Callable[[NonLocalSpec], bool],
+    others: Callable[[NonLocalSpec], Iterable[Changes]],
+    matters: Callable[[NonLocalSpec], bool] = lambda spec: True,
+    without: str = "",
+) -> Rule:
+    """The rule that a block has a part, which the sources leave to their users."""
+
+    def values(spec: NonLocalSpec) -> tuple[str, ...]:
+        return ("yes",) if has(spec) else ("no",)
+
+    return Rule(name, field, values, others, matters, without, choice=True)
+
+
+def _biases(spec: NonLocalSpec) -> list[Changes]:
+    return [{"bias": bias} for bias in BIASES]
+
+
+def _batch_norms(spec: NonLocalSpec) -> list[Changes]:
+    with_ = [{"batch_norm": True, "eps": eps} for eps in EPS]
+    return [{"batch_norm": False}] if spec.batch_norm else with_
 
 
 PAIRWISE_FUNCTION = Rule(
@@ -177,40 +206,38 @@ PAIRWISE_FUNCTION = Rule(
     lambda spec: (spec.pairwise,),
     lambda spec: [{"pairwise": pairwise} for pairwise in PAIRWISE],
 )
+SCALE = Rule(
+    "scale",
+    "scale",
+    scale_names,
+    _scales,
+    matters=lambda spec: spec.pairwise != "concatenation",
+    without="concatenation has none",
+)
+BN_EPS = Rule(
+    "eps",
+    "eps",
+    lambda spec: (f"{spec.eps:g}" if spec.eps >= 1e-9 else "below 1e-09",),
+    lambda spec: [{"eps": eps} for eps in EPS],
+    matters=lambda spec: spec.batch_norm,
+    without="it has no batch normalization",
+    choice=True,
+)
 #: In the order in which they are shown.
 RULES = (
     PAIRWISE_FUNCTION,
     Rule(
         "positions", "ndim", lambda spec: (f"({', '.join(AXES[spec.ndim])})",), _axes, of_size=True
     ),
-    Rule(
-        "D",
-        "inner_channels",
-        _inner,
-        _widths,
-        of_size=True,
-    ),
-    Rule(
-        "V",
-        "value_channels",
-        _value,
-        _value_widths,
-        of_size=True,
-    ),
+    Rule("D", "inner_channels", _inner, _widths, of_size=True),
+    Rule("V", "value_channels", _value, _value_widths, of_size=True),
     Rule(
         "C(x)",
         "normalization",
         lambda spec: ({"sum": "sum of f", "count": "number of positions"}[spec.normalization],),
         lambda spec: [{"normalization": name} for name in NORMALIZATIONS],
     ),
-    Rule(
-        "scale",
-        "scale",
-        scale_names,
-        _scales,
-        matters=lambda spec: spec.pairwise != "concatenation",
-        without="concatenation has none",
-    ),
+    SCALE,
     Rule(
         "extent",
         "extent",
@@ -219,13 +246,7 @@ RULES = (
         matters=lambda spec: spec.ndim == 3,
         without="only (T, H, W) has another than all",
     ),
-    Rule(
-        "subsampling",
-        "subsample",
-        _yes_or_no(lambda spec: spec.subsample is not None),
-        _poolings,
-        choice=True,
-    ),
+    _part("subsampling", "subsample", lambda spec: spec.subsample is not None, _poolings),
     Rule(
         "pooling window",
         "subsample",
@@ -245,66 +266,16 @@ RULES = (
         matters=lambda spec: spec.subsample is not None,
         without="it does not pool",
     ),
-    Rule(
-        "biases of the embeddings",
-        "bias",
-        _yes_or_no(lambda spec: spec.bias is not False),
-        lambda spec: [{"bias": bias} for bias in BIASES],
-        choice=True,
-    ),
-    Rule(
-        "bias of W_z",
-        "bias",
-        _yes_or_no(lambda spec: spec.bias is True),
-        lambda spec: [{"bias": bias} for bias in BIASES],
-        choice=True,
-    ),
-    Rule(
+    _part("biases of the embeddings", "bias", lambda spec: spec.bias is not False, _biases),
+    _part("bias of W_z", "bias", lambda spec: spec.bias is True, _biases),
+    _part(
         "bias in the ReLU",
         "pair_bias",
-        _yes_or_no(lambda spec: spec.pair_bias),
+        lambda spec: spec.pair_bias,
         lambda spec: [{"pair_bias": not spec.pair_bias}],
         matters=lambda spec: spec.pairwise == "concatenation",
         without="only concatenation has one",
-        choice=True,
     ),
-    Rule(
-        "batch normalization",
-        "batch_norm",
-        _yes_or_no(lambda spec: spec.batch_norm),
-        lambda spec: (
-            [{"batch_norm": False}]
-            if spec.batch_norm
-            else [{"batch_norm": True, "eps": eps} for eps in EPS]
-        ),
-        choice=True,
-    ),
-    Rule(
-        "eps",
-        "eps",
-        lambda spec: (f"{spec.eps:g}" if spec.eps >= 1e-9 else "below 1e-09",),
-        lambda spec: [{"eps": eps} for eps in EPS],
-        matters=lambda spec: spec.batch_norm,
-        without="it has no batch normalization",
-        choice=True,
-    ),
+    _part("batch normalization", "batch_norm", lambda spec: spec.batch_norm, _batch_norms),
+    BN_EPS,
 )
-
-
-def fits(candidate: NonLocalSpec, spec: NonLocalSpec) -> bool:
-    """Whether the spec has all the weights that the candidate takes."""
-    own, given = weight_shapes(candidate), weight_shapes(spec)
-    return all(given.get(name) == shape for name, shape in own.items())
-
-
-def combinations(spec: NonLocalSpec) -> list[NonLocalSpec]:
-    """Every combination of the rules that takes the spec's weights, or some of them.
-
-    D and the number of axes are the spec's, and so is eps.
-    """
-    found = {spec: None}
-    for rule in RULES:
-        if not rule.of_size and rule.name != "eps":
-            others = (other for one in found for other in rule.varied(one))
-            found |= {o: None for o in others if o.eps in (spec.eps, EPS[0]) and fits(o, spec)}
-    return list(found)

@@ -17,7 +17,8 @@ from nlcore_conformance.identify.rules import PAIRWISE_FUNCTION, RULES, Rule
 
 REST, IDENTITY = "positions that fill no window", "identity at construction"
 _NOT_ASKED = "not asked"
-T, K = TypeVar("T"), TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _found(rule: Rule, explained: list[Answer], answers: list[Answer]) -> Found:
     """What was found about a rule."""
     known = [answer for answer in explained if rule.name in answer.could]
     if not known:
-        meant = any(a.computed is not None and rule.matters(a.computed) for a in explained)
+        meant = any(rule.matters(a.spec) for a in explained)
         return Found(_NOT_ASKED, "no answer depends on it" if meant else rule.without)
     values = by_kind(rule, known)
     refused = Counter(a.why for a in answers if a.z is None and _about(rule, a, known))
@@ -150,12 +151,12 @@ def merged(values: dict[str, Value]) -> str:
 
 def _rest(explained: list[Answer]) -> Found:
     """What happens to positions that fill no window of the pooling."""
-    pooled = [answer for answer in explained if answer.computed and answer.computed.subsample]
+    pooled = [answer for answer in explained if answer.spec.subsample]
     if not pooled:
         return Found(_NOT_ASKED, "it does not pool")
     if any(answer.irregular for answer in pooled):
         return Found("something that is no rule", "other answers follow the rules above")
-    if any(answer.size == 0 for answer in pooled):
+    if any(answer.trial.size == 0 for answer in pooled):
         return Found("dropped")
     return Found(_NOT_ASKED, pooled[0].why)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 from dialect_backends import strict
 
 from nlcore import DIALECTS, NonLocalSpec
 from nlcore_conformance.identify.answers import Answer
 from nlcore_conformance.identify.asking import dialect_spec, own_questions, questions, seeds
+from nlcore_conformance.identify.trials import Trial
+
+TRIAL = Trial("float32", "float32", 0)
 
 
 def test_every_dialect_is_asked_for_once():
@@ -40,11 +44,12 @@ def test_a_backend_of_few_specs_is_asked_for_those():
 
 def test_the_richest_and_the_barest_answer_are_varied():
     def answer(**fields):
-        return Answer(NonLocalSpec(16, **fields), z=NonLocalSpec)
+        return Answer(NonLocalSpec(16, **fields), TRIAL, z=np.zeros(1))
 
     bare, rich = answer(batch_norm=False), answer(subsample=(1, 2, 2), bias=True)
     flat, ambiguous = answer(ndim=2, bias=True), answer(inner_channels=1, bias=True)
-    refused = Answer(NonLocalSpec(16, pairwise="concatenation", bias=True, pair_bias=True))
+    rich_but_refused = NonLocalSpec(16, pairwise="concatenation", bias=True, pair_bias=True)
+    refused = Answer(rich_but_refused, TRIAL)
     found = seeds([bare, answer(bias=True), rich, flat, ambiguous, refused])
     assert found == [rich.asked, bare.asked]
     assert seeds([ambiguous]) == [ambiguous.asked]

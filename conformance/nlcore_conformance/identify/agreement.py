@@ -41,6 +41,7 @@ LACKING: list[tuple[str, ...]] = sorted(
 )
 
 
+_COMPARED = [rule for rule in RULES if not rule.of_size and rule is not PAIRWISE_FUNCTION]
 #: An answer, and the dialect's spec for it.
 Scoped = tuple[Answer, NonLocalSpec]
 
@@ -57,6 +58,8 @@ class Agreement:
         The pairwise functions that are computed and that it has.
     covers : bool
         Whether it has every pairwise function and number of axes that is computed.
+    options : tuple of str
+        The options of its source that the block has.
     lacks : tuple of str or None
         The parts of the dialect that the block lacks. None if the block does not compute the
         dialect without any of its parts either.
@@ -67,9 +70,10 @@ class Agreement:
     """
 
     name: str
-    scope: tuple[str, ...]
-    covers: bool
-    lacks: tuple[str, ...] | None
+    scope: tuple[str, ...] = ()
+    covers: bool = True
+    options: tuple[str, ...] = ()
+    lacks: tuple[str, ...] | None = ()
     never: dict[Rule, list[Answer]] = field(default_factory=dict)
     against: dict[Rule, list[Answer]] = field(default_factory=dict)
 
@@ -80,8 +84,8 @@ class Agreement:
 
     @property
     def whole(self) -> bool:
-        """Whether the block computes the dialect with all of its parts."""
-        return self.computed and not self.lacks
+        """Whether the block computes the dialect as its source has it by default."""
+        return self.computed and not self.lacks and not self.options
 
     @property
     def rules(self) -> dict[Rule, list[Answer]]:
@@ -89,11 +93,19 @@ class Agreement:
         return self.never | self.against
 
     @property
+    def parts(self) -> str:
+        """ "with batch normalization, without biases": what differs from the source's default."""
+        texts = [f"with {listed(self.options)}"] if self.options else []
+        texts += [f"without {listed(self.lacks)}"] if self.lacks else []
+        return ", ".join(texts)
+
+    @property
     def far(self) -> tuple[int, ...]:
         """How far the answers are: rules that differ, biases that are lacking, parts that are."""
         lacks = self.lacks or ()
         differ = len(self.rules) + (self.lacks is None and not self.rules)
-        return differ, len(_BIASES & {*lacks}), len(lacks), int(self.name != ASKED)
+        parts = len(lacks) + len(self.options)
+        return differ, len(_BIASES & {*lacks}), parts, int(self.name != ASKED)
 
 
 @cache
@@ -109,35 +121,43 @@ def lessen(spec: NonLocalSpec, lacking: tuple[str, ...]) -> NonLocalSpec:
 def agreement(name: str, answers: list[Answer]) -> Agreement:
     """How answers that a spec explains agree with a dialect, or with `ASKED`."""
     if name == ASKED:
-        ignored = {rule: [a for a in answers if not a.heeds(rule)] for rule in RULES}
-        return Agreement(
-            name, (), True, (), against={rule: of for rule, of in ignored.items() if of}
-        )
-    own = [(a, _own(name, a)) for a in answers]
-    scope = [(a, spec) for a, spec in own if spec is not None]
-    if not scope:
-        return Agreement(name, (), False, None)
+        wrong = {rule: [a for a in answers if not a.heeds(rule)] for rule in RULES}
+        return Agreement(name, against={rule: of for rule, of in wrong.items() if of})
+    every = [_with(name, options, answers) for options in _options(name)]
+    return next((found for found in every if found.lacks is not None), every[0])
+
+
+def _options(name: str) -> list[tuple[str, ...]]:
+    """What the dialect's source has as an option and not by default: none, one or all of it."""
+    options = ["batch normalization"] if not DIALECTS[name].fields.get("batch_norm", True) else []
+    options += ["subsampling"] if _pools(name) and not DIALECTS[name].pools else []
+    return [part for n in range(len(options) + 1) for part in itertools.combinations(options, n)]
+
+
+def _with(name: str, options: tuple[str, ...], answers: list[Answer]) -> Agreement:
+    """How answers agree with a dialect and some of its options."""
+    scope = [(a, spec) for a in answers if (spec := _own(name, a, options))]
     by_pairwise = groups(scope, lambda pair: pair[1].pairwise)
     each = [_distinct(of) for of in by_pairwise.values()]
-    lacks = next((lacking for lacking in LACKING if all(_any(of, lacking) for of in each)), None)
+    lacks = next((less for less in LACKING if all(_any(of, less) for of in each)), None)
+    if not scope:
+        lacks = None
     never: dict[Rule, list[Answer]] = {}
     against: dict[Rule, list[Answer]] = {}
-    for rule in RULES:
-        if rule.of_size or rule is PAIRWISE_FUNCTION:
-            continue
-        for of in each:
-            known = [(a, lessen(spec, lacks or ())) for a, spec in of if rule.name in a.could]
-            wrong = [a for a, spec in known if not a.may_be(rule, _values(name, rule, spec))]
-            if wrong and len(wrong) == len(known):
-                never[rule] = never.get(rule, []) + wrong
-            if hard := [a for a in wrong if not (rule.choice and _as_asked(rule, a))]:
-                against[rule] = against.get(rule, []) + hard
-    return Agreement(name, tuple(by_pairwise), len(scope) == len(own), lacks, never, against)
+    for rule, of in itertools.product(_COMPARED, each):
+        known = [(a, lessen(spec, lacks or ())) for a, spec in of if rule.name in a.could]
+        wrong = [a for a, spec in known if not a.may_be(rule, _values(name, rule, spec))]
+        if wrong and len(wrong) == len(known):
+            never[rule] = never.get(rule, []) + wrong
+        if hard := [a for a in wrong if not (rule.choice and _as_asked(rule, a))]:
+            against[rule] = against.get(rule, []) + hard
+    covers = len(scope) == len(answers)
+    return Agreement(name, tuple(by_pairwise), covers, options, lacks, never, against)
 
 
-def _own(name: str, answer: Answer) -> NonLocalSpec | None:
+def _own(name: str, answer: Answer, options: tuple[str, ...]) -> NonLocalSpec | None:
     """The dialect's spec of the answer's sizes, and of the pairwise function that it computes."""
-    return dialect_spec(name, answer.spec.pairwise, answer.spec.ndim, answer.spec)
+    return dialect_spec(name, answer.spec.pairwise, answer.spec.ndim, answer.spec, options)
 
 
 def _distinct(of: list[Scoped]) -> list[Scoped]:
@@ -175,7 +195,7 @@ def text(found: Agreement) -> str:
     """The agreement with a dialect in words: "yes", what the block lacks, or what differs."""
     known = DIALECTS[found.name]
     if found.computed:
-        return f"without {listed(found.lacks)}" if found.lacks else "yes"
+        return found.parts or "yes"
     if found.never:
         has = {rule: _own_values(found, rule, of) for rule, of in found.never.items()}
         return f"no: it has {listed(words(has))}"
@@ -217,8 +237,10 @@ def form(found: Agreement, answer: Answer) -> NonLocalSpec:
 
     Rules that the sources leave to their users are as computed, but for those that differ.
     """
-    own = None if found.name == ASKED or answer.computed is None else _own(found.name, answer)
-    if own is None or answer.computed is None:
+    if found.name == ASKED or answer.computed is None:
+        return answer.asked
+    own = _own(found.name, answer, found.options)
+    if own is None:
         return answer.asked
     computed = answer.computed.arguments()
     choices = [rule for rule in RULES if rule.choice]

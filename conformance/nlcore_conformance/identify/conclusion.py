@@ -22,7 +22,8 @@ class Conclusion:
     follows : bool
         Whether all its answers are right for the spec asked for, and it was asked for several.
     dialects : tuple of str
-        The dialects that it computes, but for the parts that it lacks.
+        The dialects that it computes, perhaps with options of theirs, but for the parts that it
+        lacks.
     lacks : tuple of str
         The parts of these dialects that it lacks, such as "biases".
     nearest : Agreement or None
@@ -114,14 +115,14 @@ def _dialect(
     answers: list[Answer], best: Agreement, asked: Agreement, covering: list[Agreement]
 ) -> Conclusion:
     """For a backend of one dialect, or of several that its answers do not distinguish."""
-    same = [a for a in covering if a.computed and (a.lacks, a.far) == (best.lacks, best.far)]
+    same = [a for a in covering if a.computed and (a.parts, a.far) == (best.parts, best.far)]
     names = tuple(a.name for a in same)
     said = f"computes dialect {listed(names, 'or')}"
     by = {a.spec.pairwise for a in answers}
     if len(by) == 1 and any(a.asked.pairwise not in by for a in answers):
         said += f", {next(iter(by))}"  # whatever pairwise function is asked for
-    if best.lacks:
-        said += f", without {listed(best.lacks)}"
+    if best.parts:
+        said += f", {best.parts}"
     if asked.against:
         said += ", whatever other rules the spec asks for"
     return Conclusion(said, dialects=names, lacks=best.lacks or ())
@@ -131,7 +132,7 @@ def _label(answers: list[Answer], best: Agreement) -> str:
     """The dialect's name with the rules that differ."""
     differs = words({rule: _computed(rule, of, answers) for rule, of in best.rules.items()})
     text = best.name + (f" with {listed(differs)}" if differs else "")
-    return text + (f", without {listed(best.lacks)}" if best.lacks else "")
+    return text + (f", {best.parts}" if best.parts else "")
 
 
 def _computed(rule: Rule, wrong: list[Answer], answers: list[Answer]) -> str:

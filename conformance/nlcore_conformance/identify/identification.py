@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nlcore import DIALECTS, NonLocalSpec
 from nlcore.spec import PAIRWISE
 from nlcore_conformance.backend.protocol import Backend
 from nlcore_conformance.identify.agreement import LACKING, form, lessen, text
 from nlcore_conformance.identify.answers import Answer
-from nlcore_conformance.identify.asking import dialect_spec, own_questions, questions, seeds
+from nlcore_conformance.identify.asking import (
+    dialect_spec,
+    own_questions,
+    questions,
+    rare_questions,
+    seeds,
+)
 from nlcore_conformance.identify.conclusion import Conclusion, conclude
 from nlcore_conformance.identify.explanations import Examined
 from nlcore_conformance.identify.rules import RULES, changed
@@ -23,6 +31,8 @@ from nlcore_conformance.identify.table import Found, table
 Progress = Callable[[str, int, int], None]
 #: A description, and specs with the rule that each is about, or "".
 Questions = tuple[str, list[tuple[NonLocalSpec, str]]]
+#: How many characters of a reason the table shows. All of it follows the tables.
+_WHY = 120
 #: The rules that answered specs are changed in. D is the first: at some D scales are the same.
 _STEPS = (
     [rule for rule in RULES if rule.field == "inner_channels"],
@@ -83,7 +93,6 @@ def identify(
         The backend's own `supports` raises.
     """
     examined = Examined(backend)
-
     done = total = 0
     for name, specs in _questions(examined):
         total += len(specs)
@@ -110,11 +119,14 @@ def _questions(examined: Examined) -> Iterator[Questions]:
         return [a for a in examined.answers.values() if a.asked.pairwise == pairwise]
 
     yield "dialects", [(spec, "") for spec in questions()]
+    for more in (own_questions, rare_questions):
+        answered = [p for p in PAIRWISE if any(answer.z is not None for answer in of(p))]
+        if answered and more is rare_questions:
+            break
+        for pairwise in PAIRWISE:
+            if pairwise not in answered and any(answer.refused for answer in of(pairwise)):
+                yield pairwise, [(spec, "") for spec in more(examined.backend, pairwise)]
     for pairwise in PAIRWISE:
-        if seeds(of(pairwise)) == [] and any(answer.refused for answer in of(pairwise)):
-            for own in own_questions(examined.backend, pairwise):
-                if seeds(of(pairwise)) == []:
-                    yield pairwise, [(spec, "") for spec in own]
         for rules in _STEPS:
             chosen = seeds(of(pairwise))
             for seed in chosen:
@@ -158,7 +170,8 @@ def show(identification: Identification, console: Console) -> None:
     if found.rules:
         rules = Table("rule", "computed", "why not more")
         for name, value in found.rules.items():
-            rules.add_row(name, value.text, value.why)
+            why = textwrap.shorten(value.why, _WHY, placeholder=" ...")
+            rules.add_row(name, value.text, Text(why))
         console.print(rules)
     if found.agreements:
         dialects = Table("dialect", "computed")

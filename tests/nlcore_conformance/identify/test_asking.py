@@ -7,7 +7,13 @@ from dialect_backends import strict
 
 from nlcore import DIALECTS, NonLocalSpec
 from nlcore_conformance.identify.answers import Answer
-from nlcore_conformance.identify.asking import dialect_spec, own_questions, questions, seeds
+from nlcore_conformance.identify.asking import (
+    dialect_spec,
+    own_questions,
+    questions,
+    rare_questions,
+    seeds,
+)
 from nlcore_conformance.identify.trials import Trial
 
 TRIAL = Trial("float32", "float32", 0)
@@ -31,15 +37,31 @@ def test_a_dialect_has_the_sizes_of_a_spec():
     assert sizes == (64, 4, 7, 0.5)
 
 
-def test_a_backend_of_few_specs_is_asked_for_those():
-    def rule(spec):
-        quarter = spec.inner_channels == spec.channels // 4
-        return spec.pairwise == "dot_product" and quarter and spec.scale == spec.inner_channels**0.5
+def quarter(spec):
+    width = spec.inner_channels == spec.channels // 4
+    return spec.pairwise == "dot_product" and width and spec.scale == spec.inner_channels**0.5
 
-    few, more = own_questions(strict(rule), "dot_product")
-    assert few and all(spec.channels == 16 and rule(spec) for spec in few)
-    assert more and all(spec.channels == 64 for spec in more)
-    assert list(own_questions(strict(rule), "gaussian")) == [[], []]
+
+def test_a_backend_of_few_specs_is_asked_for_those():
+    found = own_questions(strict(quarter), "dot_product")
+    assert len(found) == 16
+    assert all(quarter(spec) and spec.channels == 16 for spec in found)
+    assert own_questions(strict(quarter), "gaussian") == []
+
+    def biased(spec):
+        return (spec.pairwise, spec.pair_bias, spec.bias) == ("concatenation", True, "embeddings")
+
+    assert {biased(spec) for spec in own_questions(strict(biased), "concatenation")} == {True}
+
+
+def test_a_backend_of_rare_specs_is_asked_for_those():
+    def rare(spec):
+        return quarter(spec) and spec.window is not None and spec.channels == 64
+
+    assert own_questions(strict(rare), "dot_product") == []
+    found = rare_questions(strict(rare), "dot_product")
+    assert any(rare(spec) for spec in found)
+    assert {spec.channels for spec in found} == {16, 64}
 
 
 def test_the_richest_and_the_barest_answer_are_varied():

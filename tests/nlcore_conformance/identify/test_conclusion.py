@@ -69,6 +69,15 @@ def test_biases_and_batch_norm_that_are_left_to_the_user_do_not_hide_a_dialect()
     assert found.sentence == "computes dialect caffe2, whatever other rules the spec asks for"
 
 
+def test_options_of_a_dialect_are_said():
+    found = identify(fixed("mmcv", batch_norm=True))
+    assert found.dialects == ("mmcv",)
+    assert found.sentence == (
+        "computes dialect mmcv, embedded_gaussian, with batch normalization, "
+        "whatever other rules the spec asks for"
+    )
+
+
 def test_a_dialect_without_biases_is_not_the_dialect():
     found = identify(fixed("caffe2", bias=False))
     assert (found.dialects, found.lacks) == (("caffe2",), ("biases",))
@@ -86,7 +95,7 @@ def test_a_dialect_without_biases_is_not_the_dialect():
         ({"scale": 0.3}, "caffe2 with scale 0.3"),
         ({"subsample": (2, 2, 2)}, "caffe2 with pooling window (2, 2, 2)"),
         ({"normalization": "count"}, "caffe2 with C(x) number of positions"),
-        ({"bias": "embeddings", "eps": 1e-3}, "caffe2 with eps 0.001, without the bias of W_z"),
+        ({"bias": "embeddings", "eps": 1e-3}, "caffe2 with no bias of W_z and eps 0.001"),
     ],
     ids=str,
 )
@@ -102,10 +111,7 @@ def test_a_dialect_with_a_wrong_rule_is_named_with_it(change, says):
     "change, says",
     [
         ({"subsample_at": "input"}, "pooling order before the embeddings"),
-        (
-            {"normalization": "sum"},
-            "C(x) sum of f for dot_product and concatenation",
-        ),
+        ({"normalization": "sum"}, "C(x) sum of f"),
         (
             {"bias": False, "pair_bias": False},
             "no biases and no bias in the ReLU for concatenation",

@@ -6,6 +6,7 @@ from dialect_backends import PLAIN, fixed, strict
 from rich.console import Console
 
 from nlcore_conformance.backend.plain import Plain
+from nlcore_conformance.backend.protocol import as_backend
 from nlcore_conformance.identify import identify, show
 
 
@@ -44,6 +45,18 @@ def test_it_is_shown_as_a_sentence_and_tables():
     assert rows["timm"] == "yes"
     assert rows["mmcv"] == "no: it has scale D^-1/2 and no batch normalization"
     assert any("specs not answered: raised KeyError: 'theta.bias'" in line for line in rest)
+
+
+def test_a_reason_is_shown_as_it_is():
+    def block(spec, weights, x, training=False):
+        if spec.batch_norm or spec.pairwise != "dot_product":
+            raise NotImplementedError("[/bold] neither [2] " + 50 * "more ")
+        return PLAIN.block(spec, weights, x, training)
+
+    text = shown(identify(as_backend(block, "mylib")))
+    assert "specs not answered: [/bold] neither [2] more" in text
+    (row,) = (line for line in text.splitlines() if "batch normalization" in line and "│" in line)
+    assert "no (only this was answered)" in row and "[/bold] neither [2]" in row
 
 
 def test_nothing_is_shown_of_what_answers_nothing():

@@ -36,6 +36,8 @@ def test_the_example_of_the_readme():
     for name in ("subsampling", "biases of the embeddings", "bias of W_z", "batch normalization"):
         assert rules[name] == "no (only this was answered)"
         assert "no subsampling" in found.rules[name].why
+    assert rules["extent"] == "all (only this was answered)"
+    assert found.rules["extent"].why.startswith("no subsampling, extent")
     for name in ("pooling order", "pooling window", "bias in the ReLU", "eps"):
         assert rules[name] == "not asked"
     assert agreements(found)["caffe2"] == "without subsampling, batch normalization and biases"
@@ -74,6 +76,22 @@ def test_a_scale_of_the_width_is_told_from_1():
     assert found.sentence == "computes dialect mmcv, without biases"
     assert agreements(found)["caffe2"] == "without subsampling, batch normalization and biases"
     assert agreements(found)["paper"].startswith("no: it has scale 1")
+
+
+def test_frames_alone_and_more_channels():
+    """No spec over all positions is supported, and none of few channels."""
+
+    def rule(spec):
+        fields = spec.pairwise, spec.extent, spec.batch_norm, spec.bias, spec.subsample, spec.scale
+        return fields == ("dot_product", "space", True, False, None, 1.0) and (
+            (spec.normalization, spec.eps, spec.channels % 64) == ("count", 1e-5, 0)
+        )
+
+    found = identify(strict(rule))
+    assert found.sentence.startswith(
+        "computes no known dialect, but paper with extent space and no subsampling ("
+    )
+    assert table(found)["extent"] == "space (only this was answered)"
 
 
 def timm(spec):

@@ -14,7 +14,7 @@ import nlcore
 from nlcore import DIALECTS, NonLocalSpec
 from nlcore_conformance.checks.catalogue import named_check
 from nlcore_conformance.checks.judging import Failed, attempt
-from nlcore_conformance.identify import identify
+from nlcore_conformance.identify import Identification, identify
 from nlcore_conformance.problems.case import Case, arrays, laid_out
 
 ROOT = Path(__file__).parents[2]
@@ -69,16 +69,96 @@ def supported(adapter, name: str) -> list[NonLocalSpec]:
     return sorted(found, key=lambda spec: not spec.batch_norm)
 
 
+#: dialect -> what is found about the rules of the package that computes it, by default.
+DEFAULTS = {
+    "mmcv": {
+        "C(x)": "sum of f for gaussian and embedded_gaussian; "
+        "number of positions for dot_product and concatenation",
+        "scale": "1 for gaussian and dot_product; D^-1/2 for embedded_gaussian",
+        "subsampling": "as asked (yes, no)",
+        "pooling order": "after the embeddings",
+        "positions that fill no window": "dropped",
+        "bias of W_z": "as asked (no, yes)",
+        "bias in the ReLU": "no (only this was answered)",
+        "batch normalization": "as asked (yes, no)",
+        "eps": "1e-05",
+        "identity at construction": "yes",
+    },
+    "caffe2": {
+        "C(x)": "sum of f for embedded_gaussian; number of positions for dot_product",
+        "scale": "D^-1/2 for embedded_gaussian; 1 for dot_product",
+        "extent": "all",
+        "subsampling": "as asked (yes, no)",
+        "pooling window": "as asked ((1, 2, 2), (2, 2, 2), (2, 1, 1))",
+        "pooling order": "before the embeddings",
+        "bias of W_z": "as asked (no, yes)",
+        "bias in the ReLU": "not asked",
+        "batch normalization": "as asked (yes, no)",
+        "eps": "1e-05",
+        "identity at construction": "yes with batch normalization, no without",
+    },
+    "timm": {
+        "C(x)": "sum of f",
+        "scale": "C^-1/2",
+        "subsampling": "no",
+        "pooling order": "not asked",
+        "batch normalization": "yes (only this was answered)",
+        "eps": "1e-05",
+    },
+}
+#: The same where the constructor is told what the spec asks for.
+CONFIGURED = {
+    "mmcv": {
+        "scale": "1 (only this was answered) for gaussian and dot_product; "
+        "as asked (1, D^-1/2) for embedded_gaussian",
+        "pooling order": "after the embeddings (only this was answered)",
+        "eps": "as asked (1e-05, 0.001, 0.0001, 1e-06)",
+    },
+    "caffe2": {
+        "scale": "D^-1/2 for embedded_gaussian; 1 for dot_product (only these were answered)",
+        "extent": "all (only this was answered)",
+        "pooling order": "before the embeddings (only this was answered)",
+        "eps": "as asked (1e-05, 0.001, 0.0001, 1e-06)",
+    },
+    "timm": {
+        "scale": "as asked (1, C^-1/2)",
+        "subsampling": "no (only this was answered)",
+        "eps": "1e-05 (only this was answered)",
+    },
+}
+
+
+def found_rules(found: Identification, wanted: dict[str, str]) -> dict[str, str]:
+    """What was found about the rules that are wanted."""
+    return {name: found.rules[name].text for name in wanted}
+
+
 def test_by_default_it_computes_the_dialect_that_was_read(default, name):
+    dialect = ADAPTERS[name][1]
     found = identify(default)
-    assert found.dialects == (ADAPTERS[name][1],)
+    assert found.sentence == f"computes dialect {dialect}, whatever other rules the spec asks for"
+    assert (found.dialects, found.lacks) == ((dialect,), ())
     assert found.ratio <= 1
+    assert found_rules(found, DEFAULTS[dialect]) == DEFAULTS[dialect]
 
 
 def test_configured_it_follows_the_spec(adapter, name):
+    dialect = ADAPTERS[name][1]
     found = identify(adapter)
+    assert (
+        found.sentence
+        == {
+            "mmcv": "computes what the spec asks for; it has paper and mmcv",
+            "caffe2": "computes dialect caffe2",
+            "timm": "computes what the spec asks for; it has tea1528 and timm",
+        }[dialect]
+    )
     assert found.follows
-    assert ADAPTERS[name][1] in found.dialects
+    assert dialect in found.dialects
+    wanted = {**DEFAULTS[dialect], **CONFIGURED[dialect]}
+    for name in ("C(x)", "bias of W_z", "bias in the ReLU", "batch normalization"):
+        wanted.pop(name, None)
+    assert found_rules(found, wanted) == wanted
 
 
 @pytest.mark.parametrize("check", ["forward", "gradient"])

@@ -24,7 +24,7 @@ from source_mutants.trials import Trial
 #: Seconds that a mutant may take, beside `SLOWER` times those of its trials without the mutant.
 START, SLOWER = 60.0, 10.0
 #: Bytes of memory that a mutant may take.
-MEMORY = 6 * 2**30
+MEMORY = 3 * 2**30
 _FORK = get_context("fork")
 
 

@@ -37,6 +37,7 @@ import nlcore
 from nlcore_conformance.backend.resolve import installed
 from nlcore_conformance.evidence import stamp
 from nlcore_conformance.run.progress import progress
+from source_mutants import fresh_import
 from source_mutants import page as page_writer
 from source_mutants.edits import edits
 from source_mutants.judging import (
@@ -117,6 +118,7 @@ def run(
     if found.failed:
         console.print("\n".join(found.failed), markup=False)
         raise typer.Exit(2)
+    fresh_import.beforehand(found.imported)
     chosen, possible = drawn(modules, found, count, seed)
     document: dict[str, Any] = {
         "backends": backend,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import CodeType, ModuleType
 
@@ -39,6 +41,13 @@ def forget(package: str) -> None:
     """Let the next import of the package, and of every module in it, run its source again."""
     for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
         del sys.modules[name]
+
+
+def beforehand(modules: Iterable[str]) -> None:
+    """Import what can be imported of these modules, so that forked processes need not."""
+    for name in modules:
+        with contextlib.suppress(Exception):  # whatever a part of a framework may raise
+            importlib.import_module(name)
 
 
 def replace(module: str, file: str, text: str) -> None:

@@ -24,7 +24,7 @@ from source_mutants.trials import Trial
 #: Seconds that a mutant may take, beside `SLOWER` times those of its trials without the mutant.
 START, SLOWER = 60.0, 10.0
 #: Bytes of memory that a mutant may take.
-MEMORY = 6 * 2**30
+MEMORY = 3 * 2**30
 _FORK = get_context("fork")
 
 
@@ -61,6 +61,8 @@ class Measured:
         File -> the first lines of its statements, and of those that are not executed.
     lines : dict
         File -> line -> the numbers of the trials that execute it, or None if its import does.
+    imported : list of str
+        The modules that are imported in the end, but for those of the package.
     """
 
     seconds: dict[int, float]
@@ -68,6 +70,7 @@ class Measured:
     statements: dict[str, list[int]]
     missing: dict[str, list[int]]
     lines: dict[str, dict[int, set[int] | None]]
+    imported: list[str]
 
 
 def measured(
@@ -114,7 +117,8 @@ def _measure(
         lines[file] = {
             line: None if "" in found else set(map(int, found)) for line, found in contexts.items()
         }
-    sender.send(Measured(seconds, failed, statements, missing, lines))
+    imported = [name for name in sys.modules if name.partition(".")[0] != package]
+    sender.send(Measured(seconds, failed, statements, missing, lines, imported))
 
 
 def judge_all(

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from started import started
 from training_set import small_index, small_recipe
 
 from nlcore.video import recipe_to_json
@@ -101,8 +102,6 @@ def test_what_cannot_be_run(trained, monkeypatch, capsys, arguments, message):
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_scores(trained, tmp_path):
-    from test_training import started
-
     folder, index, recipe, _ = trained
     right = evaluate(
         EvaluationSettings(recipe, index, tmp_path / "1"), folder / "run", device="cpu"

@@ -4,7 +4,6 @@ import hashlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from started import started
 from training_set import small_index, small_recipe
 
 from nlcore.video import recipe_to_json
@@ -117,41 +117,12 @@ def test_initial_weights_of_another_run(films, tmp_path):
     assert said[0].startswith(f"{len(first)} of {len(first)} weights imported")
 
 
-RUN = "from nlcore.video.cli import main; main()"
-
-
 def command(films, run, *more):
     (films[0] / "recipe.json").write_text(recipe_to_json(small_recipe()))
     index = films[0] / "index.jsonl"
     return [
         *("train", index, "--validation", index, "--recipe", films[0] / "recipe.json"),
         *("--output", run, "--every", 3, "--device", "cpu", *more),
-    ]
-
-
-def environment(port=0, rank=0, processes=1):
-    found = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if processes > 1:
-        found |= {"RANK": str(rank), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(rank)}
-        found |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        if sys.platform == "linux":
-            found["GLOO_SOCKET_IFNAME"] = "lo"
-    return found
-
-
-def started(arguments, processes=1):
-    """The command, in as many processes as torchrun would start."""
-    port = random.randint(20000, 60000)
-    words = [sys.executable, "-c", RUN, *map(str, arguments)]
-    return [
-        subprocess.Popen(
-            words,
-            env=environment(port, rank, processes),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -95,7 +96,10 @@ def train(
             keep=keep,
             resume=resume,
         )
-        with TerminalReporter(settings.total) as reporter:
+        with ExitStack() as stack:
+            reporters = []
+            if shared.is_first_process():
+                reporters.append(stack.enter_context(TerminalReporter(settings.total)))
             outcome = train_with(
                 settings,
                 initial,
@@ -105,7 +109,7 @@ def train(
                 channels_last=channels_last,
                 compile=compile,
                 deterministic=deterministic,
-                reporters=[reporter],
+                reporters=reporters,
             )
     if outcome.stopped is not None:
         raise typer.Exit(1)

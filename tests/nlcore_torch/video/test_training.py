@@ -214,6 +214,7 @@ def test_what_cannot_be_run(films, tmp_path, monkeypatch, capsys, arguments, mes
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch itself
 def test_a_compiled_network_trains_alike(films, tmp_path):
     for name, compile in (("plain", False), ("compiled", True)):
         train(run_settings(films, tmp_path / name), device="cpu", compile=compile)

@@ -193,7 +193,9 @@ def _change(
     if first is None or second is None or not (first.asked and first.asked[0].answers):
         return None
     a, b = first.asked[0].answers, second.asked[0].answers
-    if a.keys() != b.keys() or any(np.shape(a[n]) != np.shape(b[n]) for n in a):
+    if not all(isinstance(answer, np.ndarray) for answer in (*a.values(), *b.values())):
+        return None
+    if a.keys() != b.keys() or any(a[n].shape != b[n].shape for n in a):
         return None
     change = {n: float64(b[n]) - float64(a[n]) for n in a}
     return (change, first) if any(np.any(d) for d in change.values()) else None

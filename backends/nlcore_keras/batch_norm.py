@@ -1,7 +1,10 @@
-"""Batch normalization of W_z y + b, and the statistics that it takes from a batch."""
+"""Batch normalization: the formula, the statistics of a batch, and the running ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from typing import Any, NamedTuple
 
@@ -30,3 +33,37 @@ def moments(x: Any) -> Moments:
 def batch_norm(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Any:
     """(x - mean) / sqrt(variance + eps) * weight + bias, per channel of x (..., C)."""
     return (x - mean) * (weight / ops.sqrt(variance + eps)) + bias
+
+
+#: (layer, moments of its batch), in the order of the layers' calls.
+Observed = list[tuple[Any, Moments]]
+_observed: ContextVar[Observed | None] = ContextVar("observed", default=None)
+
+
+@contextmanager
+def observed_moments() -> Iterator[Observed]:
+    """While it is entered, layers append their batches' moments and change no running statistics.
+
+    So a function that is traced can return them.
+    """
+    seen: Observed = []
+    token = _observed.set(seen)
+    try:
+        yield seen
+    finally:
+        _observed.reset(token)
+
+
+def update_running(layer: Any, batch: Moments, mean: Any, variance: Any, momentum: float) -> None:
+    """Set running = momentum * running + (1 - momentum) * batch, of the mean and the variance.
+
+    `mean` and `variance` are the layer's variables. The variance takes the unbiased one.
+    """
+    seen = _observed.get()
+    if seen is not None:
+        seen.append((layer, Moments(*map(ops.stop_gradient, batch))))
+        return
+    for running, new in ((mean, batch.mean), (variance, batch.unbiased)):
+        new = ops.stop_gradient(new)  # (C,)
+        value = momentum * ops.cast(running, new.dtype) + (1 - momentum) * new
+        running.assign(ops.cast(value, running.dtype))

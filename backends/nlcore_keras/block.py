@@ -12,7 +12,7 @@ from keras import ops
 from nlcore import NonLocalSpec, check_input, check_weights, weight_shapes
 from nlcore.arguments import check_float
 from nlcore.weights import RUNNING, check_options, init_std, starts_constant
-from nlcore_keras.batch_norm import Moments
+from nlcore_keras.batch_norm import update_running
 from nlcore_keras.functional import block_and_moments
 from nlcore_keras.operation.arguments import check_tensor, checked_data_format, dtype_name
 
@@ -176,6 +176,11 @@ class NonLocalBlock(keras.layers.Layer):
             for name, weight in self._named.items()
         }
 
+    def named_variables(self) -> dict[str, Any]:
+        """The variables by name."""
+        self._require_built()
+        return dict(self._named)
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """z from x, both (B, *positions, C) or (B, C, *positions)."""
         spec = self._require_built()
@@ -184,14 +189,9 @@ class NonLocalBlock(keras.layers.Layer):
         by_batch = bool(training) and self.trainable
         z, batch = block_and_moments(spec, weights, x, by_batch, self.data_format)
         if batch is not None:
-            self._update_running(batch)
+            mean, variance = self._named["bn.running_mean"], self._named["bn.running_var"]
+            update_running(self, batch, mean, variance, self.momentum)
         return z
-
-    def _update_running(self, batch: Moments) -> None:
-        for name, new in (("bn.running_mean", batch.mean), ("bn.running_var", batch.unbiased)):
-            weight, new = self._named[name], ops.stop_gradient(new)  # (C,)
-            value = self.momentum * ops.cast(weight, new.dtype) + (1 - self.momentum) * new
-            weight.assign(ops.cast(value, weight.dtype))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         spec = self.spec or NonLocalSpec(self._channels(input_shape) or 1, **self._fields)

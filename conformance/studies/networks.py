@@ -7,7 +7,7 @@
 All compute logits, and scores, in float64. Each may be as far from the exact ones as a first-order
 bound: the sum over every layer and every element of |d logit / d element| times the rounding error
 that the layer may make there. The bound assumes nothing about how the errors of elements combine.
-Keras runs on TensorFlow: on its other engines Keras itself rounds float64 to float32.
+Keras runs on the engine that KERAS_BACKEND names, by default TensorFlow.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
@@ -268,17 +269,17 @@ def _output_errors(logits: Tensor, head: str, scores: bool) -> Tensor:
     windows = logits.flatten(1, -2) if logits.ndim == 4 else logits[:, None]  # (B, P, classes)
     mean = FLOAT64.gamma(windows.shape[1]) if windows.shape[1] > 1 else 0.0
     if scores and head == "windows":
-        return (_softmax_errors(windows) + mean * windows.softmax(-1)).mean(1)
+        return (softmax_errors(windows) + mean * windows.softmax(-1)).mean(1)
     errors = mean * windows.abs().mean(1)
     if not scores:
         return errors
     z = windows.mean(1)
     p = z.softmax(-1)
     spread = p * (errors + (p * errors).sum(-1, keepdim=True))  # of the mean, through the softmax
-    return spread + _softmax_errors(z)
+    return spread + softmax_errors(z)
 
 
-def _softmax_errors(z: Tensor) -> Tensor:
+def softmax_errors(z: Tensor) -> Tensor:
     p, u = z.softmax(-1), FLOAT64.unit
     term = u * ((z - z.amax(-1, keepdim=True)).abs() + 4)
     total = (p * term).sum(-1, keepdim=True) + FLOAT64.gamma(z.shape[-1]) + u

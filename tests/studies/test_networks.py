@@ -4,7 +4,6 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import torch
@@ -28,10 +27,6 @@ PUBLISHED_HERE = (
     "caffe2, i3d_nonlocal_32x4",
     "pytorchvideo, slow_r50",
     "mmaction2, i3d_imagenet-pretrained-r50-nl-gaussian_8xb8-32x2x1-100e_kinetics400-rgb",
-)
-
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="elsewhere Keras rounds float64 to float32"
 )
 
 

@@ -10,7 +10,7 @@ from keras import layers
 from nlcore.video import NetworkSpec
 from nlcore.video.network_layers import BN_EPS, FC_STD, Conv, Pool, Residual, Sizes
 from nlcore_keras.block import NonLocalBlock
-from nlcore_keras.video.network_layers import MaxPool, WindowMean
+from nlcore_keras.video.network_layers import BatchNorm, MaxPool, Mean, WindowMean
 
 
 class Builder:
@@ -36,20 +36,26 @@ class Builder:
             for residual in stage:
                 x = self.residual(residual, x)
         if spec.head == "mean":
-            x = layers.GlobalAveragePooling3D(**self.options)(x)  # (B, features)
+            x = Mean(**self.options)(x)  # (B, features)
         else:
             x = WindowMean(spec.head_window, **self.options)(x)  # (B, H', W', features)
         x = layers.Dropout(spec.dropout, dtype=self.dtype)(x)
         normal = keras.initializers.RandomNormal(stddev=FC_STD)
-        fc = layers.Dense(spec.classes, kernel_initializer=normal, dtype=self.dtype, name="fc")
+        fc = layers.EinsumDense(  # Keras' Dense rounds float64 to float32 on PyTorch
+            "...i,io->...o",
+            spec.classes,
+            bias_axes="o",
+            kernel_initializer=normal,
+            dtype=self.dtype,
+            name="fc",
+        )
         return self.keep("fc", fc)(x)
 
     def mean(self, logits: Any) -> Any:
         """The mean over windows, (B, classes)."""
         if len(logits.shape) == 2:
             return logits
-        over = layers.GlobalAveragePooling2D("channels_last", dtype=self.dtype)
-        return over(logits)
+        return Mean(dtype=self.dtype)(logits)
 
     def residual(self, residual: Residual, x: Any) -> Any:
         """The residual block, and the non-local block after it, if any."""
@@ -79,9 +85,7 @@ class Builder:
             name=_keras(conv.name),
             **self.options,
         )
-        norm = layers.BatchNormalization(
-            self.axis, 0.9, BN_EPS, name=_keras(conv.norm), dtype=self.dtype
-        )
+        norm = BatchNorm(self.axis, 0.9, BN_EPS, name=_keras(conv.norm), dtype=self.dtype)
         x = self.keep(conv.name, layer)(self.padded(conv.padding, x))
         return self.keep(conv.norm, norm)(x)
 

@@ -17,6 +17,7 @@ from nlcore.video.network_weights import selected_weights
 from nlcore_keras.block import NonLocalBlock
 from nlcore_keras.operation.arguments import checked_data_format
 from nlcore_keras.video.building import Builder
+from nlcore_keras.video.network_layers import mean_over
 
 #: Keras' names of batch normalization's weights -> nlcore's.
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean"}
@@ -49,8 +50,8 @@ class Network(keras.Model):
     Notes
     -----
     `export_weights` has the names and shapes of `nlcore.video.network_weight_shapes(spec)`, so that
-    one file serves this and `nlcore_torch.video.Network`. In training, Keras' batch normalization
-    takes the biased variance into its running one, and PyTorch's takes the unbiased.
+    one file serves this and `nlcore_torch.video.Network`. In training, running variances take the
+    unbiased variance of the batch, as PyTorch's do.
 
     Source: arXiv 1711.07971, Table 1 and Sec. 4.
 
@@ -116,20 +117,36 @@ class Network(keras.Model):
         if keras.backend.standardize_dtype(logits.dtype) != "float64":
             logits = ops.cast(logits, "float32")
         scores = ops.sigmoid(logits) if activation == "sigmoid" else ops.softmax(logits, -1)
-        return ops.mean(scores, (1, 2)) if windows else scores
+        return mean_over(scores, (1, 2)) if windows else scores
+
+    def named_variables(self) -> dict[str, Any]:
+        """Every weight's variable by its name, shaped as `from_keras` takes it."""
+        found: dict[str, Any] = {}
+        for name, layer in self._named.items():
+            if isinstance(layer, NonLocalBlock):
+                own = layer.named_variables()
+            else:
+                own = {_part(layer, variable): variable for variable in layer.variables}
+            found |= {f"{name}.{part}": variable for part, variable in own.items()}
+        return found
+
+    def named_norms(self) -> dict[str, Any]:
+        """The layers with batch normalization, by the name before ".weight" of its scale."""
+        found = {}
+        for name, layer in self._named.items():
+            if isinstance(layer, layers.BatchNormalization):
+                found[name] = layer
+            elif isinstance(layer, NonLocalBlock) and "bn.weight" in layer.named_variables():
+                found[f"{name}.bn"] = layer
+        return found
 
     def export_weights(self) -> dict[str, np.ndarray]:
         """The weights by name as NumPy arrays, as `nlcore.video.network_weight_shapes` has them."""
-        found: dict[str, np.ndarray] = {}
-        for name, layer in self._named.items():
-            if isinstance(layer, NonLocalBlock):
-                found |= {f"{name}.{part}": w for part, w in layer.export_weights().items()}
-                continue
-            for variable in layer.variables:
-                # a tensor, because NumPy warns where Keras hands it a TensorFlow variable
-                value = ops.convert_to_numpy(ops.stop_gradient(variable.value))
-                found[f"{name}.{_part(layer, variable)}"] = _from_keras(value)
-        return found
+        # a tensor, because NumPy warns where Keras hands it a TensorFlow variable
+        return {
+            name: from_keras(name, ops.convert_to_numpy(ops.stop_gradient(variable.value)))
+            for name, variable in self.named_variables().items()
+        }
 
     def import_weights(self, weights: Mapping[str, Any], *, partial: bool = False) -> Imported:
         """Replace every weight by the array of its name.
@@ -153,18 +170,9 @@ class Network(keras.Model):
             or no name is the network's.
         """
         chosen, report = selected_weights(self.spec, weights, partial)
-        for name, layer in self._named.items():
-            if isinstance(layer, NonLocalBlock):
-                own = {
-                    part: chosen.get(f"{name}.{part}", value)
-                    for part, value in layer.export_weights().items()
-                }
-                layer.import_weights(own)
-                continue
-            for variable in layer.variables:
-                given = f"{name}.{_part(layer, variable)}"
-                if given in chosen:
-                    variable.assign(_to_keras(np.asarray(chosen[given])))
+        for name, variable in self.named_variables().items():
+            if name in chosen:
+                variable.assign(to_keras(name, np.asarray(chosen[name])))
         return report
 
     def get_config(self) -> dict[str, Any]:
@@ -195,13 +203,18 @@ def _part(layer: Any, variable: Any) -> str:
     return {"kernel": "weight", "bias": "bias"}[variable.name]
 
 
-def _from_keras(value: np.ndarray) -> np.ndarray:
-    """Of (T, H, W, inputs, outputs) or (inputs, outputs), with the outputs first."""
+def from_keras(name: str, value: np.ndarray) -> np.ndarray:
+    """A weight as nlcore has it, with the outputs first.
+
+    Keras has (T, H, W, inputs, outputs) or (inputs, outputs). Blocks have nlcore's own shapes.
+    """
+    if ".non_local." in name:
+        return value
     return value.transpose(4, 3, 0, 1, 2) if value.ndim == 5 else value.T
 
 
-def _to_keras(value: np.ndarray) -> np.ndarray:
-    """The inverse of `_from_keras`."""
-    if value.ndim == 5:
-        return value.transpose(2, 3, 4, 1, 0)
-    return value.T
+def to_keras(name: str, value: np.ndarray) -> np.ndarray:
+    """The inverse of `from_keras`."""
+    if ".non_local." in name:
+        return value
+    return value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value.T

@@ -1,15 +1,45 @@
-"""Pooling layers of the video networks: max-pooling, and the windows of the head."""
+"""Layers of the video networks: batch normalization, max-pooling, and the means of the head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import keras
 from keras import layers, ops
 
 from nlcore.video.network_layers import windows
+from nlcore_keras.batch_norm import batch_norm, moments, update_running
 from nlcore_keras.operation.arguments import checked_data_format
+from nlcore_keras.operation.precision import sum_dtype
+
+
+@keras.saving.register_keras_serializable(package="nlcore")
+class BatchNorm(layers.BatchNormalization):
+    """Keras' batch normalization, with running statistics as PyTorch has them.
+
+    The running variance takes the unbiased variance of a batch. float64 is computed in float64,
+    which Keras' own layer does in float32 on JAX and on PyTorch.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Normalized inputs (B, *positions, C), or (B, C, *positions) with axis 1."""
+        x = ops.cast(inputs, sum_dtype(inputs.dtype))
+        if training and self.trainable:
+            batch = moments(ops.moveaxis(x, self.axis, -1))
+            update_running(self, batch, self.moving_mean, self.moving_variance, self.momentum)
+            mean, variance = batch.mean, batch.variance
+        else:
+            mean, variance = self.moving_mean, self.moving_variance
+        shape = [1] * len(x.shape)
+        shape[self.axis] = -1
+        scale, shift, mean, variance = (
+            ops.reshape(ops.cast(value, x.dtype), shape)
+            for value in (self.gamma, self.beta, mean, variance)
+        )
+        z = batch_norm(x, scale, shift, mean, variance, self.epsilon)
+        return ops.cast(z, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable(package="nlcore")
@@ -53,9 +83,9 @@ class MaxPool(layers.Layer):
         x = ops.reshape(images, (batch, frames, *ops.shape(images)[1:]))
         stride = self.stride[0]
         end = (frames - self.kernel[0]) // stride * stride + 1  # past the last window's first frame
-        best = x[:, :end:stride]  # (B, T', H', W', C)
-        for k in range(1, self.kernel[0]):
-            best = ops.maximum(best, x[:, k : k + end : stride])
+        frames_of_windows = [x[:, k : k + end : stride] for k in range(self.kernel[0])]
+        # not keras.ops.maximum, which rounds float64 to float32 on PyTorch
+        best = ops.max(ops.stack(frames_of_windows), 0)  # (B, T', H', W', C)
         return ops.moveaxis(best, -1, 1) if self.data_format == "channels_first" else best
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -71,6 +101,36 @@ class MaxPool(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         names = ("kernel", "stride", "padding", "data_format")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="nlcore")
+class Mean(layers.Layer):
+    """The mean of x over all axes but the batch's and the channels': (B, ..., C) -> (B, C).
+
+    Parameters
+    ----------
+    data_format : {"channels_last", "channels_first"}
+        With "channels_first", x (B, C, ...). The result is the same.
+
+    Notes
+    -----
+    Keras' own layers compute means of float64 in float32 on JAX and on PyTorch.
+    """
+
+    def __init__(self, *, data_format: str = "channels_last", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = checked_data_format(data_format)
+
+    def call(self, x: Any) -> Any:
+        """(B, ..., C) -> (B, C)."""
+        first = 1 if self.data_format == "channels_last" else 2
+        return mean_over(x, tuple(range(first, first + len(x.shape) - 2)))
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (shape[0], shape[-1] if self.data_format == "channels_last" else shape[1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "data_format": self.data_format}
 
 
 @keras.saving.register_keras_serializable(package="nlcore")
@@ -94,7 +154,7 @@ class WindowMean(layers.Layer):
         if self.data_format == "channels_first":
             x = ops.moveaxis(x, 1, -1)  # (B, T, H, W, C)
         self._pixels(*x.shape[2:4])  # raises for a small x
-        x = ops.mean(x, 1)  # (B, H, W, C)
+        x = mean_over(x, (1,))  # (B, H, W, C)
         return ops.average_pool(x, self.side, 1, "valid", "channels_last")
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -111,3 +171,10 @@ class WindowMean(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "side": self.side, "data_format": self.data_format}
+
+
+def mean_over(x: Any, axes: tuple[int, ...]) -> Any:
+    """The mean over axes, added in float32 for half precisions."""
+    dtype = sum_dtype(x.dtype)
+    count = ops.cast(prod(ops.shape(x)[axis] for axis in axes), dtype)
+    return ops.cast(ops.sum(ops.cast(x, dtype), axes) / count, x.dtype)

@@ -119,7 +119,8 @@ class TorchLearner:
             target = torch.from_numpy(batch.targets).to(self.place.device)
             with self._autocast():
                 logits = self._forward(self._clips(batch.pixels))
-            loss = self._loss(logits.float(), target) / clips
+            wide = logits if logits.dtype == torch.float64 else logits.float()
+            loss = self._loss(wide, target) / clips
             self._scaler.scale(loss).backward()
             total += loss.detach()
             if one_label(self.recipe):

@@ -17,8 +17,7 @@ from nlcore.video.published_networks import PUBLISHED
 from nlcore_keras.video import Network
 from nlcore_keras.video.network_layers import MaxPool, WindowMean
 
-#: Elsewhere Keras itself computes means and products of float64 in float32.
-FLOAT = "float64" if keras.backend.backend() == "tensorflow" else "float32"
+FLOAT = "float64"
 NETWORKS = {
     "C2D": NetworkSpec(width=2, classes=5),
     "C2D, C2's stem": NetworkSpec(width=2, classes=5, stem_padding=0, temporal_strides=(1, 1, 2)),

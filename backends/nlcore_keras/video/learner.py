@@ -13,8 +13,8 @@ from nlcore.video import Recipe
 from nlcore.video.draws import framework_seed
 from nlcore.video.loading import Batch
 from nlcore.video.running.learner import LearnerState
+from nlcore_keras.video.compiling import Tensors, engine, seed_state
 from nlcore_keras.video.devices import Devices
-from nlcore_keras.video.engines import Tensors, engine, seed_state
 from nlcore_keras.video.loss_scale import LossScale
 from nlcore_keras.video.network import Network, from_keras, to_keras
 from nlcore_keras.video.norms import MomentSums, RecipeNorms

@@ -9,7 +9,7 @@ from keras import ops
 
 from nlcore.video import Recipe
 from nlcore_keras.batch_norm import Moments, Observed
-from nlcore_keras.video.engines import Tensors
+from nlcore_keras.video.compiling import Tensors
 from nlcore_keras.video.network import Network
 
 #: Of the trained normalizations, by the name before ".weight" of the scale.

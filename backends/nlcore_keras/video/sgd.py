@@ -8,7 +8,7 @@ from typing import Any
 from keras import ops
 
 from nlcore.video.recipes.definition import Recipe
-from nlcore_keras.video.engines import Tensors
+from nlcore_keras.video.compiling import Tensors
 
 #: What `torch.nn.utils.clip_grad_norm_` adds to the norm that it divides by.
 CLIP_EPS = 1e-6

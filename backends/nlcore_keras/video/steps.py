@@ -10,7 +10,7 @@ from keras import ops
 from nlcore.video import Recipe
 from nlcore.video.loading.targets import one_label
 from nlcore_keras.batch_norm import Moments, observed_moments
-from nlcore_keras.video.engines import Tensors, engine, seed_state
+from nlcore_keras.video.compiling import Tensors, engine, seed_state
 from nlcore_keras.video.network import Network
 from nlcore_keras.video.norms import MomentsByName, RecipeNorms
 from nlcore_keras.video.sgd import (

@@ -13,8 +13,8 @@ from nlcore.checkpoints.starting_weights import read_source, starting_weights
 from nlcore.video.running import Outcome, RunSettings, run_training
 from nlcore.video.running.reporting import Reporter
 from nlcore.video.running.run_folder import facts_of
+from nlcore_keras.video.compiling import engine
 from nlcore_keras.video.devices import chosen_devices
-from nlcore_keras.video.engines import engine
 from nlcore_keras.video.learner import KerasLearner
 
 

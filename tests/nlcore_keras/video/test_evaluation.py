@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("films")
     index, recipe = small_index(folder, 2), small_recipe(network={"width": 4})
     weights = initial_network_weights(recipe.network, 2, block_identity=False)
-    weights["fc.weight"] = weights["fc.weight"] * np.float32(100)
+    weights["fc.weight"] = weights["fc.weight"] * np.float32(3)
     checkpoint = Checkpoint(8, recipe, 0, LearnerState(weights, {}, {}))
     write_checkpoint(folder / "run" / "checkpoints", checkpoint)
     (folder / "recipe.json").write_text(recipe_to_json(recipe))
@@ -66,7 +66,7 @@ def test_scores_are_torchs_within_the_bound(trained, tmp_path, networks):
             bounds = 2.0**29 * bounds[0] + 2.0**-24 * exact[0]  # the scores are float32
             for found in (ours, theirs):
                 assert (np.abs(found.scores[video, view] - exact[0]) <= bounds).all()
-            assert bounds.max() < 0.01
+            assert 0.01 < exact.max() < 0.99 and bounds.max() < 0.01 * exact.max()
 
 
 def test_the_command_writes_the_same_files(trained, tmp_path, monkeypatch, capsys):

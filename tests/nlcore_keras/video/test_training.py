@@ -105,6 +105,7 @@ def test_workers_do_not_change_a_bit(films, whole, tmp_path):
         assert digests(run) == digests(whole)
 
 
+@pytest.mark.slow
 def test_a_run_in_two_parts(films, whole, tmp_path, monkeypatch):
     settings = run_settings(films, tmp_path / "parts")
     update, count = KerasLearner.update, []
@@ -122,6 +123,7 @@ def test_a_run_in_two_parts(films, whole, tmp_path, monkeypatch):
     assert digests(tmp_path / "parts") == digests(whole)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_the_other_framework(films, whole, tmp_path):
     """Checkpoints of both have the same files: each goes on from the other's."""
     settings = run_settings(films, tmp_path / "mixed", every=4)

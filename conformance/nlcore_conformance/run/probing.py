@@ -60,7 +60,7 @@ def answer(backend: Backend, spec: NonLocalSpec) -> bool | str:
     """Whether the backend supports the spec: True, or the reason why not.
 
     The `supports` of a backend from before version 1.2 of the specification does not know what is
-    new in it. So `block` is called too, once for each pairwise function and the rules beside it.
+    new in it. So `block` is called too, once for each pairwise function and what is new in the spec.
     """
     if not hasattr(backend, "supports"):
         return _tried(backend, spec, dtypes(backend)[0])
@@ -70,7 +70,7 @@ def answer(backend: Backend, spec: NonLocalSpec) -> bool | str:
     if not _is_new(spec):
         return True
     tries, more = _tries(_Same(backend)), spec.value_channels - spec.inner_channels
-    rules = spec.pairwise, spec.normalization, spec.batch_norm, spec.bias, more > 0, more < 0
+    rules = spec.pairwise, spec.bias == "embeddings", more > 0, more < 0
     if rules not in tries:
         tries[rules] = _tried(backend, spec, dtypes(backend)[said.index(True)])
     return tries[rules]

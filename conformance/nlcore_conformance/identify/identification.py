@@ -179,4 +179,5 @@ def show(identification: Identification, console: Console) -> None:
             dialects.add_row(agreement.name, text(agreement))
         console.print(dialects)
     for why, count in found.unanswered.items():
-        console.print(f"{count} specs not answered: {why}", soft_wrap=True, markup=False)
+        specs = "spec" if count == 1 else "specs"
+        console.print(f"{count} {specs} not answered: {why}", soft_wrap=True, markup=False)

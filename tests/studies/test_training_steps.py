@@ -53,7 +53,7 @@ def test_what_is_wrong_by_more_than_rounding_is_beyond_the_bound(steps, paper):
     for wrong in (
         paper._replace(recipe=steps.replace(paper.recipe, nesterov=False)),
         paper._replace(recipe=steps.replace(paper.recipe, undecayed=())),
-        paper._replace(rate=paper.rate * (1 + 1e-9)),
+        paper._replace(rate=paper.rate * (1 + 1e-8)),
     ):
         assert steps.comparison(paper, steps.torch_weights(wrong)).ratio > 10
 

@@ -130,7 +130,9 @@ def _questions(examined: Examined) -> Iterator[Questions]:
         for rules in _STEPS:
             chosen = seeds(of(pairwise))
             for seed in chosen:
-                specs = [(spec, rule.name) for rule in rules for spec in rule.varied(seed)]
+                known = {name for a in of(pairwise) if a.z is not None for name in a.varied}
+                new = [rule for rule in rules if rule.name not in known]
+                specs = [(spec, rule.name) for rule in new for spec in rule.varied(seed)]
                 yield f"{pairwise}, each rule", specs
         if chosen:
             yield from _lessened(examined, pairwise, chosen[0])

@@ -60,7 +60,7 @@ def answer(backend: Backend, spec: NonLocalSpec) -> bool | str:
     """Whether the backend supports the spec: True, or the reason why not.
 
     The `supports` of a backend from before version 1.2 of the specification does not know what is
-    new in it. So `block` is called too, once for each pairwise function and what is new in the spec.
+    new in it. So `block` is called too, once for each pairwise function and for what is new.
     """
     if not hasattr(backend, "supports"):
         return _tried(backend, spec, dtypes(backend)[0])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nlcore import NonLocalSpec
+from nlcore import NonLocalSpec, weight_shapes
 from nlcore.weights import RUNNING
 from nlcore_conformance.backend.protocol import Backend, Weights, supports
 from nlcore_conformance.backend.resolve import load
@@ -39,13 +39,16 @@ class Trial:
 
 
 class _Nothing:
-    """A backend's stand-in, of which everything is asked and whose answers are z = x."""
+    """A backend's stand-in, which answers without computing: z = x, and weights of 0."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
+
+    def initial(self, spec: NonLocalSpec) -> dict[str, np.ndarray]:
+        return {n: np.zeros(shape, np.float32) for n, shape in weight_shapes(spec).items()}
 
     def block(
         self, spec: NonLocalSpec, weights: Weights, x: np.ndarray, training: bool = False

@@ -128,7 +128,7 @@ class TracedBackend(_Forward):
 
 
 class FunctionBackend(TorchBackend):
-    """`non_local_block`. The gradients of x and of the weights are computed one after the other."""
+    """`non_local_block`. Each gradient is computed alone, as if all else were frozen."""
 
     name = "torch function"
 
@@ -151,13 +151,15 @@ class FunctionBackend(TorchBackend):
         training: bool = False,
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """`nlcore.block_vjp` in x's dtype: (dx, dweights by name without running statistics)."""
-        tensors, inputs, upstream = self._tensors(weights), self._tensor(x), self._tensor(dz)
-        z = non_local_block(spec, tensors, inputs.requires_grad_(), training)
-        (dx,) = torch.autograd.grad(z, [inputs], upstream)
-        asked = {name: t.requires_grad_() for name, t in tensors.items() if name not in RUNNING}
-        z = non_local_block(spec, tensors, inputs.detach(), training)
-        dweights = torch.autograd.grad(z, list(asked.values()), upstream)
-        return array(dx), dict(zip(asked, map(array, dweights), strict=True))
+        given = {"x": self._tensor(x), **self._tensors(weights)}
+        gradients = {}
+        for name in [name for name in given if name not in RUNNING]:
+            argument = given[name].detach().requires_grad_()
+            others = {**given, name: argument}
+            z = non_local_block(spec, others, others.pop("x"), training)
+            (gradient,) = torch.autograd.grad(z, [argument], self._tensor(dz))
+            gradients[name] = array(gradient)
+        return gradients.pop("x"), gradients
 
     def _tensors(self, weights: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         return {name: self._tensor(weight) for name, weight in weights.items()}

@@ -5,8 +5,10 @@
 
 `run` makes mutants of the modules that the backend imports: each changes one thing in one statement
 (see `source_mutants.edits`). Each is judged in a process of its own by the trials of a quick run
-that execute the statement, until one fails. What is expected in a trial is computed once. FILE is
-written after each mutant, and a run that was interrupted continues where it ended.
+that execute the statement, until one fails. What is expected in a trial is computed once. After the
+quickest trials, the mutants that no trial has rejected are judged together, several in one program.
+Where a trial rejects them, halves of them are judged apart. FILE is written after each mutant, and
+a run that was interrupted continues where it ended.
 
 Several backends of one package are judged together: a mutant survives if all of them pass. `page`
 writes docs/mutation.md. It takes from `reasons.toml` why survivors compute the same, and why some
@@ -25,7 +27,6 @@ import random
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,57 +41,15 @@ from nlcore_conformance.run.progress import progress
 from source_mutants import fresh_import
 from source_mutants import page as page_writer
 from source_mutants.edits import edits
-from source_mutants.judging import (
-    SLOWER,
-    START,
-    Changed,
-    Measured,
-    judge_all,
-    measured,
-)
-from source_mutants.source import Edit, Source, owners
-from source_mutants.trials import Trial, in_turns, trials
+from source_mutants.judging import Measured, measured
+from source_mutants.mutant import Module, Mutant, executing
+from source_mutants.source import Source, owners
+from source_mutants.together import verdicts
+from source_mutants.trials import Trial, trials
 
 ROOT = Path(__file__).parents[2]
 
 app = typer.Typer(add_completion=False)
-
-
-@dataclass(frozen=True)
-class Module:
-    """A module of the package."""
-
-    name: str
-    file: str
-    source: Source
-
-    @property
-    def short(self) -> str:
-        """The file, from the package's folder on."""
-        return self.name.replace(".", "/") + ".py"
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A module with one edit."""
-
-    module: Module
-    edit: Edit
-
-    def to_json(self) -> dict[str, Any]:
-        before, after = self.module.source.shown(self.edit)
-        return {
-            "file": self.module.short,
-            "line": self.edit.lines.start,
-            "kind": self.edit.kind,
-            "before": before,
-            "after": after,
-            "start": self.edit.start,
-        }
-
-    def changed(self) -> Changed:
-        text = self.module.source.changed(self.edit)
-        return Changed(self.module.name, self.module.file, text)
 
 
 @app.command()
@@ -153,18 +112,10 @@ def _judge(
     """Judge the mutants whose outcome is not known, and write the document after each."""
     rows = document["mutants"]
     left = [n for n, row in enumerate(rows) if "verdict" not in row]
-    order = in_turns(asked, found.seconds)
-    numbers = [executing(found, chosen[n], order) for n in left]
-    outcomes = judge_all(
-        [chosen[n].changed() for n in left],
-        [[asked[k] for k in trial_numbers] for trial_numbers in numbers],
-        [START + SLOWER * sum(found.seconds[k] for k in some) for some in numbers],
-        document["package"],
-        jobs,
-    )
+    outcomes = verdicts([chosen[n] for n in left], asked, found, document["package"], jobs)
     write(file, document)
-    for done, (n, outcome) in enumerate(outcomes, start=len(rows) - len(left) + 1):
-        rows[left[n]].update(vars(outcome), trials=len(numbers[n]))
+    for done, (n, outcome, count) in enumerate(outcomes, start=len(rows) - len(left) + 1):
+        rows[left[n]].update(vars(outcome), trials=count)
         write(file, document)
         survived = sum(row.get("verdict") == "survived" for row in rows)
         tell(f"{survived} survived", done, len(rows))
@@ -187,18 +138,6 @@ def modules_of(package: str, backends: Iterable[str]) -> list[Module]:
     return found
 
 
-def executing(found: Measured, mutant: Mutant, order: Iterable[int]) -> list[int]:
-    """The numbers of the trials that execute the mutant's statement, in this order."""
-    lines = found.lines[mutant.module.file]
-    some: set[int] = set()
-    for line in mutant.edit.lines:
-        trial_numbers = lines.get(line, set())
-        if trial_numbers is None:
-            return list(order)
-        some |= trial_numbers
-    return [number for number in order if number in some]
-
-
 def drawn(
     modules: Sequence[Module], found: Measured, count: int, seed: int
 ) -> tuple[list[Mutant], dict[str, int]]:
@@ -208,7 +147,7 @@ def drawn(
     for module in modules:
         for edit in edits(module.source):
             mutant = Mutant(module, edit)
-            if executing(found, mutant, found.seconds):
+            if executing(found, [mutant], found.seconds):
                 possible["executed"] += 1
                 kinds.setdefault(edit.kind, []).append(mutant)
             else:

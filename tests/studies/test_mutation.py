@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -136,15 +137,45 @@ def test_a_run_continues_where_it_ended(study, results):
 def test_a_mutant_that_does_not_answer_is_rejected(study, tiny, text, by):
     from nlcore import NonLocalSpec
     from nlcore_conformance.problems.case import Case
-    from source_mutants.judging import Changed, judge_all
+    from source_mutants.judging import Changed, Job, judge_all
     from source_mutants.trials import Trial
 
     case = Case(NonLocalSpec(2, ndim=1), 1, (3,), "float64")
     trial = Trial("tiny.backend:backend", named_check("identity at insertion"), case)
     changed = Changed("tiny.numbers", str(tiny / "tiny" / "numbers.py"), text)
     limit = 3.0 if by == "time" else 300.0
-    ((number, outcome),) = judge_all([changed], [[trial]], [limit], "tiny", 1)
-    assert (number, outcome.verdict, outcome.by) == (0, "rejected", by)
+    waiting = deque([("it", Job([changed], [trial], limit))])
+    ((key, outcome),) = judge_all(waiting, "tiny", 1)
+    assert (key, outcome.verdict, outcome.by) == ("it", "rejected", by)
+
+
+def test_mutants_of_one_program_have_the_verdicts_that_they_have_alone(
+    study, tiny, results, tmp_path, monkeypatch
+):
+    """Without the trials of each alone, all of them are judged in a few programs."""
+    monkeypatch.setattr("source_mutants.together.ALONE", 0.0)
+    file = tmp_path / "together.json"
+    command(study, "run", "tiny.backend:backend", "--package", "tiny", "--json", file)
+    for verdict in ("survived", "rejected"):
+        assert set(changes(file, verdict)) == set(changes(results, verdict)) != set()
+
+
+def test_mutants_of_one_program_do_not_overlap(study):
+    from source_mutants.edits import edits
+    from source_mutants.mutant import Module, Mutant, changed
+    from source_mutants.source import Source
+    from source_mutants.together import TOGETHER, groups
+
+    module = Module("tiny.numbers", "numbers.py", Source(NUMBERS + BACKEND))
+    mutants = [Mutant(module, edit) for edit in edits(module.source)]
+    mutants = [mutant for mutant in mutants if module.source.compiles(mutant.edit)]
+    found = groups(range(len(mutants)), mutants)
+    assert sorted(n for group in found for n in group) == list(range(len(mutants)))
+    assert 1 < max(map(len, found)) <= TOGETHER
+    for group in found:
+        (change,) = changed([mutants[n] for n in group])
+        for n in group:  # each edit is there
+            assert mutants[n].to_json()["after"] in " ".join(change.text.split())
 
 
 def test_the_page_tells_the_reasons_and_what_has_none(study, results, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Trials judged in processes of their own, which end at the first that fails."""
+"""Changed sources, judged by trials in processes of their own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -21,7 +22,7 @@ from nlcore_conformance.checks.judging import Failed
 from source_mutants import fresh_import
 from source_mutants.trials import Trial
 
-#: Seconds that a mutant may take, beside `SLOWER` times those of its trials without the mutant.
+#: Seconds that a job may take, beside `SLOWER` times those of its trials without a mutant.
 START, SLOWER = 60.0, 10.0
 #: Bytes of memory that a mutant may take.
 MEMORY = 3 * 2**30
@@ -30,11 +31,12 @@ _FORK = get_context("fork")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant: "rejected" by a check, or "survived"."""
+    """What became of a job: "rejected" by a check, or "survived"."""
 
     verdict: str
     by: str = ""  # the check, or "import", "time", "memory" or "end" of the process
     note: str = ""
+    passed: int = 0  # trials before the one that rejects
     seconds: float = 0.0
 
 
@@ -45,6 +47,15 @@ class Changed:
     module: str
     file: str
     text: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """Changes to be judged together by trials, which may take `limit` seconds."""
+
+    changes: Sequence[Changed]
+    trials: Sequence[Trial]
+    limit: float
 
 
 @dataclass(frozen=True)
@@ -122,37 +133,25 @@ def _measure(
 
 
 def judge_all(
-    mutants: Sequence[Changed],
-    asked: Sequence[Sequence[Trial]],
-    limits: Sequence[float],
-    package: str,
-    jobs: int,
-) -> Iterator[tuple[int, Outcome]]:
-    """The number of each mutant with its outcome, as soon as it is known.
+    waiting: deque[tuple[Any, Job]], package: str, at_a_time: int
+) -> Iterator[tuple[Any, Outcome]]:
+    """The key of each job with its outcome, as soon as it is known.
 
-    Parameters
-    ----------
-    asked
-        The trials of each mutant, in their order.
-    limits
-        How many seconds each may take.
-    jobs
-        How many are judged at a time.
+    Jobs can be added to `waiting` in the meantime. They are taken from its left end.
     """
-    waiting = list(reversed(range(len(mutants))))
-    running: dict[Any, tuple[int, BaseProcess, float]] = {}
+    running: dict[Connection, tuple[Any, Job, BaseProcess, float]] = {}
     while waiting or running:
-        while waiting and len(running) < jobs:
-            number = waiting.pop()
-            receiver, process = _started(_judge, mutants[number], asked[number], package)
-            running[receiver] = number, process, time.perf_counter()
+        while waiting and len(running) < at_a_time:
+            key, job = waiting.popleft()
+            receiver, process = _started(_judge, job, package)
+            running[receiver] = key, job, process, time.perf_counter()
         ready = wait(list(running), timeout=1.0)
         for receiver in list(running):
-            number, process, start = running[receiver]
+            key, job, process, start = running[receiver]
             seconds = time.perf_counter() - start
             if receiver in ready:
                 outcome = _received(receiver, process)
-            elif seconds > limits[number]:
+            elif seconds > job.limit:
                 process.kill()
                 outcome = {"verdict": "rejected", "by": "time"}
             else:
@@ -160,7 +159,7 @@ def judge_all(
             process.join()
             receiver.close()
             del running[receiver]
-            yield number, Outcome(**outcome | {"seconds": round(seconds, 2)})
+            yield key, Outcome(**outcome | {"seconds": round(seconds, 2)})
 
 
 def _received(receiver: Connection, process: BaseProcess) -> dict[str, Any]:
@@ -195,30 +194,32 @@ def _alone(target: Callable[..., None], sender: Connection, *arguments: Any) -> 
     os._exit(0)  # frameworks' threads may not end
 
 
-def _judge(sender: Connection, mutant: Changed, trials: Sequence[Trial], package: str) -> None:
-    sender.send(asdict(_outcome(mutant, trials, package)))
+def _judge(sender: Connection, job: Job, package: str) -> None:
+    sender.send(asdict(_outcome(job, package)))
 
 
-def _outcome(mutant: Changed, trials: Sequence[Trial], package: str) -> Outcome:
+def _outcome(job: Job, package: str) -> Outcome:
     fresh_import.forget(package)
-    fresh_import.replace(mutant.module, mutant.file, mutant.text)
+    for change in job.changes:
+        fresh_import.replace(change.module, change.file, change.text)
     loaded = _Loaded()
-    for trial in trials:
+    for passed, trial in enumerate(job.trials):
         try:
             backend = loaded[trial.backend]
         except Exception as error:  # whatever the mutant may raise
-            return Outcome("rejected", "import", one_line(error))
+            return Outcome("rejected", "import", one_line(error), passed)
+        by = trial.check.name
         try:
             trial.judge(backend)
         except Failed as error:
             found = error.failure.judgement
             note = error.failure.error if found is None else f"{found.output} {found.ratio:.3g}"
-            return Outcome("rejected", trial.check.name, note[:200])
+            return Outcome("rejected", by, note[:200], passed)
         except MemoryError as error:
-            return Outcome("rejected", "memory", one_line(error))
+            return Outcome("rejected", "memory", one_line(error), passed)
         except Exception as error:
-            return Outcome("rejected", trial.check.name, one_line(error)[:200])
-    return Outcome("survived")
+            return Outcome("rejected", by, one_line(error)[:200], passed)
+    return Outcome("survived", passed=len(job.trials))
 
 
 class _Loaded(dict[str, Backend]):

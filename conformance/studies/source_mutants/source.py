@@ -64,9 +64,12 @@ class Source:
         text = self.text[start:stop]
         return f"({text})" if isinstance(node, _LOOSE) else text
 
-    def changed(self, edit: Edit) -> str:
-        """The text with the edit."""
-        return self.text[: edit.start] + edit.text + self.text[edit.stop :]
+    def changed(self, *edits: Edit) -> str:
+        """The text with the edits, which do not overlap."""
+        text = self.text
+        for edit in sorted(edits, key=lambda edit: edit.start, reverse=True):
+            text = text[: edit.start] + edit.text + text[edit.stop :]
+        return text
 
     def shown(self, edit: Edit) -> tuple[str, str]:
         """The lines that the edit changes, before and after, each as one line."""

@@ -89,18 +89,24 @@ def around(
 ) -> Iterator[Named]:
     """Problems of a few more pairs than each of these counts, for the specs with such a path.
 
-    float32 and float16 take turns, as far as they are among the `dtypes`. Another `turn` puts them
-    and the normalizations together differently.
+    Each is asked in float32, and in float16 by count and in a half precision by sum, as far as
+    they are among the `dtypes`. Another `turn` puts the normalizations together differently.
     """
     if not (question.long and question.named) or question.training:
         return
-    kinds = [dtype for dtype in ("float32", "float16") if dtype in dtypes]
+    halves = [dtype for dtype in ("float16", "bfloat16") if dtype in dtypes]
     for k, (count, norm) in enumerate(itertools.product(sorted(counts), NORMALIZATIONS), turn):
-        if kinds and not (question.gradient and count > GRADIENT_PAIRS):
-            yield _beyond(count, norm, paths, kinds[k % len(kinds)])
+        if question.gradient and count > GRADIENT_PAIRS:
+            continue
+        if "float32" in dtypes:
+            yield _beyond(count, norm, paths, "float32", "normal")
+        if norm == "count" and "float16" in dtypes:  # f / M is in range, and f is not
+            yield _beyond(count, norm, paths, "float16", "overflow")
+        elif halves:
+            yield _beyond(count, norm, paths, halves[k % len(halves)], "dominating")
 
 
-def _beyond(count: int, norm: str, paths: Paths, dtype: str) -> Named:
+def _beyond(count: int, norm: str, paths: Paths, dtype: str, data: str) -> Named:
     """A problem of a few more pairs than `count`, in two items."""
 
     def applies(spec: NonLocalSpec) -> bool:
@@ -112,8 +118,10 @@ def _beyond(count: int, norm: str, paths: Paths, dtype: str) -> Named:
         lambda spec: long_rows(spec, math.isqrt(count // 2) + 1),
         4,
         4,
+        data=data,
         dtypes=(dtype,),
         applies=applies,
+        sign=1 if data == "overflow" else 0,
     )
 
 

@@ -69,6 +69,8 @@ def _thousands(
     if not question.gradient:
         many, dtypes = lambda spec: long_rows(spec, MANY), (dtype,)
         yield Named("thousands of positions", many, 4, 4, 1, "normal", dtypes, rules, (_whole,))
+        data, dtypes = "unbalanced", ("float16",)
+        yield Named("sums beyond float16", many, 4, 4, 1, data, dtypes, rules, (_whole,))
     if most:  # the bounds of a gradient need arrays of all pairs, so that fewer keys are better
         count, dtypes = (MANY, (dtype,)) if question.gradient else (MOST, ("float32",))
         yield Named(

@@ -47,6 +47,10 @@ def unbiased(spec: NonLocalSpec) -> bool:
     return not spec.bias
 
 
+def normalized(spec: NonLocalSpec) -> bool:
+    return spec.batch_norm
+
+
 def softmax(spec: NonLocalSpec) -> bool:
     """By sum, as by count logits do not overflow."""
     return by_sum(spec) and all_together(spec)

@@ -21,6 +21,7 @@ from nlcore_conformance.problems.named_problem import (
     few_positions,
     long_rows,
     many_scopes,
+    normalized,
     one_fits,
     one_position,
     pools,
@@ -45,6 +46,7 @@ def short_problems(question: Question) -> Iterator[Named]:
     if not question.named:
         return
     yield Named("one position", one_position, applies=one_fits)
+    yield Named("one value", one_position, batch=1, applies=one_fits, prefers=(normalized,))
     yield Named("one key", lambda s: tuple(2 * p - 1 for p in s.pool), applies=pools)
     yield Named("odd sizes", lambda s: tuple(p * 3 + p - 1 for p in s.pool), applies=pools)
     for data in DATA:
@@ -114,8 +116,7 @@ def _many_draws() -> Iterator[Named]:
 
 
 def _many_values() -> Iterator[Named]:
-    """Batch statistics of a single value, and of many."""
-    yield Named("one value", one_position, batch=1, applies=one_fits)
+    """Batch statistics of many values."""
     dtypes = ("float16", "float32")
     yield Named("many values", many_scopes, channels=3, inner=2, dtypes=dtypes, applies=scoped)
 

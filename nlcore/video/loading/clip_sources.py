@@ -214,8 +214,7 @@ def _loaded(
     if not video.images:
         check_file(video, index.root)
     one = _OneFrame(dialect(recipe.sampling), view, (video.height, video.width))
-    pixels = index.read(number, frames.tolist(), each=one)  # (T, 3, h, w)
-    pixels = np.ascontiguousarray(pixels.swapaxes(0, 1))  # (3, T, h, w)
+    pixels = index.read(number, frames.tolist(), each=one, axis=1)  # (3, T, h, w)
     return LoadedClip(number, frames, pixels, target_of(labels, recipe))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -18,8 +19,6 @@ from nlcore.video.loading.clip_sources import ClipSource, LoadedClip
 Key = tuple[int, ...]
 #: Seconds for which the next clip is waited for.
 PATIENCE = 600.0
-#: Bytes of pixels that are sent at once. They stay in a processor's cache.
-PART = 2**18
 
 
 class LoadingError(ValueError):
@@ -217,14 +216,15 @@ def _serve(connection: Connection, sources: Mapping[str, ClipSource]) -> None:
 
 
 def _send(connection: Connection, clip: LoadedClip | str) -> None:
-    """Send a clip, its pixels by themselves. Pickled with the rest, they take ten times as long."""
+    """Send a clip, its pixels as they are. Pickled with the rest, they take ten times as long."""
     if isinstance(clip, str):
         connection.send(clip)
         return
     pixels = np.ascontiguousarray(clip.pixels)
     connection.send(clip._replace(pixels=np.empty((0, *pixels.shape), pixels.dtype)))
-    for part in _parts(pixels):
-        connection.send_bytes(part)
+    left = pixels.reshape(-1).data.cast("B")
+    while left:
+        left = left[os.write(connection.fileno(), left) :]
 
 
 def _received(connection: Connection) -> LoadedClip | str:
@@ -233,15 +233,13 @@ def _received(connection: Connection) -> LoadedClip | str:
     if isinstance(clip, str):
         return clip
     pixels = np.empty(clip.pixels.shape[1:], clip.pixels.dtype)
-    for part in _parts(pixels):
-        connection.recv_bytes_into(part)
+    left = pixels.reshape(-1).data.cast("B")
+    while left:
+        count = os.readv(connection.fileno(), [left])
+        if not count:
+            raise EOFError
+        left = left[count:]
     return clip._replace(pixels=pixels)
-
-
-def _parts(array: np.ndarray) -> Iterator[memoryview]:
-    """The bytes of a contiguous array, `PART` or fewer at a time."""
-    whole = array.reshape(-1).data.cast("B")
-    return (whole[start : start + PART] for start in range(0, len(whole), PART))
 
 
 def _load(sources: Mapping[str, ClipSource], source: str, key: Key) -> LoadedClip | str:

@@ -1,4 +1,4 @@
-"""The section of docs/speed.md on the loader and the loop, from what benchmarks.videos has written."""
+"""The section of docs/speed.md on clips and training, from what benchmarks.videos has written."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 HEAD = """
 ## Clips and training, {engine}, {device}
 
-`python -m benchmarks.videos` makes films of scikit-image's photographs, as large as Kinetics' videos:
-H.264, 340 × 256, 30 frames a second, 10 s. Clips are the paper's: 32 of 64 frames, the shorter side
-256 to 320, 224 × 224 pixels. Each ratio is one of medians of interleaved runs.
+`python -m benchmarks.videos` makes films of scikit-image's photographs, as large as Kinetics'
+videos: H.264, 340 × 256, 30 frames a second, 10 s. Clips are the paper's: 32 of 64 frames, the
+shorter side 256 to 320, 224 × 224 pixels. Each ratio is one of medians of interleaved runs.
 
 **Loader.** "Bare" is PyAV, which seeks to the keyframe before a clip, decodes up to its last frame,
 and lets FFmpeg scale the wanted frames, in as many processes. It neither crops nor normalizes, and
 sends nothing to the process that trains: the limit of a loader. torchcodec does the same.
 """
 SEEKING = """
-**Seeking.** With the number of frames that an index states, the reader decodes from the keyframe before
-a clip, and reads the times of all packets to prove which frame is which. Without, it decodes from the
-start. x264 sets keyframes 250 frames apart by itself.
+**Seeking.** With the number of frames that an index states, the reader decodes from the keyframe
+before a clip, and reads the times of all packets to prove which frame is which. Without, it decodes
+from the start. x264 sets keyframes 250 frames apart by itself.
 """
 STEPS = """
-**Loop.** An iteration of `nlcore-video train` whose clips are decoded already, and a step by hand: the
-same network, loss and optimizer on a batch in memory, in turn. The loop draws clips, checks the videos'
-files, makes batches, and writes the metrics.
+**Loop.** An iteration of `nlcore-video train` whose clips are decoded already, and a step by hand:
+the same network, loss and optimizer on a batch in memory, in turn. The loop draws clips, checks the
+videos' files, makes batches, and writes the metrics.
 """
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks import videos_page
 from benchmarks.tasks import Task
 
 Results = list[dict[str, Any]]
@@ -56,8 +57,12 @@ def main(
     Of a task that several files of one engine and device have, the last one's result counts.
     """
     runs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    videos = ""
     for source in files:
         run = json.loads(source.read_text())
+        if "videos" in run:
+            videos += videos_page.section(run)
+            continue
         of_tasks = runs.setdefault((run["engine"], run["device"]), {})
         of_tasks.update({json.dumps(r["task"]): r for r in run["results"]})
     text, rows = HEAD, []
@@ -72,7 +77,7 @@ def main(
         if grown:
             text += GROWTH.format(engine=next(n for n in DRAWN if n in engine.lower()))
             text += "\n" + "\n".join(growth_table(grown)) + "\n"
-    (output / "speed.md").write_text(text, encoding="utf-8")
+    (output / "speed.md").write_text(text + videos, encoding="utf-8")
     with (output / "speed.csv").open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(

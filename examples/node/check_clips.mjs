@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Draw, SIZES, TIMING, element, frameworkSeed, order } from "./clips.mjs";
+import { Draw, SIZES, TIMING, element, elementInEpoch, frameworkSeed, order } from "./clips.mjs";
 
 const folder = process.argv[2];
 const read = (name) => JSON.parse(readFileSync(join(folder, name), "utf8"));
@@ -32,6 +32,12 @@ for (const { seed, count, batch, ...entry } of read("orders.json")) {
   entry.elements.forEach((slots, n) =>
     slots.forEach((one, slot) => equal(element(seed, n, slot, batch, count), one, "VC-1.7")),
   );
+  for (const kind of ["dropped", "kept"])
+    entry[kind].forEach((slots, n) =>
+      slots.forEach((one, slot) =>
+        equal(elementInEpoch(seed, n, slot, batch, count, kind === "kept"), one, "VC-1.9"),
+      ),
+    );
   entry.framework_seeds.forEach((one, n) => equal(frameworkSeed(seed, n), one, "VC-1.8"));
 }
 for (const entry of read("clips.json")) {

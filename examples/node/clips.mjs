@@ -61,6 +61,13 @@ export function element(seed, iteration, slot, batch, count) {
   return order(seed, Math.floor(place / count), count)[place % count];
 }
 
+// VC-1.9
+export function elementInEpoch(seed, iteration, slot, batch, count, kept) {
+  const iterations = kept ? Math.ceil(count / batch) : Math.floor(count / batch);
+  const epoch = Math.floor(iteration / iterations);
+  return order(seed, epoch, count)[(iteration % iterations) * batch + slot];
+}
+
 // VC-1.8
 export function frameworkSeed(seed, iteration) {
   return Number(new Draw(seed, iteration, 0).words("dropout").next().value >> 32n);

@@ -107,6 +107,15 @@ def decoded(video: Opened, start: float | None = None) -> Iterator[av.VideoFrame
         ) from None
 
 
+def nothing_to_skip(video: Opened, first: int) -> bool:
+    """Whether the container lists its frames, and no keyframe after the first one up to `first`.
+
+    Then decoding from the start is as fast as any way. MP4 and AVI have such a list.
+    """
+    listed = video.stream.index_entries
+    return len(listed) > first and not any(entry.is_keyframe for entry in listed[1 : first + 1])
+
+
 class CannotSkip(Exception):
     """Frames before the first wanted one must be decoded to know which is which."""
 

@@ -173,6 +173,45 @@ def element(seed: int, iteration: int, slot: int, batch: int, count: int) -> int
     return int(order(seed, epoch, count)[place])
 
 
+def element_in_epoch(
+    seed: int, iteration: int, slot: int, batch: int, count: int, kept: bool = False
+) -> int:
+    """The element that a slot reads where every epoch begins with a new batch.
+
+    An epoch has count / batch iterations, rounded down, or up if the smaller last batch is `kept`.
+    With n the number of the iteration in its epoch, it is element n batch + slot of the epoch's
+    order.
+
+    Parameters
+    ----------
+    seed, iteration, slot, batch, count : int
+        As of `element`. Of a smaller last batch, the slot is below its number of clips.
+    kept : bool
+        Whether the last elements of an order that do not fill a batch are a smaller one. If not,
+        they are not read.
+
+    Raises
+    ------
+    ValueError
+        There is no such slot, or an epoch has no iteration.
+
+    Examples
+    --------
+    >>> [element_in_epoch(1, n, slot, batch=2, count=5) for n in (0, 1, 2) for slot in (0, 1)]
+    [4, 1, 0, 3, 1, 2]
+    >>> element_in_epoch(1, 2, 0, batch=2, count=5, kept=True)
+    2
+    """
+    iterations = -(-count // batch) if kept else count // batch
+    if not iterations:
+        raise ValueError(f"count must be at least the batch, {batch}; received {count}")
+    epoch, inside = divmod(iteration, iterations)
+    slots = min(batch, count - inside * batch)
+    if not 0 <= slot < slots:
+        raise ValueError(f"slot must be from 0 to {slots - 1}; received {slot}")
+    return int(order(seed, epoch, count)[inside * batch + slot])
+
+
 def framework_seed(seed: int, iteration: int, slot: int = 0) -> int:
     """The seed of a framework's own generator (dropout) in an iteration: 0 to 2^32 - 1.
 

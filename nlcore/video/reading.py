@@ -21,6 +21,7 @@ from nlcore.video.decoding import (
     after_keyframe,
     decoded,
     decoded_image,
+    nothing_to_skip,
     opened,
     pixels,
     same_size,
@@ -48,6 +49,7 @@ def read_frames(
     frames: int | None = None,
     threads: int = 1,
     each: Each | None = None,
+    axis: int = 0,
 ) -> np.ndarray:
     """Read frames at given indices: frame k is the k-th one that decoding the whole video gives.
 
@@ -67,6 +69,8 @@ def read_frames(
     each : function, optional
         Of the pixels (H, W, 3) of a frame. The result has its results in the place of the pixels,
         so that no large frames are kept.
+    axis : int
+        The axis of the result along which the frames are.
 
     Returns
     -------
@@ -85,22 +89,26 @@ def read_frames(
         images = images_of(path)
         if frames is not None and len(images) != frames:
             raise ValueError(f"{path} must have {frames} images; received {len(images)}")
-        return read_images(images, wanted, each)
-    last = max(wanted)
+        return read_images(images, wanted, each, axis)
+    first, last = min(wanted), max(wanted)
     if frames is not None:
         with opened(path, threads) as video, suppress(CannotSkip):
-            numbered = after_keyframe(video, min(wanted), last, frames)
-            return _arranged(numbered, wanted, path, each)
+            if nothing_to_skip(video, first):
+                numbered = _from_start(video, last, frames)
+            else:
+                numbered = after_keyframe(video, first, last, frames)
+            return _arranged(numbered, wanted, path, each, axis)
     with opened(path, threads) as video:
-        return _arranged(_from_start(video, last, frames), wanted, path, each)
+        return _arranged(_from_start(video, last, frames), wanted, path, each, axis)
 
 
 def read_images(
-    paths: Sequence[Path | str], indices: Sequence[int], each: Each | None = None
+    paths: Sequence[Path | str], indices: Sequence[int], each: Each | None = None, axis: int = 0
 ) -> np.ndarray:
     """Read the JPEG files at given indices of a list of paths: (T, H, W, 3), uint8, RGB.
 
-    FFmpeg decodes them. A rotation in their EXIF data is ignored. For `each`: `read_frames`.
+    FFmpeg decodes them. A rotation in their EXIF data is ignored. For `each` and `axis`:
+    `read_frames`.
 
     Raises
     ------
@@ -111,7 +119,7 @@ def read_images(
     """
     wanted = _checked_indices(indices, len(paths), "a list of images")
     numbered = ((k, decoded_image(paths[k])) for k in dict.fromkeys(wanted))
-    return _arranged(numbered, wanted, Path(paths[wanted[0]]).parent, each, rotate=False)
+    return _arranged(numbered, wanted, Path(paths[wanted[0]]).parent, each, axis, rotate=False)
 
 
 def images_of(folder: Path) -> list[Path]:
@@ -143,6 +151,7 @@ def _arranged(
     wanted: Sequence[int],
     path: Path,
     each: Each | None,
+    axis: int,
     rotate: bool = True,
 ) -> np.ndarray:
     """The wanted ones of frames with their numbers, in the order in which they are wanted."""
@@ -158,9 +167,9 @@ def _arranged(
             )
             made = picture if each is None else each(picture)
             if not array.size:
-                array = np.empty((len(wanted), *made.shape), made.dtype)
-            array[places[number]] = made
-    return array  # (T, H, W, 3)
+                array = np.empty((*made.shape[:axis], len(wanted), *made.shape[axis:]), made.dtype)
+            np.moveaxis(array, axis, 0)[places[number]] = made
+    return array  # (T, H, W, 3), or as `each` and `axis` say
 
 
 def _from_start(

@@ -11,7 +11,7 @@ import numpy as np
 
 from nlcore.checkpoints.starting_weights import read_source, starting_weights
 from nlcore.video.running import Outcome, RunSettings, run_training
-from nlcore.video.running.reporting import Reporter
+from nlcore.video.running.reporting import Reporter, tensorboard_log
 from nlcore.video.running.run_folder import facts_of
 from nlcore_keras.video.compiling import engine
 from nlcore_keras.video.devices import chosen_devices
@@ -67,10 +67,10 @@ def train(
         source = None if initial is None else read_source(initial)
         return starting_weights(settings.recipe, settings.seed, source, naming)
 
-    with chosen_devices(device) as devices:
+    with chosen_devices(device) as devices, tensorboard_log(settings.output) as log:
         learner = KerasLearner(settings.recipe, settings.seed, devices, precision)
         more = {"device": device, "devices": devices.count, "precision": precision}
-        return run_training(settings, learner, start, reporters, keras_facts(**more))
+        return run_training(settings, learner, start, (*reporters, *log), keras_facts(**more))
 
 
 def keras_facts(**more: Any) -> dict[str, Any]:

@@ -31,9 +31,13 @@ class Norms:
             for name, module in self._every.items()
             if recipe.batch_norm == "trained" and recipe.trained(f"{name}.weight")
         }
+        self._running: bool | None = None  # as of the last `train`, or None in evaluation
 
     def train(self, running: bool) -> None:
         """Set the network to training. `running`: whether the running statistics change."""
+        if running is self._running:
+            return  # going through all modules takes longer than a small layer
+        self._running = running
         self._network.train()
         for name, module in self._every.items():
             module.train(name in self.trained)
@@ -41,6 +45,7 @@ class Norms:
 
     def evaluate(self) -> None:
         """Set the network to evaluation: running statistics are used everywhere."""
+        self._running = None
         self._network.eval()
         for module in self._every.values():
             module.track_running_stats = True

@@ -10,12 +10,11 @@ import torch
 
 from nlcore.checkpoints.starting_weights import read_source, starting_weights
 from nlcore.video.running import Outcome, RunSettings, run_training
-from nlcore.video.running.reporting import Reporter
+from nlcore.video.running.reporting import Reporter, tensorboard_log
 from nlcore.video.running.run_folder import facts_of
 from nlcore_torch.convert import read_weights
 from nlcore_torch.video.learner import TorchLearner
 from nlcore_torch.video.processes import place_of_process
-from nlcore_torch.video.tensorboard_log import tensorboard_log
 
 
 def train(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.video.draws import WORDS, Draw, element, framework_seed, order
+from nlcore.video.draws import WORDS, Draw, element, element_in_epoch, framework_seed, order
 from nlcore.video.sampling import CLIP_DIALECTS, ClipDialect, View
 
 Entry = dict[str, Any]
@@ -99,8 +99,22 @@ def _orders() -> Iterable[Entry]:
             "elements": [
                 [element(seed, n, slot, batch, count) for slot in range(batch)] for n in range(4)
             ],
+            "dropped": _epochs(seed, batch, count, False) if count >= batch else [],
+            "kept": _epochs(seed, batch, count, True),
             "framework_seeds": [framework_seed(seed, n) for n in range(4)],
         }
+
+
+def _epochs(seed: int, batch: int, count: int, kept: bool) -> list[list[int]]:
+    """The elements of iterations 0 to 3 where every epoch begins with a new batch."""
+    iterations = -(-count // batch) if kept else count // batch
+    return [
+        [
+            element_in_epoch(seed, n, slot, batch, count, kept)
+            for slot in range(min(batch, count - n % iterations * batch))
+        ]
+        for n in range(4)
+    ]
 
 
 def _clips(dialect: ClipDialect) -> Iterable[Entry]:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 import nlcore
+from nlcore.video.cli.attend import ALL, attend
+from nlcore.video.cli.convert import convert
 from nlcore.video.cli.curves import curves
 from nlcore.video.cli.evaluate import evaluate
 from nlcore.video.cli.index import index
@@ -40,3 +42,5 @@ app.command()(plan)
 app.command()(train)
 app.command()(evaluate)
 app.command()(curves)
+app.command()(convert)
+app.command(context_settings=ALL)(attend)

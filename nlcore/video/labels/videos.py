@@ -77,16 +77,21 @@ class Index:
         return len(self.videos)
 
     def read(
-        self, number: int, indices: Sequence[int], threads: int = 1, each: Each | None = None
+        self,
+        number: int,
+        indices: Sequence[int],
+        threads: int = 1,
+        each: Each | None = None,
+        axis: int = 0,
     ) -> np.ndarray:
         """Frames of one video at given indices: (T, H, W, 3), uint8, RGB.
 
-        See `nlcore.video.reading.read_frames` for `each` and for what is raised.
+        See `nlcore.video.reading.read_frames` for `each`, `axis` and what is raised.
         """
         video = self.videos[number]
         if video.images:
-            return read_images(files_of(self.root, video.path, video.images), indices, each)
-        return read_frames(self.root / video.path, indices, video.frames, threads, each)
+            return read_images(files_of(self.root, video.path, video.images), indices, each, axis)
+        return read_frames(self.root / video.path, indices, video.frames, threads, each, axis)
 
 
 def files_of(root: Path, path: str, images: Iterable[Run]) -> list[Path]:

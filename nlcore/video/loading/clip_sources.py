@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from nlcore.video.draws import WORDS, Draw, element, order
+from nlcore.video.draws import WORDS, Draw, element, element_in_epoch
 from nlcore.video.labels.index_file import check_file
 from nlcore.video.labels.videos import Index, labels_of
 from nlcore.video.loading.targets import check_targets, target_of
@@ -57,8 +57,8 @@ class TrainingClips:
     """The clips of a training, by (iteration, slot).
 
     A recipe that counts iterations reads `nlcore.video.draws.element`. One that counts epochs reads
-    the order of each epoch from its beginning, and the last videos of an epoch that do not fill a
-    batch are left out, or are a smaller batch (`Recipe.last_batch`).
+    `nlcore.video.draws.element_in_epoch`: the last videos of an epoch that do not fill a batch are
+    left out, or are a smaller batch (`Recipe.last_batch`).
 
     Parameters
     ----------
@@ -90,13 +90,10 @@ class TrainingClips:
 
     def video(self, iteration: int, slot: int) -> int:
         """Number of the video that a slot reads."""
-        if not 0 <= slot < self.count(iteration):
-            raise ValueError(f"slot must be from 0 to {self.count(iteration) - 1}; received {slot}")
-        batch, videos = self.recipe.batch, len(self.index)
+        place = (self.seed, iteration, slot, self.recipe.batch, len(self.index))
         if self.recipe.epochs is None:
-            return element(self.seed, iteration, slot, batch, videos)
-        epoch, inside = divmod(iteration, self.recipe.iterations_per_epoch(videos))
-        return int(order(self.seed, epoch, videos)[inside * batch + slot])
+            return element(*place)
+        return element_in_epoch(*place, kept=self.recipe.last_batch == "kept")
 
     def load(self, iteration: int, slot: int) -> LoadedClip:
         """Read the clip of a slot. Its labels are those of the frames that it spans."""
@@ -214,8 +211,7 @@ def _loaded(
     if not video.images:
         check_file(video, index.root)
     one = _OneFrame(dialect(recipe.sampling), view, (video.height, video.width))
-    pixels = index.read(number, frames.tolist(), each=one)  # (T, 3, h, w)
-    pixels = np.ascontiguousarray(pixels.swapaxes(0, 1))  # (3, T, h, w)
+    pixels = index.read(number, frames.tolist(), each=one, axis=1)  # (3, T, h, w)
     return LoadedClip(number, frames, pixels, target_of(labels, recipe))
 
 

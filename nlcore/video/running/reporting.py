@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
 
 
 class Reporter(Protocol):
@@ -77,3 +79,36 @@ class TerminalReporter:
 
     def say(self, message: str) -> None:
         self._console.print(message, highlight=False, markup=False)
+
+
+class TensorBoardReporter:
+    """Writes every metric as a scalar: "training/loss", "validation/error", ..."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def training(self, iteration: int, values: Mapping[str, float], clips: int) -> None:
+        self._write("training", iteration, values)
+
+    def validation(self, iteration: int, values: Mapping[str, float]) -> None:
+        self._write("validation", iteration, values)
+        self._writer.flush()
+
+    def say(self, message: str) -> None:
+        pass
+
+    def _write(self, kind: str, iteration: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"{kind}/{name}", value, iteration)
+
+
+@contextmanager
+def tensorboard_log(run: Path, process: int = 0) -> Iterator[tuple[TensorBoardReporter, ...]]:
+    """A reporter into `run`/tensorboard, or none without TensorBoard and in other processes."""
+    if process or find_spec("tensorboard") is None:
+        yield ()
+        return
+    from tensorboard.summary import DirectoryOutput, Writer
+
+    with closing(Writer(DirectoryOutput(str(run / "tensorboard")))) as writer:
+        yield (TensorBoardReporter(writer),)

@@ -7,7 +7,7 @@ Both are written out, so that the bits of the result do not depend on the versio
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -78,15 +78,20 @@ def view_pixels(values: Values, frames: np.ndarray, view: View) -> np.ndarray:
 
 def _resize(kind: str, frames: np.ndarray, table: np.ndarray, view: View, out: np.ndarray) -> None:
     """Resize, crop, flip and look up. What is cropped away is not computed."""
-    weights, kernel = {
-        "bytes": (byte_weights, resize_bytes),
-        "floats": (float_weights, resize_floats),
-    }[kind]
+    samples = _samples(kind, frames.shape[1:3], view)
+    kernel = {"bytes": resize_bytes, "floats": resize_floats}[kind]
+    kernel(np.ascontiguousarray(frames), table, *samples, view.flip, out)
+
+
+@lru_cache(maxsize=8)  # since all frames of a clip have the same ones
+def _samples(kind: str, size: tuple[int, int], view: View) -> tuple[np.ndarray, ...]:
+    """Pixels and weights of a view of frames (H, W): four arrays along rows, four along columns."""
+    weights = {"bytes": byte_weights, "floats": float_weights}[kind]
     rows = _inside(view.top, view.height, view.size[0])
     columns = _inside(view.left, view.width, view.size[1])
-    along = [w[rows] for w in weights(frames.shape[1], view.size[0])]
-    across = [w[columns] for w in weights(frames.shape[2], view.size[1])]
-    kernel(np.ascontiguousarray(frames), table, *along, *across, view.flip, out)
+    along = tuple(w[rows] for w in weights(size[0], view.size[0]))
+    across = tuple(w[columns] for w in weights(size[1], view.size[1]))
+    return along + across
 
 
 def _inside(start: int, length: int, size: int) -> np.ndarray:

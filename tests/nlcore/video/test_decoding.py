@@ -5,6 +5,7 @@ import gc
 import os
 import random
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,26 @@ def test_packets_before_a_keyframe_are_skipped(film, name, decoded_frames):
         read_frames(path, [50])
     with pytest.raises(FromStart):  # it is not that of the packets
         read_frames(path, [50], COUNT + 1)
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv"])
+def test_a_file_without_a_later_keyframe_is_opened_once(tmp_path, name, monkeypatch):
+    path = write_film(tmp_path / name, pictures(20), options={"g": "250"})
+    expected, count = full_decode(path), []
+    open_ = av.open
+    monkeypatch.setattr(av, "open", lambda *a, **more: count.append(a) or open_(*a, **more))
+    for wanted in ([5, 9], [19]):
+        np.testing.assert_array_equal(read_frames(path, wanted, 20), expected[wanted])
+    # Matroska lists its keyframes at its end, so its packets are read first
+    assert len(count) == (2 if name.endswith("mp4") else 4)
+
+
+def test_frames_along_another_axis(film):
+    path, expected = film("h264.mp4")
+    each = partial(np.moveaxis, source=2, destination=0)  # (H, W, 3) -> (3, H, W)
+    found = read_frames(path, [7, 3, 3], COUNT, each=each, axis=1)  # (3, T, H, W)
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found, expected[[7, 3, 3]].transpose(3, 0, 1, 2))
 
 
 def test_odd_sizes(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nlcore.video import draws
-from nlcore.video.draws import WORDS, Draw, element, framework_seed, order
+from nlcore.video.draws import WORDS, Draw, element, element_in_epoch, framework_seed, order
 
 #: Multipliers and Weyl constants of Philox4x64 (Salmon et al. 2011, table 2).
 MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
@@ -196,6 +196,25 @@ def test_processes_share_the_batch(processes):
 def test_a_slot_is_in_the_batch():
     with pytest.raises(ValueError, match="below the batch, 8; received 8"):
         element(0, 0, 8, 8, 100)
+
+
+@pytest.mark.parametrize(("kept", "batches"), [(False, [4, 4]), (True, [4, 4, 2])])
+def test_an_epoch_begins_with_a_new_batch(kept, batches):
+    """VC-1.9"""
+    for epoch in range(3):
+        read = []
+        for n, slots in enumerate(batches, epoch * len(batches)):
+            read += [element_in_epoch(3, n, slot, 4, 10, kept) for slot in range(slots)]
+            with pytest.raises(ValueError, match=f"from 0 to {slots - 1}; received {slots}"):
+                element_in_epoch(3, n, slots, 4, 10, kept)
+        assert read == order(3, epoch, 10).tolist()[: len(read)]
+
+
+def test_an_epoch_has_an_iteration():
+    """VC-1.9"""
+    assert element_in_epoch(3, 7, 2, 4, 3, kept=True) == order(3, 7, 3)[2]
+    with pytest.raises(ValueError, match="count must be at least the batch, 4; received 3"):
+        element_in_epoch(3, 0, 0, 4, 3)
 
 
 def test_framework_seed():

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from nlcore.video.metrics import mean_average_precision
 from nlcore.video.views import (
     ViewScores,
     assigned,
@@ -93,6 +94,10 @@ def test_slowfasts_sum_from_minus_1e10_loses_every_score():
     for view in scores:
         total += view
     assert (total == np.float32(-1e10)).all()
+    # all videos are tied then, so that the average precision is the fraction of positives
+    targets = np.array([[1, 0, 0, 1], [0, 0, 1, 1], [1, 0, 1, 1], [0, 1, 0, 1]])
+    lost = np.broadcast_to(total, targets.shape)
+    assert mean_average_precision(lost, targets, "slowfast") == targets.mean()
     assert np.unique(merge_views(scores, "sum")).size == 4
 
 

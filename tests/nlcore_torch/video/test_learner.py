@@ -165,6 +165,29 @@ def test_updates_are_those_of_the_formula():
             momentum[name] = state.momentum[name].astype(np.float64)
 
 
+@pytest.mark.parametrize("rescaled", [True, False])
+def test_the_momentum_of_caffe2_is_rescaled(rescaled):
+    """Caffe2's momentum contains the rate. Rescaled when that drops, it gives PyTorch's weights."""
+    gradients = np.random.default_rng(0).normal(size=(6, 5))
+    weight = torch.nn.Parameter(torch.zeros(5, dtype=torch.float64))
+    optimizer = torch.optim.SGD([weight], 1.0, momentum=0.9, dampening=0, nesterov=True)
+    caffe2, velocity, last = np.zeros(5), np.zeros(5), None
+    for rate, gradient in zip((0.1, 0.1, 0.1, 0.01, 0.01, 0.01), gradients, strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+        weight.grad = torch.from_numpy(gradient)
+        optimizer.step()
+        if rescaled and last is not None:
+            velocity = velocity * (rate / last)
+        before, last = velocity, rate
+        velocity = 0.9 * before + rate * gradient
+        caffe2 = caffe2 - (1.9 * velocity - 0.9 * before)
+    distance = np.abs(weight.detach().numpy() - caffe2).max()
+    if rescaled:  # some ten roundings in each of 6 steps, of numbers below 8
+        assert distance <= 60 * 8 * 2.0**-53
+    else:
+        assert distance > 0.1
+
+
 def test_gradients_are_clipped():
     recipe = small_recipe(clip_norm=1e-3)
     learner = learner_of(recipe)

@@ -35,3 +35,14 @@ class Numbers:
 
     def named(self, key):
         return f"iteration {key}, slot 0: {key}.mp4"
+
+
+class Large:
+    """Clips of more bytes than a pipe holds, (3, 2, 210, 230) float32, not contiguous."""
+
+    def load(self, key):
+        pixels = np.arange(3 * 2 * 210 * 230, dtype=np.float32).reshape(210, 230, 2, 3) + key
+        return LoadedClip(key, np.array([key]), pixels.transpose(3, 2, 0, 1), key)
+
+    def named(self, key):
+        return f"clip {key}"

@@ -6,8 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-from broken_sources import Numbers
+from broken_sources import Large, Numbers
 
 from nlcore.video.loading import LoadingError, Workers
 
@@ -20,6 +21,14 @@ def test_order(count):
             assert [clip.video for clip in clips] == list(range(20))
             assert all((clip.pixels == clip.video).all() for clip in clips)
         assert list(workers.clips("a", [])) == []
+
+
+def test_large_clips_come_whole():
+    expected = [Large().load(key) for key in (5, 6)]
+    with Workers({"a": Large()}, 1) as workers:
+        for clip, own in zip(workers.clips("a", [(5,), (6,)]), expected, strict=True):
+            assert clip.pixels.dtype == np.float32 and clip.target == own.target
+            np.testing.assert_array_equal(clip.pixels, own.pixels)
 
 
 @pytest.mark.parametrize(

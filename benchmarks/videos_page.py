@@ -1,0 +1,82 @@
+"""The section of docs/speed.md on clips and training, from what benchmarks.videos has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+HEAD = """
+## Clips and training, {engine}, {device}
+
+`python -m benchmarks.videos` makes films of scikit-image's photographs, as large as Kinetics'
+videos: H.264, 340 × 256, 30 frames a second, 10 s. Clips are the paper's: 32 of 64 frames, the
+shorter side 256 to 320, 224 × 224 pixels. Each ratio is one of medians of interleaved runs.
+
+**Loader.** "Bare" is PyAV, which seeks to the keyframe before a clip, decodes up to its last frame,
+and lets FFmpeg scale the wanted frames, in as many processes. It neither crops nor normalizes, and
+sends nothing to the process that trains: the limit of a loader. torchcodec does the same.
+"""
+SEEKING = """
+**Seeking.** With the number of frames that an index states, the reader decodes from the keyframe
+before a clip, and reads the times of all packets to prove which frame is which. Without, it decodes
+from the start. x264 sets keyframes 250 frames apart by itself.
+"""
+STEPS = """
+**Loop.** An iteration of `nlcore-video train` whose clips are decoded already, and a step by hand:
+the same network, loss and optimizer on a batch in memory, in turn. The loop draws clips, checks the
+videos' files, makes batches, and writes the metrics.
+"""
+
+
+def section(run: dict[str, Any]) -> str:
+    """Three tables with their explanations."""
+    found = run["videos"]
+    return (
+        HEAD.format(**run)
+        + _text(loading(found["loading"]))
+        + SEEKING
+        + _text(seeking(found["seeking"]))
+        + STEPS
+        + _text(steps(found["steps"]))
+    )
+
+
+def _text(lines: Iterator[str]) -> str:
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def loading(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Clips a second, and what nlcore reaches of the others."""
+    yield "| processes | nlcore | bare | nlcore / bare | nlcore / torchcodec |"
+    yield "| ---: | ---: | ---: | ---: | ---: |"
+    for result in results:
+        speed = {n: result["clips"] / median(s) for n, s in result["seconds"].items()}
+        peer = f"{speed['nlcore'] / speed['torchcodec']:.2f}" if "torchcodec" in speed else ""
+        name = str(result["workers"] or "none but this")
+        clips = [f"{speed[n]:.1f} clips/s" for n in ("nlcore", "bare")]
+        yield _row(name, *clips, f"{speed['nlcore'] / speed['bare']:.2f}", peer)
+
+
+def seeking(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Time of a clip in both ways."""
+    yield "| frames from keyframe to keyframe | seeking | from the start | ratio |"
+    yield "| ---: | ---: | ---: | ---: |"
+    for result in results:
+        ms = {n: 1e3 * median(s) / result["clips"] for n, s in result["seconds"].items()}
+        ratio = f"{ms['seeking'] / ms['from the start']:.2f}"
+        yield _row(str(result["keyframes"]), *(f"{t:.1f} ms" for t in ms.values()), ratio)
+
+
+def steps(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Time of a step in both ways."""
+    yield "| network and clips | loop | by hand | ratio |"
+    yield "| --- | ---: | ---: | ---: |"
+    for result in results:
+        s = {n: median(times) for n, times in result["seconds"].items()}
+        times = [f"{s[n]:.3g} s" for n in ("loop", "by hand")]
+        yield _row(result["size"].replace(" x ", " × "), *times, f"{s['loop'] / s['by hand']:.3f}")
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,105 @@
+"""nlcore-video convert: the weights of a network under the names of another project."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from nlcore.checkpoints import convert_network, export_network, published, read_arrays
+from nlcore.checkpoints.network_origins import NETWORKS
+from nlcore.checkpoints.starting_weights import complete_weights, read_source
+from nlcore.video.cli import options as shared
+from nlcore.video.cli.terminal import or_exit
+from nlcore.video.network import NetworkSpec
+from nlcore.video.running.run_folder import load_run
+
+OWN = "nlcore"
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="A file of weights, a run or a checkpoint.", metavar="WEIGHTS")
+    ],
+    output: Annotated[
+        Path, typer.Argument(help="The file to write: .safetensors.", metavar="FILE")
+    ],
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="The published network that the file has. Default: the one that has its name.",
+            metavar="NAME",
+        ),
+    ] = None,
+    recipe: shared.RecipeOption = None,
+    set: shared.SetOption = None,
+    naming: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Whose names WEIGHTS has: {OWN}, {', '.join(NETWORKS)}. Default: those of the "
+            f"published network; {OWN} for a run or with --recipe.",
+            metavar="NAME",
+        ),
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help=f"Whose names FILE gets: {OWN}, {', '.join(NETWORKS)}.")
+    ] = OWN,
+) -> None:
+    """Write the weights of a network with the names and shapes of nlcore, or of another project.
+
+    The network is a published one, that of a run, or that of --recipe. A report names what was
+    computed, and what the other project's network computes differently.
+    """
+    with or_exit():
+        if output.suffix != ".safetensors":
+            raise ValueError(f"FILE must end in .safetensors; received {output}")
+        spec, names = _network(source, network, recipe, set)
+        arrays, whose = read_source(source, _read), naming or names
+        if whose in NETWORKS:
+            converted = convert_network(arrays, spec, whose)
+            print(converted.report())
+            weights = converted.weights
+        else:
+            weights = complete_weights(spec, arrays, whose)
+        if to in NETWORKS:
+            weights = export_network(spec, weights, to)
+        elif to != OWN:
+            raise ValueError(f"--to must be {OWN} or one of {tuple(NETWORKS)}; received {to!r}")
+        _write(output, weights)
+    print(f"{output}: {len(weights)} weights by the names of {to}")
+
+
+def _network(
+    source: Path, name: str | None, recipe: str | None, settings: list[str] | None
+) -> tuple[NetworkSpec, str]:
+    """The network, and whose names its weights have."""
+    if recipe is not None:
+        if name is not None:
+            raise ValueError(f"--network and --recipe both state a network; received {name}")
+        return shared.recipe_of(recipe, settings).network, OWN
+    if settings:
+        raise ValueError("--set needs --recipe")
+    if source.is_dir() and name is None:
+        return load_run(source, print).recipe.network, OWN
+    try:
+        known = published(name or source.name)
+    except ValueError as error:
+        raise ValueError(f"--network or --recipe must state the network: {error}") from None
+    return known.spec, known.origin
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Weights of a file. PyTorch's need PyTorch."""
+    try:
+        return import_module("nlcore_torch.convert").read_weights(path)
+    except ImportError:
+        return read_arrays(path)
+
+
+def _write(path: Path, weights: dict[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({n: np.require(value, requirements="C") for n, value in weights.items()}, path)

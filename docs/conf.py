@@ -94,7 +94,7 @@ def math(self: HTMLTranslator, node: nodes.math | nodes.math_block) -> None:
     block = isinstance(node, nodes.math_block)
     formula = convert(node.astext(), display="block" if block else "inline")
     # a command, a column or a script letter that browsers do not show
-    if re.search(r"\\|<mi>&|=\"script\"", formula):
+    if re.search(r"\\|<mi>&</mi>|=\"script\"", formula):
         logger.warning("formula that cannot be shown: %s", node.astext(), location=node)
     self.body.append(f'<div class="math">{formula}</div>' if block else formula)
     raise nodes.SkipNode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import tomllib
@@ -23,6 +24,14 @@ from nlcore_conformance.mutants import mutants
 
 #: The verdicts of `nlcore-conformance self-test --json docs/self_test.json`.
 SELF_TEST = json.loads((Path(__file__).parent / "self_test.json").read_text(encoding="utf-8"))
+
+#: What is measured beside nlcore, as in benchmarks/page.py.
+OTHERS = {
+    "mmcv": "mmcv",
+    "materialized": "N × M form",
+    "attention": "fused attention",
+    "einsum": "einsum",
+}
 
 logger = getLogger(__name__)
 
@@ -154,6 +163,31 @@ class SourceTable(GeneratedTable):
         return [("name", "place"), *((name, f"`{place}`") for name, place in PLACES.items())]
 
 
+class SlowerTable(GeneratedTable):
+    """What takes less than 95% of nlcore's time in docs/speed.csv."""
+
+    def rows(self) -> list[tuple]:
+        times: dict[tuple, dict[str, float]] = {}
+        with (Path(__file__).parent / "speed.csv").open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                names = ("engine", "size", "subsample", "pairwise", "direction")
+                task = tuple(row[name] or "none" for name in names)
+                times.setdefault(task, {})[row["implementation"]] = float(row["seconds"])
+        head = ("engine", "size", "subsample", "pairwise", "direction", "other", "its time / nlcore's")
+        rows: list[tuple] = [head]
+        for task, seconds in times.items():
+            for name, label in OTHERS.items():
+                if name in seconds and seconds[name] < 0.95 * seconds["nlcore"]:
+                    shown = (engine_name(task[0]), *(word.replace("_", " ") for word in task[1:]))
+                    rows.append((*shown, label, f"{seconds[name] / seconds['nlcore']:.2f}"))
+        return rows
+
+
+def engine_name(text: str) -> str:
+    """PyTorch, TensorFlow or JAX."""
+    return next(n for n in ("TensorFlow", "JAX", "PyTorch") if n.lower() in text.lower())
+
+
 class ExtrasTable(GeneratedTable):
     """The extras of the distribution and what each requires, from pyproject.toml."""
 
@@ -173,6 +207,7 @@ def add_to(app: Sphinx) -> None:
     app.add_directive("extras-table", ExtrasTable)
     app.add_directive("mutant-table", MutantTable)
     app.add_directive("recipe-table", RecipeTable)
+    app.add_directive("slower-table", SlowerTable)
     app.add_directive("source-table", SourceTable)
     app.add_directive("trace-table", TraceTable)
     app.add_directive("vector-table", VectorTable)

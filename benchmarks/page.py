@@ -25,16 +25,22 @@ PEERS = {
 }
 HEAD = """# Speed and memory
 
-Each figure is a ratio of medians of interleaved runs in one process; peak memory is that of one
-call, above what is held before it, in a process of its own; on a GPU it is what torch allocates for
-the call, and on JAX what XLA has planned for it. Below 1 nlcore is slower or needs more.
-"Bare products" is the time of the four embeddings, and of a Gaussian's two products over all pairs,
-on operands of the same shapes, with their gradients: what is left for nlcore to gain. (The dot
-product needs some more, the concatenation can do without most of theta's.) `forward` is inference,
-without gradients; `both` is a training step, with the gradients of x and of every weight. One batch
-item.
-`python -m benchmarks --help` says how to measure on another machine, with a GPU by
-`--device cuda`; {download}`speed.csv` has every median in seconds and every peak in bytes.
+These tables compare nlcore with other ways to compute the same block. [How nlcore computes blocks fast](fast.md)
+explains the results, and lists [where nlcore is slower](fast.md#where-nlcore-is-slower).
+
+- **The time** of another implementation is divided by nlcore's. Below 1, nlcore is slower. Times are medians of
+  interleaved runs in one process.
+- **Peak memory** is that of one call, without what was allocated before the call, in a process of its own. On a GPU it is
+  what torch allocates for the call, and on JAX what XLA has planned for it. The other columns "peak" are divided by
+  nlcore's.
+- **Bare products** is the time of the four embeddings, and of a Gaussian's two products over all pairs,
+  with their gradients, on operands of the same shapes. It is what no implementation can do without. (The dot
+  product needs some more, and the concatenation can do without most of θ's.)
+- **forward** is inference, without gradients. **both** is a training step, with the gradients of x and of every weight.
+- All tasks have one batch item.
+
+{download}`speed.csv` has every median in seconds and every peak in bytes. `python -m benchmarks --help` describes how to
+measure on another machine, and on a GPU with `--device cuda`.
 """
 
 #: Functions of docs/figures/growth.py, which draws the plots when the site is built.

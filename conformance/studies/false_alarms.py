@@ -228,13 +228,13 @@ def write(file: Path | None, tallies: dict[str, dict[str, Tally]]) -> None:
 PAGE = Path(__file__).parents[2] / "docs" / "false_alarms.md"
 HEAD = """# False alarms
 
-A right implementation must not fail. `conformance/studies/false_alarms.py` judges implementations
-that are taken to be right by the suite's checks, in each dtype. An example is one case of one
-check. An alarm would be a ratio above 1.
+A correct implementation must not fail. `conformance/studies/false_alarms.py` judges implementations
+that are taken to be correct by the suite's checks, in each dtype. An example is one case of one
+check. A ratio above 1 would be a false alarm.
 
 Made with {stamp}, by
 
-```
+```console
 {commands}
 ```
 

@@ -25,22 +25,24 @@ PEERS = {
 }
 HEAD = """# Speed and memory
 
-These tables compare nlcore with other ways to compute the same block. [How nlcore computes blocks fast](fast.md)
-explains the results, and lists [where nlcore is slower](fast.md#where-nlcore-is-slower).
+These tables compare nlcore with other ways to compute the same block. [How nlcore computes blocks
+fast](fast.md) explains the results, and lists [where nlcore is
+slower](fast.md#where-nlcore-is-slower).
 
-- **The time** of another implementation is divided by nlcore's. Below 1, nlcore is slower. Times are medians of
-  interleaved runs in one process.
-- **Peak memory** is that of one call, without what was allocated before the call, in a process of its own. On a GPU it is
-  what torch allocates for the call, and on JAX what XLA has planned for it. The other columns "peak" are divided by
-  nlcore's.
-- **Bare products** is the time of the four embeddings, and of a Gaussian's two products over all pairs,
-  with their gradients, on operands of the same shapes. It is what no implementation can do without. (The dot
-  product needs some more, and the concatenation can do without most of θ's.)
-- **forward** is inference, without gradients. **both** is a training step, with the gradients of x and of every weight.
-- All tasks have one batch item.
+- **The time** of another implementation is divided by nlcore's. Below 1, nlcore is slower. Times
+  are medians of interleaved runs in one process.
+- **Peak memory** is that of one call, without what was allocated before the call, in a process of
+  its own. On a GPU it is what torch allocates for the call, and on JAX what XLA has planned for
+  it. The other columns "peak" are divided by nlcore's.
+- **Bare products** is the time of the four embeddings, and of a Gaussian's two products over all
+  pairs, with their gradients, on operands of the same shapes. It is what no implementation can do
+  without. (The dot product needs some more, and the concatenation can do without most of θ's.)
+- **forward** is inference, without gradients. **both** is a training step, with the gradients of
+  x and of every weight.
+- All tasks have one batch item. A summary has the range over all sizes.
 
-{download}`speed.csv` has every median in seconds and every peak in bytes. `python -m benchmarks --help` describes how to
-measure on another machine, and on a GPU with `--device cuda`.
+{download}`speed.csv` has every median in seconds and every peak in bytes. `python -m benchmarks
+--help` describes how to measure on another machine, and on a GPU with `--device cuda`.
 """
 
 #: Functions of docs/figures/growth.py, which draws the plots when the site is built.
@@ -114,7 +116,8 @@ def task_cells(result: dict[str, Any]) -> list[str]:
 
 def summary(results: Results) -> Iterator[str]:
     """The fastest and the smallest other over nlcore: the range over all sizes."""
-    yield "| pairwise | direction | fastest other, time / nlcore's | smallest other, peak / nlcore's |"
+    head = ("pairwise", "direction", "fastest other, time / nlcore's")
+    yield f"| {' | '.join(head)} | smallest other, peak / nlcore's |"
     yield "| --- | --- | ---: | ---: |"
     ranges: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
     for result in results:
@@ -134,9 +137,13 @@ def summary(results: Results) -> Iterator[str]:
 def time_table(results: Results) -> Iterator[str]:
     """A row for each task: the times of the others over nlcore's."""
     names = compared_names(results)
-    yield "| size | subsample | pairwise | direction | nlcore | " + " | ".join(
-        f"{PEERS[n]} / nlcore" if n != "products" else "nlcore / bare products" for n in names
-    ) + " |"
+    yield (
+        "| size | subsample | pairwise | direction | nlcore | "
+        + " | ".join(
+            f"{PEERS[n]} / nlcore" if n != "products" else "nlcore / bare products" for n in names
+        )
+        + " |"
+    )
     yield "| --- | --- | --- | --- |" + " ---: |" * (len(names) + 1)
     for result in results:
         seconds = {name: median(times) for name, times in result["seconds"].items()}
@@ -152,9 +159,11 @@ def time_table(results: Results) -> Iterator[str]:
 def memory_table(results: Results) -> Iterator[str]:
     """A row for each task: the peak memory of the others over nlcore's."""
     names = [n for n in compared_names(results) if n != "products"]
-    yield "| size | subsample | pairwise | direction | nlcore | " + " | ".join(
-        f"{PEERS[n]} / nlcore" for n in names
-    ) + " |"
+    yield (
+        "| size | subsample | pairwise | direction | nlcore | "
+        + " | ".join(f"{PEERS[n]} / nlcore" for n in names)
+        + " |"
+    )
     yield "| --- | --- | --- | --- |" + " ---: |" * (len(names) + 1)
     for result in results:
         peaks = result["memory"]

@@ -67,9 +67,10 @@ class ClauseLinks(SphinxPostTransform):
         page = PAGES[clause[:2]]
         place = anchor(clause)
         if page == self.env.docname:
-            return nodes.reference("", clause, internal=True, refid=place)
+            return nodes.reference("", clause, internal=True, refid=place, classes=["clause"])
         uri = self.app.builder.get_relative_uri(self.env.docname, page)
-        return nodes.reference("", clause, internal=True, refuri=f"{uri}#{place}")
+        place = f"{uri}#{place}"
+        return nodes.reference("", clause, internal=True, refuri=place, classes=["clause"])
 
 
 def _apart(node: nodes.Node) -> bool:

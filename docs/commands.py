@@ -1,4 +1,4 @@
-"""The pages' reference of commands: `typer-commands MODULE:APP NAME`, from the commands themselves."""
+"""The reference of commands, from the commands: `typer-commands MODULE:APP NAME`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class TyperCommands(SphinxDirective):
         module, _, attribute = place.partition(":")
         command = typer.main.get_command(getattr(import_module(module), attribute))
         lines = [line for leaf in leaves(command, name) for line in described(*leaf)]
-        return self.parse_text_to_nodes(StringList(lines, self.get_source_info()[0]), allow_section_headings=True)
+        text = StringList(lines, self.get_source_info()[0])
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
 def add_to(app: Sphinx) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import clauses
 import commands
 import tables
+
+# autosummary writes the pages of the API anew; those of names that are gone would stay
+shutil.rmtree(Path(__file__).parent / "api", ignore_errors=True)
 
 project = "nlcore"
 author = "The nlcore contributors"
@@ -55,7 +59,7 @@ if not repository:
 
 ogp_site_url = html_baseurl or "/"
 ogp_site_name = "nlcore"
-ogp_image = "_static/card.png"
+ogp_image = "_images/responses.png"
 ogp_image_alt = "From one letter of a taxi's sign, arrows to the same letter in other frames."
 ogp_social_cards = {"enable": False}
 notfound_urls_prefix = os.environ.get("DOCS_PREFIX", "/")

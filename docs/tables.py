@@ -134,18 +134,18 @@ class DialectTable(GeneratedTable):
 
 
 class RecipeTable(GeneratedTable):
-    """The published recipes side by side: the fields that differ, or those that are "equal"."""
+    """Fields of recipes: those that differ, for the named recipes, or those that are "equal"."""
 
-    optional_arguments = 1
+    optional_arguments = len(RECIPES)
 
     def rows(self) -> list[tuple]:
         equal = self.arguments == ["equal"]
-        head = ("value",) if equal else tuple(f"`{name}`" for name in RECIPES)
-        rows: list[tuple] = [("field", *head)]
+        names = list(RECIPES)[:1] if equal else self.arguments
+        rows: list[tuple] = [("field", *(["value"] if equal else [f"`{n}`" for n in names]))]
         for field in (field for group in GROUPS.values() for field in group):
-            values = [value_or_dash(recipe, field) for recipe in RECIPES.values()]
-            if field != "network" and (len(set(values)) == 1) == equal:
-                rows.append((f"`{field}`", *values[: len(head)]))
+            values = {name: value_or_dash(recipe, field) for name, recipe in RECIPES.items()}
+            if field != "network" and (len(set(values.values())) == 1) == equal:
+                rows.append((f"`{field}`", *(values[name] for name in names)))
         return rows
 
 
@@ -173,8 +173,8 @@ class SlowerTable(GeneratedTable):
                 names = ("engine", "size", "subsample", "pairwise", "direction")
                 task = tuple(row[name] or "none" for name in names)
                 times.setdefault(task, {})[row["implementation"]] = float(row["seconds"])
-        head = ("engine", "size", "subsample", "pairwise", "direction", "other", "its time / nlcore's")
-        rows: list[tuple] = [head]
+        head = ("engine", "size", "subsample", "pairwise", "direction", "other")
+        rows: list[tuple] = [(*head, "its time / nlcore's")]
         for task, seconds in times.items():
             for name, label in OTHERS.items():
                 if name in seconds and seconds[name] < 0.95 * seconds["nlcore"]:

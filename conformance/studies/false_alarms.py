@@ -246,9 +246,10 @@ on {machines}.
 LOOSE = """
 ## The largest ratio of each bound
 
-This is the largest ratio that any of them has reached in float32, for each check and output. It shows how
-much larger the bounds are than the error of a correct implementation. It is 0 if a check requires equality.
-"rescaling" is by powers of two, which changes no rounding except for underflow.
+This is the largest ratio that any of them has reached in float32, for each check and output. It
+shows how much larger the bounds are than the error of a correct implementation. It is 0 if a
+check requires equality. "rescaling" is by powers of two, which changes no rounding except for
+underflow.
 
 | check | largest ratio by output |
 | --- | --- |

@@ -3,18 +3,18 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-N, I = 9, 4  # positions, and the one whose output is drawn
+N, ONE = 9, 4  # positions, and the one whose output is drawn
 rng = np.random.default_rng(5)
 LEARNED, COMPUTED = "C0", "C1"
 figure, axes = plt.subplots(2, 2, figsize=(9, 5.2), layout="constrained")
 
 
 def panel(axis, title, links, state=False):
-    """Inputs below, outputs above, and lines (j, height, colour, width) to the output I."""
+    """Inputs below, outputs above, and lines (j, height, colour, width) to the output ONE."""
     for j, colour, width in links:
-        axis.plot([j, I], [0.12, 0.88], color=colour, linewidth=width, zorder=1)
+        axis.plot([j, ONE], [0.12, 0.88], color=colour, linewidth=width, zorder=1)
     if state:
-        for j in range(I):
+        for j in range(ONE):
             axis.annotate(
                 "",
                 (j + 0.82, 1),
@@ -23,7 +23,7 @@ def panel(axis, title, links, state=False):
             )
     axis.scatter(range(N), [0] * N, s=150, color="0.75", zorder=2)
     axis.scatter(range(N), [1] * N, s=150, facecolor="white", edgecolor="0.6", zorder=2)
-    axis.scatter([I], [1], s=190, color="0.2", zorder=3)
+    axis.scatter([ONE], [1], s=190, color="0.2", zorder=3)
     axis.set_title(title, fontsize="medium")
     axis.set(xlim=(-0.6, N - 0.4), ylim=(-0.25, 1.25))
     axis.axis("off")
@@ -33,9 +33,9 @@ same = (2.5, 1.2, 2.5)
 panel(
     axes[0, 0],
     "convolution: neighbours, learned weights",
-    [(I + d, LEARNED, w) for d, w in zip((-1, 0, 1), same, strict=True)],
+    [(ONE + d, LEARNED, w) for d, w in zip((-1, 0, 1), same, strict=True)],
 )
-panel(axes[0, 1], "recurrence: the step before, again and again", [(I, LEARNED, 2.0)], state=True)
+panel(axes[0, 1], "recurrence: the step before, again and again", [(ONE, LEARNED, 2.0)], state=True)
 panel(
     axes[1, 0],
     "fully connected: all, a learned weight for each place",

@@ -26,16 +26,24 @@ PEERS = {
 }
 HEAD = """# Speed and memory
 
-Each figure is a ratio of medians of interleaved runs in one process; peak memory is that of one
-call, above what is held before it, in a process of its own; on a GPU it is what torch allocates for
-the call, and on JAX what XLA has planned for it. Below 1 nlcore is slower or needs more.
-"Bare products" is the time of the four embeddings, and of a Gaussian's two products over all pairs,
-on operands of the same shapes, with their gradients: what is left for nlcore to gain. (The dot
-product needs some more, the concatenation can do without most of theta's.) `forward` is inference,
-without gradients; `both` is a training step, with the gradients of x and of every weight. One batch
-item.
-`python -m benchmarks --help` says how to measure on another machine, with a GPU by
-`--device cuda`; {download}`speed.csv` has every median in seconds and every peak in bytes.
+These tables compare nlcore with other ways to compute the same block. [How nlcore computes blocks
+fast](fast.md) explains the results, and lists [where nlcore is
+slower](fast.md#where-nlcore-is-slower).
+
+- **The time** of another implementation is divided by nlcore's. Below 1, nlcore is slower. Times
+  are medians of interleaved runs in one process.
+- **Peak memory** is that of one call, without what was allocated before the call, in a process of
+  its own. On a GPU it is what torch allocates for the call, and on JAX what XLA has planned for
+  it. The other columns "peak" are divided by nlcore's.
+- **Bare products** is the time of the four embeddings, and of a Gaussian's two products over all
+  pairs, with their gradients, on operands of the same shapes. It is what no implementation can do
+  without. (The dot product needs some more, and the concatenation can do without most of θ's.)
+- **forward** is inference, without gradients. **both** is a training step, with the gradients of
+  x and of every weight.
+- All tasks have one batch item. A summary has the range over all sizes.
+
+{download}`speed.csv` has every median in seconds and every peak in bytes. `python -m benchmarks
+--help` describes how to measure on another machine, and on a GPU with `--device cuda`.
 """
 
 #: Functions of docs/figures/growth.py, which draws the plots when the site is built.
@@ -73,8 +81,10 @@ def main(
         compared = [result for result in results if result["task"]["name"] != "growth"]
         text += f"\n## {engine}, {device}\n"
         if compared:
-            text += "\n" + "\n".join(table(compared)) + "\n"
+            for title, table in TABLES.items():
+                text += f"\n### {title}: {engine}\n\n" + "\n".join(table(compared)) + "\n"
         if grown:
+            text += f"\n### Growth: {engine}\n"
             text += GROWTH.format(engine=next(n for n in DRAWN if n in engine.lower()))
             text += "\n" + "\n".join(growth_table(grown)) + "\n"
     (output / "speed.md").write_text(text + videos, encoding="utf-8")
@@ -97,35 +107,75 @@ def measurements(results: Results) -> Iterator[list[Any]]:
             yield [*fields, name, f"{median(times):.6f}", len(times), peak]
 
 
-def table(results: Results) -> Iterator[str]:
-    """A row for each task: what the others take of nlcore's time, and of its peak memory."""
-    names = [n for n in PEERS if any(n in result["seconds"] for result in results)]
+def compared_names(results: Results) -> list[str]:
+    """Who is measured beside nlcore in any of the tasks."""
+    return [n for n in PEERS if any(n in result["seconds"] for result in results)]
+
+
+def task_cells(result: dict[str, Any]) -> list[str]:
+    """Size, subsampling, pairwise function and direction."""
+    task = Task.from_json(result["task"])
+    pool = "x".join(map(str, task.subsample or ())) or "none"
+    return [task.name, pool, task.pairwise.replace("_", " "), task.direction]
+
+
+def summary(results: Results) -> Iterator[str]:
+    """The fastest and the smallest other over nlcore: the range over all sizes."""
+    head = ("pairwise", "direction", "fastest other, time / nlcore's")
+    yield f"| {' | '.join(head)} | smallest other, peak / nlcore's |"
+    yield "| --- | --- | ---: | ---: |"
+    ranges: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    for result in results:
+        _, _, pairwise, direction = task_cells(result)
+        for kind, ratios in zip(
+            ("seconds", "memory"), ranges.setdefault((pairwise, direction), ([], [])), strict=True
+        ):
+            values = {n: median(v) if kind == "seconds" else v for n, v in result[kind].items()}
+            others = [v for n, v in values.items() if n not in ("nlcore", "products")]
+            if others and "nlcore" in values:
+                ratios.append(min(others) / values["nlcore"])
+    for key, (seconds, peaks) in ranges.items():
+        cells = [f"{min(r):.2g} to {max(r):.2g}" if r else "" for r in (seconds, peaks)]
+        yield "| " + " | ".join([*key, *cells]) + " |"
+
+
+def time_table(results: Results) -> Iterator[str]:
+    """A row for each task: the times of the others over nlcore's."""
+    names = compared_names(results)
     yield (
         "| size | subsample | pairwise | direction | nlcore | "
         + " | ".join(
             f"{PEERS[n]} / nlcore" if n != "products" else "nlcore / bare products" for n in names
         )
-        + " | peak | "
-        + " | ".join(f"{PEERS[n]}, peak" for n in names if n != "products")
         + " |"
     )
-    yield "| --- | --- | --- | --- |" + " ---: |" * (2 * len(names) + 1)
+    yield "| --- | --- | --- | --- |" + " ---: |" * (len(names) + 1)
     for result in results:
-        task = Task.from_json(result["task"])
         seconds = {name: median(times) for name, times in result["seconds"].items()}
-        ours, peaks = seconds["nlcore"], result["memory"]
-        pool = "x".join(map(str, task.subsample or ())) or "none"
-        cells = [task.name, pool, task.pairwise.replace("_", " "), task.direction]
-        cells.append(_ms(ours))
+        ours = seconds["nlcore"]
+        cells = [*task_cells(result), _ms(ours)]
         for name in names:
             ratio = seconds.get(name, 0) / ours
             ratio = 1 / ratio if name == "products" and ratio else ratio
             cells.append(f"{ratio:.3g}" if ratio else "")
-        cells.append(f"{peaks['nlcore'] / 2**20:.3g} MiB" if "nlcore" in peaks else "")
-        for name in names:
-            if name != "products":
-                cells.append(f"{peaks[name] / peaks['nlcore']:.3g}" if name in peaks else "")
         yield "| " + " | ".join(cells) + " |"
+
+
+def memory_table(results: Results) -> Iterator[str]:
+    """A row for each task: the peak memory of the others over nlcore's."""
+    names = [n for n in compared_names(results) if n != "products"]
+    yield (
+        "| size | subsample | pairwise | direction | nlcore | "
+        + " | ".join(f"{PEERS[n]} / nlcore" for n in names)
+        + " |"
+    )
+    yield "| --- | --- | --- | --- |" + " ---: |" * (len(names) + 1)
+    for result in results:
+        peaks = result["memory"]
+        if "nlcore" in peaks:
+            cells = [*task_cells(result), f"{peaks['nlcore'] / 2**20:.3g} MiB"]
+            cells += [f"{peaks[n] / peaks['nlcore']:.3g}" if n in peaks else "" for n in names]
+            yield "| " + " | ".join(cells) + " |"
 
 
 def growth_table(results: Results) -> Iterator[str]:
@@ -149,6 +199,10 @@ def growth_table(results: Results) -> Iterator[str]:
 def _ms(seconds: float) -> str:
     """Three digits and no exponent."""
     return f"{1e3 * seconds:.0f} ms" if seconds >= 0.1 else f"{1e3 * seconds:.3g} ms"
+
+
+#: The tables of an engine, the one with the point first.
+TABLES = {"Summary": summary, "Time": time_table, "Peak memory": memory_table}
 
 
 if __name__ == "__main__":

@@ -1,27 +1,26 @@
 """Sphinx configuration: `tox run -e docs`."""
 
-import json
+import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator as HTMLTranslator
 
 import nlcore
-from nlcore.video import RECIPES
-from nlcore.video.recipes.presets import PLACES
-from nlcore.video.recipes.summary import GROUPS, NOT_USED, field_text
-from nlcore_conformance.backend.variants import honest
-from nlcore_conformance.mutants import mutants
 
 sys.path.insert(0, str(Path(__file__).parent))
-import traceability
+import clauses
+import commands
+import tables
+
+# autosummary writes the pages of the API anew; those of names that are gone would stay
+shutil.rmtree(Path(__file__).parent / "api", ignore_errors=True)
 
 project = "nlcore"
 author = "The nlcore contributors"
@@ -31,161 +30,60 @@ version = release = nlcore.__version__
 extensions = [
     "matplotlib.sphinxext.plot_directive",
     "myst_parser",
+    "notfound.extension",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinxext.opengraph",
 ]
-myst_enable_extensions = ["attrs_inline", "dollarmath", "substitution"]
-#: The verdicts of `nlcore-conformance self-test --json docs/self_test.json`.
-SELF_TEST = json.loads((Path(__file__).parent / "self_test.json").read_text(encoding="utf-8"))
-myst_substitutions = {"self_test_stamp": SELF_TEST["stamp"]}
+myst_enable_extensions = ["attrs_block", "attrs_inline", "dollarmath", "substitution"]
+myst_substitutions = {"self_test_stamp": tables.SELF_TEST["stamp"]}
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "figures"]
+templates_path = ["templates"]
+
 html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["nlcore.css"]
+html_favicon = "static/favicon.svg"
 html_title = "nlcore"
 html_math_renderer = "mathml"  # in the page itself: no script, no font and no network
+# Where the site and the repository are is known only to who publishes them.
+html_baseurl = os.environ.get("DOCS_URL", "")
+repository = os.environ.get("DOCS_REPOSITORY", "")
+html_theme_options = {"source_repository": repository, "source_branch": "main"}
+html_theme_options |= {"source_directory": "docs/"}
+if not repository:
+    html_theme_options = {"top_of_page_buttons": []}
 
-# Figures are drawn when the site is built, from docs/figures.
+ogp_site_url = html_baseurl or "/"
+ogp_site_name = "nlcore"
+ogp_image = "_images/responses.png"
+ogp_image_alt = "From one letter of a taxi's sign, arrows to the same letter in other frames."
+ogp_social_cards = {"enable": False}
+notfound_urls_prefix = os.environ.get("DOCS_PREFIX", "/")
+
+# a prompt is not copied, nor is what a command prints
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# Figures are drawn when the site is built, from docs/figures. They have no background, so that the
+# style sheet can show them on a dark page.
 plot_formats = ["svg"]
 plot_html_show_source_link = False
 plot_html_show_formats = False
-plot_rcparams = {"figure.facecolor": "white", "svg.hashsalt": "nlcore"}
+plot_rcparams = {"svg.hashsalt": "nlcore"}
+plot_rcparams |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "none")
 plot_apply_rcparams = True
 
 autodoc_typehints = "none"
+autosummary_generate_overwrite = True
+autosummary_ignore_module_all = False
 napoleon_use_ivar = True  # attributes are described once, not a second time as members
 
 
 logger = getLogger(__name__)
-
-
-class GeneratedTable(SphinxDirective):
-    """A table of `rows()`, the first one being its head."""
-
-    def rows(self) -> list[tuple]:
-        raise NotImplementedError
-
-    def run(self) -> list[nodes.Node]:
-        head, *rows = self.rows()
-        lines = [" | ".join(map(str, row)) for row in (head, ("---",) * len(head), *rows)]
-        lines = [f"| {line} |" for line in lines]
-        table = nodes.container()
-        self.state.nested_parse(StringList(lines, self.get_source_info()[0]), 0, table)
-        return table.children
-
-
-class VectorTable(GeneratedTable):
-    """The test vectors, from their manifest."""
-
-    def rows(self) -> list[tuple]:
-        rows: list[tuple] = [("name", "what is special", "clauses NL-", "dtypes")]
-        for v in traceability.vectors():
-            clauses = ", ".join(clause.removeprefix("NL-") for clause in v["clauses"])
-            rows.append((f"`{v['name']}`", v["about"], clauses, ", ".join(v["dtypes"])))
-        return rows
-
-
-class MutantTable(GeneratedTable):
-    """The shipped mutants and what rejected them, from docs/self_test.json."""
-
-    def rows(self) -> list[tuple]:
-        judged = {row["name"]: row for row in SELF_TEST["rows"]}
-        rows: list[tuple] = [("mutant", "what is wrong", "clause", "rejected by", "ratio")]
-        for mutant in mutants():
-            rule = re.sub(r"([*|\\])", r"\\\1", mutant.mistake)
-            row = judged[mutant.name]
-            found = row["check"], row["ratio"]
-            rows.append((mutant.name.replace("|", r"\|"), rule, mutant.clause, *found))
-        return rows
-
-
-class AcceptedTable(GeneratedTable):
-    """The right implementations that the self-test judges, from docs/self_test.json."""
-
-    def rows(self) -> list[tuple]:
-        judged = {row["name"]: row for row in SELF_TEST["rows"]}
-        rows: list[tuple] = [("implementation", "how it differs", "verdict", "largest ratio")]
-        for right in honest():
-            row = judged[right.name]
-            rows.append((right.name, right.difference, row["verdict"], row["ratio"]))
-        return rows
-
-
-class TraceTable(GeneratedTable):
-    """What enforces each clause, from `traceability`; a hole in it is a warning."""
-
-    def rows(self) -> list[tuple]:
-        traced = traceability.traced()
-        for hole in traceability.holes(traced):
-            logger.warning(hole, location=self.get_location())
-        rows: list[tuple] = [("clause", "checks", "mutants", "vectors", "tests")]
-        for row in traced:
-            link = f"[{row.clause}](#{anchor(row.clause)})"
-            tests = ", ".join(f"`{test.split('::')[1]}`" for test in row.tests)
-            counts = (len(row.mutants) or "", len(row.vectors) or "")
-            rows.append((link, traceability.families(row.checks), *counts, tests))
-        return rows
-
-
-class ClauseTests(GeneratedTable):
-    """The tests of a page's clauses: its arguments are the page and the folder of the tests."""
-
-    required_arguments = 2
-
-    def rows(self) -> list[tuple]:
-        rows: list[tuple] = [("clause", "tests")]
-        for clause, tests in traceability.tests_of(*self.arguments).items():
-            names = ", ".join(f"`{test}`" for test in tests)
-            rows.append((f"[{clause}](#{anchor(clause)})", names))
-        return rows
-
-
-class DialectTable(GeneratedTable):
-    """The dialects as they are at C = 1024, from `nlcore.DIALECTS`, one row each."""
-
-    def rows(self) -> list[tuple]:
-        columns = ("name", "pairwise", "ndim", "D", "scale", "subsample", "subsample_at")
-        columns += ("bias", "pair_bias", "batch_norm", "source")
-        rows: list[tuple] = [columns]
-        for name, known in nlcore.DIALECTS.items():
-            spec = nlcore.dialect(name, 1024)
-            pairwise = "all" if len(known.pairwise) == 4 else ", ".join(known.pairwise)
-            pair_bias = known.fields.get("pair_bias", False)
-            values = (f"`{name}`", pairwise, known.ndims, spec.inner_channels, f"{spec.scale:.4g}")
-            values += (spec.subsample, spec.subsample_at, spec.bias, pair_bias, spec.batch_norm)
-            rows.append((*values, known.source.replace("*", r"\*")))
-        return rows
-
-
-class RecipeTable(GeneratedTable):
-    """The published recipes side by side: the fields that differ, or those that are "equal"."""
-
-    optional_arguments = 1
-
-    def rows(self) -> list[tuple]:
-        equal = self.arguments == ["equal"]
-        head = ("value",) if equal else tuple(f"`{name}`" for name in RECIPES)
-        rows: list[tuple] = [("field", *head)]
-        for field in (field for group in GROUPS.values() for field in group):
-            values = [value_or_dash(recipe, field) for recipe in RECIPES.values()]
-            if field != "network" and (len(set(values)) == 1) == equal:
-                rows.append((f"`{field}`", *values[: len(head)]))
-        return rows
-
-
-def value_or_dash(recipe, field: str) -> str:
-    """The value of a field of a recipe, or a dash if the recipe does not use it."""
-    unused = recipe.sources[field].startswith(NOT_USED)
-    counts = field in ("iterations", "epochs") and getattr(recipe, field) is None
-    return "–" if unused or counts else field_text(recipe, field)
-
-
-class SourceTable(GeneratedTable):
-    """The places that the sources of the published recipes name."""
-
-    def rows(self) -> list[tuple]:
-        return [("name", "place"), *((name, f"`{place}`") for name, place in PLACES.items())]
 
 
 def escape_formulas(app, what, name, obj, options, lines: list[str]) -> None:
@@ -199,34 +97,17 @@ def math(self: HTMLTranslator, node: nodes.math | nodes.math_block) -> None:
     """A formula as MathML; what the converter does not know is a warning."""
     block = isinstance(node, nodes.math_block)
     formula = convert(node.astext(), display="block" if block else "inline")
-    if "\\" in formula:
+    # a command, a column or a script letter that browsers do not show
+    if re.search(r"\\|<mi>&</mi>|=\"script\"", formula):
         logger.warning("formula that cannot be shown: %s", node.astext(), location=node)
     self.body.append(f'<div class="math">{formula}</div>' if block else formula)
     raise nodes.SkipNode
 
 
-def anchor(clause: str) -> str:
-    """NL-2.3 -> nl-2-3."""
-    return clause.lower().replace(".", "-")
-
-
-def anchor_clauses(app: Sphinx, page: str, source: list[str]) -> None:
-    """Give every clause a place to link to."""
-    source[0] = traceability.CLAUSE.sub(
-        lambda m: f"- [**{m[1]}**]{{#{anchor(m[1])}}} {m[2]}", source[0]
-    )
-
-
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_html_math_renderer("mathml", (math, None), (math, None))
-    app.add_directive("clause-tests", ClauseTests)
-    app.add_directive("dialect-table", DialectTable)
-    app.add_directive("accepted-table", AcceptedTable)
-    app.add_directive("mutant-table", MutantTable)
-    app.add_directive("recipe-table", RecipeTable)
-    app.add_directive("source-table", SourceTable)
-    app.add_directive("trace-table", TraceTable)
-    app.add_directive("vector-table", VectorTable)
-    app.connect("source-read", anchor_clauses)
+    clauses.add_to(app)
+    commands.add_to(app)
+    tables.add_to(app)
     app.connect("autodoc-process-docstring", escape_formulas, priority=400)  # before napoleon

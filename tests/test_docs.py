@@ -98,7 +98,7 @@ def write_index(folder: Path) -> None:
 
 @pytest.mark.parametrize("page", pages_with_python(), ids=lambda page: page.stem)
 def test_examples(page, files):
-    if page.stem in ("convert", "networks"):
+    if page.stem in ("convert", "fine_tune", "networks"):
         write_checkpoints(files)
     if page.stem in ("datasets", "training"):
         write_index(files)

@@ -1,5 +1,6 @@
 """The README's Python runs as it stands, and what it says of names and values is so."""
 
+import csv
 import re
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 import nlcore
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Each block with as many empty lines before it as the README has: tracebacks name its lines.
 BLOCKS = [
     "\n" * README.count("\n", 0, match.start(1)) + match[1]
@@ -22,7 +24,7 @@ def run(code):
     return names
 
 
-@pytest.mark.parametrize("code", BLOCKS, ids=["numpy", "torch", "keras", "own"])
+@pytest.mark.parametrize("code", BLOCKS, ids=["torch", "own"])
 def test_block_runs(code):
     run(code)
 
@@ -39,6 +41,53 @@ def test_example_backend_computes_the_block():
         backend(nlcore.NonLocalSpec(6), weights, x)
 
 
-def test_dialects_are_all_named():
-    row = next(line for line in README.splitlines() if line.startswith("| dialect |"))
-    assert re.findall(r"`(\w+)`", row) == list(nlcore.DIALECTS)
+def test_every_verdict_is_that_of_the_page():
+    """Conforms: it passes every check. Anything else: it fails one."""
+    page = (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(.*?)\].*?\|((?: \d+ of \d+ \|){3})$", page, re.MULTILINE)
+    passed = {name: [a == b for a, b in re.findall(r"(\d+) of (\d+)", row)] for name, row in rows}
+    judged = re.findall(r"^\| (\w+)[^|]*\| `\w+` \| (.*?) \| (.*?) \|$", README, re.MULTILINE)
+    assert len(judged) == 4
+    for name, wide, half in judged:
+        known = name.removesuffix("-lite").lower()
+        of = [n for n in passed if n.startswith(known) and not n.endswith(("1d", "2d"))]
+        (full,) = (passed[n] for n in of)
+        assert (wide == "conforms") == (full[0] and full[2]), name
+        assert (half == "conforms") == full[1], name
+
+
+def measured() -> dict[tuple, dict[str, tuple[float, float]]]:
+    """Task -> implementation -> seconds and bytes, of docs/speed.csv."""
+    found: dict[tuple, dict[str, tuple[float, float]]] = {}
+    with (ROOT / "docs" / "speed.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["engine"].startswith("PyTorch") and row["subsample"] == "1x2x2":
+                task = row["pairwise"], row["positions"], row["channels"], row["direction"]
+                numbers = float(row["seconds"]), float(row["bytes"] or "nan")
+                found.setdefault(task, {})[row["implementation"]] = numbers
+    return found
+
+
+def test_every_speed_is_measured():
+    """The smallest and the largest of several runs contain that of docs/speed.csv."""
+    line = re.compile(
+        r"^\| ([\w ]+), ([\d × ]+) × (\d+) \| (\w+) \| (.*?) "
+        r"\| ([\d.]+) to ([\d.]+) times \| ([\d.]+) times",
+        re.MULTILINE,
+    )
+    rows, times = line.findall(README), measured()
+    assert len(rows) == 5
+    for name, positions, channels, direction, other, low, high, memory in rows:
+        task = name.lower().replace(" ", "_"), positions.replace(" × ", "x"), channels
+        of = times[*task, "forward" if direction == "inference" else "both"]
+        seconds, peak = of["mmcv" if other == "mmcv" else "materialized"]
+        faster, less = seconds / of["nlcore"][0], peak / of["nlcore"][1]
+        assert float(low) <= round(faster, 2) <= float(high), name
+        assert memory == (f"{less:.0f}" if less > 99 else f"{less:.1f}"), name
+
+
+def test_the_whole_network_is_that_of_the_page():
+    page = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+    row = re.search(r"^\| dot product \| (.*?) \| (.*?) \| (.*?) \|", page, re.MULTILINE)
+    text = " ".join(README.split())
+    assert all(f"{seconds}" in text for seconds in row.groups())

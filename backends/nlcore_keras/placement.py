@@ -1,4 +1,4 @@
-"""Where the non-local blocks of any Keras model stand, and what each takes of the whole."""
+"""The non-local blocks of any Keras model: where they are, and their share of its cost."""
 
 from __future__ import annotations
 

@@ -228,13 +228,13 @@ def write(file: Path | None, tallies: dict[str, dict[str, Tally]]) -> None:
 PAGE = Path(__file__).parents[2] / "docs" / "false_alarms.md"
 HEAD = """# False alarms
 
-A right implementation must not fail. `conformance/studies/false_alarms.py` judges implementations
-that are taken to be right by the suite's checks, in each dtype. An example is one case of one
-check. An alarm would be a ratio above 1.
+A correct implementation must not fail. `conformance/studies/false_alarms.py` judges implementations
+that are taken to be correct by the suite's checks, in each dtype. An example is one case of one
+check. A ratio above 1 would be a false alarm.
 
 Made with {stamp}, by
 
-```
+```console
 {commands}
 ```
 
@@ -246,9 +246,10 @@ on {machines}.
 LOOSE = """
 ## The largest ratio of each bound
 
-The largest ratio that any of them has reached in float32, for each check and output: how far the
-bounds are above what an honest implementation needs. Where exact equality is asked it is 0;
-"rescaling" is by powers of two, which changes no rounding, but for underflow.
+This is the largest ratio that any of them has reached in float32, for each check and output. It
+shows how much larger the bounds are than the error of a correct implementation. It is 0 if a
+check requires equality. "rescaling" is by powers of two, which changes no rounding except for
+underflow.
 
 | check | largest ratio by output |
 | --- | --- |

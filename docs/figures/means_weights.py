@@ -14,6 +14,7 @@ patches = sliding_window_view(padded, (size, size))  # (H, W, size, size)
 distance = np.square(patches - patches[pixel]).mean((-2, -1))
 weight = np.exp(-np.maximum(distance - 2 * sigma**2, 0) / h**2)  # (H, W)
 
+plt.rcParams.update({"text.color": "0.5", "ytick.color": "0.5"})  # for light and dark pages
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 left.imshow(noisy, cmap="gray", vmin=0, vmax=1)
 left.plot(*pixel[::-1], "o", markersize=11, markerfacecolor="none", color="C1", markeredgewidth=2)

@@ -1,6 +1,6 @@
 """Which way does the camera move? A narrow non-local network learns it from films made here.
 
-    python examples/recognition/recognition.py [--small] [--out DIR]
+    python examples/recognition/recognition.py [--small] [--films-only] [--out DIR]
 
 Six classes: the camera moves left, right, up or down over a photograph, or zooms in or out. The
 films are made of scikit-image's photographs and encoded. No photograph of the test is in the
@@ -9,6 +9,9 @@ training, so only the motion tells the class. A single frame does not tell it at
 The films are indexed, a non-local I3D of 8 channels is trained on the CPU, and ten views of each
 test film are classified, all by the command nlcore-video. Clips are not mirrored, as a mirrored
 "left" is a "right".
+
+--films-only makes the films, a picture of some of them (films.jpg) and the recipe, and stops there:
+docs/tutorial.md takes the next steps one by one.
 
 Needs PyTorch, av, matplotlib, rich, safetensors, typer and scikit-image. It takes some minutes, and
 with --small, which trains for fewer iterations, about two.
@@ -25,6 +28,7 @@ import sys
 from pathlib import Path
 
 import av
+import matplotlib.pyplot as plt
 import numpy as np
 from skimage import data
 from skimage.transform import resize
@@ -104,6 +108,19 @@ def make_films(folder: Path, names: tuple[str, ...], each: int, seed: int) -> No
                 encode(folder / move / f"{name}{number}.mp4", film(picture, how, rng))
 
 
+def draw_films(films: list[Path], picture: Path) -> None:
+    """Six frames of each film, a row for each."""
+    figure, axes = plt.subplots(len(films), 6, figsize=(7.2, 7.6), layout="constrained")
+    for film, row in zip(films, axes, strict=True):
+        with av.open(str(film)) as container:
+            frames = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+        for axis, time in zip(row, np.linspace(0, FRAMES - 1, 6).astype(int), strict=True):
+            axis.imshow(frames[time])
+            axis.set(xticks=[], yticks=[], xlabel=f"frame {time}" if film is films[-1] else "")
+        row[0].set_ylabel(film.parent.name)
+    figure.savefig(picture, dpi=110)
+
+
 def command(*arguments: object) -> None:
     """Run nlcore-video."""
     words = [str(argument) for argument in arguments]
@@ -114,6 +131,7 @@ def command(*arguments: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train a network to tell camera moves.")
     parser.add_argument("--small", action="store_true", help="fewer iterations")
+    parser.add_argument("--films-only", action="store_true", help="make films and recipe, and stop")
     parser.add_argument("--workers", type=int, default=1, help="processes that load clips")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "output")
     args = parser.parse_args()
@@ -122,10 +140,7 @@ def main() -> None:
     shutil.rmtree(out, ignore_errors=True)
     make_films(out / "training", TRAINING, each=4, seed=1)
     make_films(out / "test", TEST, each=2, seed=2)
-    for split in ("training", "test"):
-        index = out / f"{split}.jsonl"
-        command("index", "pytorchvideo", out / split, index, "--workers", 0)
-
+    draw_films([out / "test" / move / "coffee0.mp4" for move in MOVES], out / "films.jpg")
     recipe = {
         "preset": "paper",
         "network": {
@@ -149,6 +164,11 @@ def main() -> None:
         "test_short_side": 64,
     }
     (out / "recipe.json").write_text(json.dumps(recipe, indent=2))
+    if args.films_only:
+        return
+    for split in ("training", "test"):
+        index = out / f"{split}.jsonl"
+        command("index", "pytorchvideo", out / split, index, "--workers", 0)
     run = out / "run"
     command(
         *("train", out / "training.jsonl", "--validation", out / "test.jsonl"),

@@ -41,7 +41,7 @@ def block_bounds(
     dtype : str
         The dtype that the implementation computes in.
     sums : str, optional
-        The dtype of its sums, by default float32 for the half precisions and `dtype` otherwise.
+        The dtype of its sums, by default float32 for the half precisions and `dtype` for others.
     independent : bool
         Whether roundings are assumed to be independent. Those of many equal terms are not.
     pairs : int

@@ -59,7 +59,7 @@ def repeatable(backend: Backend, case: Case) -> list[Judgement]:
 def permutation(backend: Backend, case: Case) -> list[Judgement]:
     """Positions in another order give their outputs in that order.
 
-    All positions are reordered where all see each other. Otherwise frames are, and pixels.
+    If all positions see each other, all are reordered. If not, frames and pixels are.
     """
     p = problem(case)
     rng = np.random.default_rng(case.seed)

@@ -1,0 +1,139 @@
+"""What README and the pages claim of names, paths and numbers is so."""
+
+from __future__ import annotations
+
+import configparser
+import csv
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import nlcore
+from nlcore.video import placement
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+TEXT = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_every_path_is_there(name):
+    folders = "nlcore|backends|conformance|benchmarks|examples|docs|tests|\\.github"
+    named = set(re.findall(rf"(?:`|python )((?:{folders})/[\w./-]+)", TEXT[name]))
+    made = {"docs/_build/html", "docs/mutation.md"}  # by a build or a study
+    missing = [path for path in named - made if not (ROOT / path).exists()]
+    assert missing == []
+
+
+def test_every_test_of_the_guide_is_there():
+    rows = re.findall(r"\| (`[^|]*test_\w+\.py`) \|$", TEXT["own_model.md"], re.MULTILINE)
+    assert len(rows) > 15
+    for row in rows:
+        folder = Path(re.findall(r"`([\w/]+\.py)`", row)[0]).parts[0]
+        for path in re.findall(r"`([\w/]+\.py)`", row):
+            full = path if path.startswith(folder) else f"{folder}/{path}"
+            assert (ROOT / "tests" / full).exists(), path
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_extras_are_quoted_and_nothing_is_taken_from_an_index(name):
+    """nlcore is not on an index: it is installed from a clone, or from a repository."""
+    commands = re.findall(r"pip install ([^\n`#]*)", TEXT[name])
+    for words in commands:
+        bare = re.sub(r'"[^"]*"', "", words)
+        assert "[" not in bare, words
+        assert not re.search(r"\bnlcore\b(?! @)", words.split("&&")[0]), words
+
+
+def test_the_words_of_rfc_2119_are_those_that_are_used():
+    page = TEXT["spec.md"]
+    (listed,) = re.findall(r"The words (.*?)\s+are those of RFC 2119", page, re.DOTALL)
+    words = set(re.findall(r"MUST NOT|MUST|SHOULD|MAY", listed))
+    used = set(re.findall(r"MUST NOT|MUST|SHOULD|MAY", page.replace(listed, "")))
+    assert words == used
+
+
+def test_places_in_torchvision_are_before_the_last_block_of_res4():
+    rows = re.findall(
+        r"ResNet-(\d+) \| `\{\"(?:backbone\.body\.)?layer3\.(\d+)\"", TEXT["own_model.md"]
+    )
+    assert {depth for depth, _ in rows} == {"50", "101"} and len(rows) == 3
+    for depth, index in rows:
+        assert placement(int(depth), 1) == (f"res4.{index}",)
+
+
+def test_every_dialect_has_a_row():
+    named = re.findall(r"^\| .* \| `(\w+)` \|$", TEXT["which_dialect.md"], re.MULTILINE)
+    assert sorted(named) == sorted(nlcore.DIALECTS)
+
+
+def test_the_api_lists_every_public_name():
+    modules = re.findall(r"^## .*: `([\w.]+)`$", TEXT["api.md"], re.MULTILINE)
+    assert len(modules) > 20
+    for module in map(import_module, modules):
+        section = TEXT["api.md"].split(f": `{module.__name__}`\n")[1].split("\n## ")[0]
+        listed = set(re.findall(r"\w+", section))
+        assert not set(getattr(module, "__all__", ())) - listed, module.__name__
+
+
+def test_contributing_installs_what_the_tests_need():
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    for section in ("testenv:tests", "testenv:docs", "testenv:examples"):
+        for package in tox[section]["deps"].split():
+            assert re.search(rf"[\s`]{package}[\s`.]", TEXT["CONTRIBUTING.md"]), package
+
+
+def test_quoted_accuracies_are_those_of_the_page_of_results():
+    """Accuracies of the paper are written down once, and repeated as they are there."""
+    known = set(re.findall(r"\b[3-9]\d\.\d\b", TEXT["paper_results.md"]))
+    for name in ("choose_block.md", "long_clips.md", "charades.md"):
+        tables = "\n".join(re.findall(r"^\|.*\|$", TEXT[name], re.MULTILINE))
+        quoted = set(re.findall(r"\b[3-9]\d\.\d\b", tables))
+        assert quoted and quoted <= known, name
+
+
+def test_the_numbers_of_the_tutorial_are_those_of_its_runs():
+    runs = json.loads((DOCS / "pictures" / "tutorial.json").read_text(encoding="utf-8"))
+    text = " ".join(TEXT["tutorial.md"].split())
+    for run in runs.values():
+        right = round(run["top1"] * run["videos"])
+        assert f"{right} of {run['videos']} films were right ({run['top1']:.1%})" in text
+
+
+def test_the_recipe_of_the_tutorial_is_that_of_its_script():
+    (shown,) = re.findall(r"^```json\n(.*?)^```$", TEXT["tutorial.md"], re.DOTALL | re.MULTILINE)
+    script = (ROOT / "examples" / "recognition" / "recognition.py").read_text(encoding="utf-8")
+    source = script.split("    recipe = ")[1].split("\n    (out /")[0].replace("\n    ", "\n")
+    names = {"MOVES": range(6), "iterations": 450}
+    assert json.loads(shown) == eval(source, names)
+
+
+def test_possible_gains_contain_what_was_measured():
+    """The ranges of docs/fast.md, of several runs, contain the run of docs/speed.csv."""
+    times: dict[tuple, dict[str, float]] = {}
+    with (DOCS / "speed.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["subsample"] == "1x2x2" and row["size"] in ("res4", "res3, 128 frames"):
+                engine = "JAX" if "jax" in row["engine"] else row["engine"].split()[0]
+                task = engine, row["size"], row["pairwise"], row["direction"]
+                times.setdefault(task, {})[row["implementation"]] = float(row["seconds"])
+    rows = re.findall(
+        r"^\| (res4|16 × 28 × 28), ([\w, ]+) \| ([\w ]+) \| (.*?) \| .*? \| (\S+) to (\S+) \|$",
+        TEXT["fast.md"],
+        re.MULTILINE,
+    )
+    assert len(rows) == 7
+    for size, how, pairwise, other, low, high in rows:
+        engine = "JAX" if "JAX" in how else "PyTorch"
+        name = {"mmcv": "mmcv", "N × M form": "materialized", "einsum": "einsum"}[other]
+        directions = {"inference": ["forward"], "training": ["both"]}.get(how, ["forward", "both"])
+        for direction in directions:
+            size_name = "res4" if size == "res4" else "res3, 128 frames"
+            of = times[engine, size_name, pairwise.lower().replace(" ", "_"), direction]
+            ratio = of[name] / of["nlcore"]
+            assert float(low) - 0.05 <= ratio <= float(high) + 0.05, (how, pairwise)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from nlcore.video.loading.clip_sources import ClipSource, LoadedClip
+from nlcore.video.loading.clip_sources import ClipSource
 
 Key = tuple[int, ...]
 #: Seconds for which the next clip is waited for.
@@ -74,7 +74,7 @@ class Workers:
         self._workers.clear()
         atexit.unregister(self.close)
 
-    def clips(self, source: str, keys: Iterable[Key]) -> Generator[LoadedClip, None, None]:
+    def clips(self, source: str, keys: Iterable[Key]) -> Generator[Any, None, None]:
         """The clips of a source with these keys, in order. One such iterator at a time.
 
         Raises
@@ -91,7 +91,7 @@ class Workers:
                 raise LoadingError(f"{self.sources[source].named(*key)}: {clip}")
             yield clip
 
-    def _in_advance(self, source: str, keys: Iterable[Key]) -> Iterator[LoadedClip]:
+    def _in_advance(self, source: str, keys: Iterable[Key]) -> Iterator[Any]:
         stream = _Stream(keys, self.ahead)
         threads = [
             threading.Thread(target=_drive, args=(worker, stream, source), daemon=True)
@@ -102,7 +102,7 @@ class Workers:
         try:
             while (found := stream.next_result(self.patience)) is not None:
                 key, clip = found
-                if not isinstance(clip, LoadedClip):
+                if isinstance(clip, str):
                     raise LoadingError(f"{self.sources[source].named(*key)}: {clip}")
                 yield clip
         except LoadingError:
@@ -122,7 +122,7 @@ class _Stream:
     def __init__(self, keys: Iterable[Key], ahead: int) -> None:
         self._keys, self._ahead = iter(keys), ahead
         self._given: dict[int, Key] = {}
-        self._results: dict[int, LoadedClip | str] = {}
+        self._results: dict[int, Any] = {}  # a clip, or the reason for none
         self._first_free, self._taken, self._ended = 0, 0, False
         self._changed = threading.Condition()
 
@@ -144,12 +144,12 @@ class _Stream:
             self._first_free += 1
             return place, key
 
-    def store(self, place: int, result: LoadedClip | str) -> None:
+    def store(self, place: int, result: Any) -> None:
         with self._changed:
             self._results[place] = result
             self._changed.notify_all()
 
-    def next_result(self, patience: float) -> tuple[Key, LoadedClip | str] | None:
+    def next_result(self, patience: float) -> tuple[Key, Any] | None:
         """The next key and its clip, or the reason for none; None after the last one."""
         with self._changed:
             place = self._taken
@@ -212,7 +212,8 @@ def _serve(connection: Connection, sources: Mapping[str, ClipSource]) -> None:
             connection.send(_load(sources, *connection.recv()))
 
 
-def _load(sources: Mapping[str, ClipSource], source: str, key: Key) -> LoadedClip | str:
+def _load(sources: Mapping[str, ClipSource], source: str, key: Key) -> Any:
+    """The clip of a key, or the reason for none, a str."""
     try:
         return sources[source].load(*key)
     except Exception as error:

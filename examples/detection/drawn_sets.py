@@ -110,7 +110,9 @@ def _outline(category: int, middle: Point, radius: float, rng: np.random.Generat
     if SHAPES[category - 1] == "rectangle":
         w, h = radius * rng.uniform(0.7, 1.0), radius * rng.uniform(0.7, 1.0)
         return [(x - w, y - h), (x + w, y - h), (x + w, y + h), (x - w, y + h)]
-    corners, turn = (32, 0.0) if SHAPES[category - 1] == "disc" else (3, rng.uniform(0, 2 * math.pi))
+    corners, turn = (
+        (32, 0.0) if SHAPES[category - 1] == "disc" else (3, rng.uniform(0, 2 * math.pi))
+    )
     angles = [turn + 2 * math.pi * k / corners for k in range(corners)]
     return [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in angles]
 

@@ -15,7 +15,7 @@ TASKS = ("mask", "keypoints")
 
 @dataclass(frozen=True)
 class Backbone:
-    """A ResNet or ResNeXt as torchvision builds it: residual blocks a stage, groups, their width."""
+    """A ResNet or ResNeXt of torchvision: residual blocks per stage, groups, their width."""
 
     depths: tuple[int, int, int, int]
     groups: int = 1
@@ -126,14 +126,18 @@ class DetectorSpec:
     def __post_init__(self) -> None:
         for name, values in {"task": TASKS, "backbone": tuple(BACKBONES), "norm": NORMS}.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {values}; received {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be one of {values}; received {getattr(self, name)!r}"
+                )
         for name in ("classes", "keypoints", "max_size", "pyramid"):
             positive_int(name, getattr(self, name))
         for name in ("width", "head"):
             if getattr(self, name) is not None:
                 positive_int(name, getattr(self, name))
         if self.classes < 2:
-            raise ValueError(f"classes must be at least 2, with the background; received {self.classes}")
+            raise ValueError(
+                f"classes must be at least 2, with the background; received {self.classes}"
+            )
         if isinstance(self.norm_eps, bool) or not isinstance(self.norm_eps, (int, float)):
             raise TypeError(f"norm_eps must be a float >= 0; received {self.norm_eps!r}")
         if not 0 <= self.norm_eps < 1:
@@ -151,7 +155,9 @@ class DetectorSpec:
         sides = tuple(positive_int("min_size", side) for side in sides)
         object.__setattr__(self, "min_size", sides)
         if max(sides) > self.max_size:
-            raise ValueError(f"max_size must be at least min_size={sides}; received {self.max_size}")
+            raise ValueError(
+                f"max_size must be at least min_size={sides}; received {self.max_size}"
+            )
 
     def _check_options(self) -> None:
         unknown = [name for name in self.options if name not in OPTIONS]

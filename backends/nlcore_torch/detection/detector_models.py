@@ -28,7 +28,7 @@ NORMS: dict[str, Callable[[float], Norm]] = {
 }
 
 
-def build_detector(spec: DetectorSpec, identity: bool = True) -> nn.Module:
+def build_detector(spec: DetectorSpec, identity: bool = True) -> Any:
     """torchvision's model of a spec, with random weights, and its blocks inserted.
 
     Parameters

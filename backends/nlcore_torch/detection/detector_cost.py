@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
 
 from nlcore.coco import DetectorSpec
 from nlcore.video.placed_blocks import Placed, PlacementReport
 from nlcore_torch.detection.detector_models import build_detector
 from nlcore_torch.placement import placement_report
-
-#: Names of parts of a detector, in the order in which they are computed.
-PARTS = ("backbone", "rpn.head", "roi_heads.box_head", "roi_heads.mask_head")
 
 
 @dataclass(frozen=True)
@@ -22,15 +20,21 @@ class DetectorCost:
     Attributes
     ----------
     parts : dict of str to PlacementReport
-        Backbone with pyramid, proposals, box head, and mask or keypoint head, by name. All boxes
-        that torchvision lets through are counted.
+        "backbone" with the pyramid, "rpn.head", "roi_heads.box_head" and "roi_heads.mask_head" or
+        "roi_heads.keypoint_head", each head with its predictor. All boxes that torchvision lets
+        through are counted.
     """
 
     parts: dict[str, PlacementReport]
 
     @property
     def blocks(self) -> tuple[Placed, ...]:
-        return tuple(block for part in self.parts.values() for block in part.blocks)
+        """The blocks of all parts, by their names in the detector."""
+        return tuple(
+            replace(block, name=f"{name}.{block.name}")
+            for name, part in self.parts.items()
+            for block in part.blocks
+        )
 
     @property
     def parameters(self) -> int:
@@ -85,16 +89,19 @@ def detector_cost(spec: DetectorSpec, size: tuple[int, int] = (800, 1344)) -> De
         proposals = rpn.post_nms_top_n()
         boxes = torch.empty(proposals, spec.pyramid, 7, 7)
         found = torch.empty(heads.detections_per_img, spec.pyramid, 14, 14)
-        mask = spec.task == "mask"
-        last = "mask" if mask else "keypoint"
-        head = getattr(heads, f"{last}_head")
-        predictor = getattr(heads, f"{last}_predictor")
+        last = "mask" if spec.task == "mask" else "keypoint"
+        head, predictor = (getattr(heads, f"{last}_{part}") for part in ("head", "predictor"))
         parts = {
             "backbone": placement_report(network.backbone, image),
-            "proposals": placement_report(rpn.head, features),
-            "boxes": placement_report(
-                torch.nn.Sequential(heads.box_head, heads.box_predictor), boxes
-            ),
-            last: placement_report(torch.nn.Sequential(head, predictor), found),
+            "rpn.head": placement_report(rpn.head, features),
+            "roi_heads.box_head": _with_predictor(heads.box_head, heads.box_predictor, boxes),
+            f"roi_heads.{last}_head": _with_predictor(head, predictor, found),
         }
     return DetectorCost(parts)
+
+
+def _with_predictor(head: nn.Module, predictor: nn.Module, boxes: Tensor) -> PlacementReport:
+    """The report of a head with its predictor. The names of blocks are those in the head."""
+    found = placement_report(nn.Sequential(head, predictor), boxes)
+    blocks = tuple(replace(block, name=block.name.removeprefix("0.")) for block in found.blocks)
+    return replace(found, blocks=blocks)

@@ -163,5 +163,7 @@ def test_a_checkpoint_of_other_images(images, tmp_path):
 
 
 def test_processes_divide_the_batch(images, tmp_path):
-    with pytest.raises(ValueError, match=r"must divide 2, the devices of the recipe .batch=2, imag"):
+    with pytest.raises(
+        ValueError, match=r"must divide 2, the devices of the recipe .batch=2, imag"
+    ):
         trained(images, tmp_path, ToyDetector(processes=3))

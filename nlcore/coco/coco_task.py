@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.coco.annotations import CocoSet, read_document
-from nlcore.coco.average_precision import average_precision
 from nlcore.coco.coco_presets import COCO
 from nlcore.coco.coco_recipe import CocoRecipe
-from nlcore.coco.detections import RESULT_KINDS
-from nlcore.coco.finding_objects import find_objects
-from nlcore.coco.image_sources import (
+from nlcore.coco.images.annotations import CocoSet, read_document
+from nlcore.coco.images.image_sources import (
     EvaluationImages,
     ImageBatch,
     TrainingImages,
     check_classes,
     image_batch,
 )
+from nlcore.coco.results.average_precision import average_precision
+from nlcore.coco.results.detections import RESULT_KINDS
+from nlcore.coco.results.finding_objects import find_objects
 from nlcore.spec import positive_int
 from nlcore.video.loading.batches import TRAINING, VALIDATION, device_batches, device_slots
 from nlcore.video.loading.worker_pool import Workers

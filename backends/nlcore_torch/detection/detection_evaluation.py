@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nlcore.coco.average_precision import Precision
-from nlcore.coco.detection_report import CocoEvaluationSettings, run_coco_evaluation
-from nlcore.coco.image_sources import EvaluationImages
+from nlcore.coco.images.image_sources import EvaluationImages
+from nlcore.coco.results.average_precision import Precision
+from nlcore.coco.results.detection_report import CocoEvaluationSettings, run_coco_evaluation
 from nlcore.video.running.learner import LearnerState
 from nlcore_torch.detection.detection_learner import DetectionLearner
 from nlcore_torch.detection.detector_attention import draw_looking
@@ -49,7 +49,7 @@ def evaluate(
     Raises
     ------
     ValueError, OSError
-        See `nlcore.coco.detection_report.run_coco_evaluation`.
+        See `nlcore.coco.results.detection_report.run_coco_evaluation`.
     """
     found = complete_detector_weights(settings.recipe, read_detector_source(weights))
     with place_of_process(device) as place:

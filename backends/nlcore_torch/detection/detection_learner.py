@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nlcore.coco import CocoRecipe
 from nlcore.coco.coco_task import LOSSES
-from nlcore.coco.detections import Detections
-from nlcore.coco.image_sources import ImageBatch
+from nlcore.coco.images.image_sources import ImageBatch
+from nlcore.coco.results.detections import Detections
 from nlcore.video.draws import framework_seed
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.detection.detector_models import build_detector

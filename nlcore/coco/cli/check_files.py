@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nlcore.coco.annotation_rules import KINDS
-from nlcore.coco.annotations import FILES
 from nlcore.coco.cli.coco_options import Folder, or_exit
-from nlcore.coco.set_check import SetReport, check_set
+from nlcore.coco.images.annotation_rules import KINDS
+from nlcore.coco.images.annotations import FILES
+from nlcore.coco.images.set_check import SetReport, check_set
 from nlcore.video.cli.terminal import progress
 
 #: Findings of a kind that are printed, of all that are in the file.

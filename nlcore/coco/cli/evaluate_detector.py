@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nlcore.coco import CocoRecipe
-from nlcore.coco.average_precision import Precision
 from nlcore.coco.cli import coco_options as shared
 from nlcore.coco.coco_presets import COCO, changed
-from nlcore.coco.detection_report import CocoEvaluationSettings
+from nlcore.coco.results.average_precision import Precision
+from nlcore.coco.results.detection_report import CocoEvaluationSettings
 from nlcore.video.cli.options import (
     DeviceOption,
     PrecisionOption,

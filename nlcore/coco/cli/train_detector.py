@@ -11,7 +11,7 @@ import typer
 from nlcore.coco import CocoRecipe, CocoRunSettings, load_coco_recipe
 from nlcore.coco.cli import coco_options as shared
 from nlcore.coco.coco_presets import changed
-from nlcore.coco.precision_curves import draw_precision_curves
+from nlcore.coco.results.precision_curves import draw_precision_curves
 from nlcore.video.cli.options import (
     DeviceOption,
     Precision,

@@ -10,7 +10,7 @@ from small_sets import small_coco_recipe, small_set
 
 from nlcore.coco import CocoRunSettings
 from nlcore.coco.coco_presets import COCO
-from nlcore.coco.detections import Detections
+from nlcore.coco.results.detections import Detections
 from nlcore.video.draws import framework_seed
 from nlcore.video.running import NotFinite, newest_checkpoint, read_checkpoint, run_training
 from nlcore.video.running.learner import LearnerState

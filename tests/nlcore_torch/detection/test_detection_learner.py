@@ -12,7 +12,7 @@ from dataclasses import replace  # noqa: E402
 from small_sets import HEIGHT, WIDTH, small_coco_recipe, small_set  # noqa: E402
 
 from nlcore.coco.coco_task import LOSSES  # noqa: E402
-from nlcore.coco.image_sources import TrainingImages, image_batch  # noqa: E402
+from nlcore.coco.images.image_sources import TrainingImages, image_batch  # noqa: E402
 from nlcore.video.running.learner import LearnerState  # noqa: E402
 from nlcore_torch import block_activity  # noqa: E402
 from nlcore_torch.detection import DetectionLearner, detector_start  # noqa: E402

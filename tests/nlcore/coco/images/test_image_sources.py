@@ -8,7 +8,12 @@ from PIL import Image
 from small_sets import HEIGHT, WIDTH, document, small_coco_recipe, small_set, write_set
 
 from nlcore.coco import read_coco
-from nlcore.coco.image_sources import EvaluationImages, TrainingImages, check_classes, image_batch
+from nlcore.coco.images.image_sources import (
+    EvaluationImages,
+    TrainingImages,
+    check_classes,
+    image_batch,
+)
 from nlcore.video.draws import Draw
 from nlcore.video.loading import LoadingError, Workers
 

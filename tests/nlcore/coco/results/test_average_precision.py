@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from small_sets import document, person
 
-from nlcore.coco.average_precision import TEN, TWELVE, average_precision
-from nlcore.coco.detections import Detections, result_entries
+from nlcore.coco.results.average_precision import TEN, TWELVE, average_precision
+from nlcore.coco.results.detections import Detections, result_entries
 
 pytest.importorskip("pycocotools")
 

@@ -9,8 +9,8 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.patches import Rectangle
 
-from nlcore.coco.annotations import Category
-from nlcore.coco.detection_pictures import draw_detections, merged_results
+from nlcore.coco.images.annotations import Category
+from nlcore.coco.results.detection_pictures import draw_detections, merged_results
 
 PIXELS = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 SKELETON = ((1, 2), (1, 3), (2, 3))

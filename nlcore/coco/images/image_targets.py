@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.coco.annotation_rules import MIN_KEYPOINTS, PERSON_KEYPOINTS
-from nlcore.coco.annotations import CocoImage
+from nlcore.coco.images.annotation_rules import MIN_KEYPOINTS, PERSON_KEYPOINTS
+from nlcore.coco.images.annotations import CocoImage
 
 Annotation = dict[str, Any]
 Target = dict[str, np.ndarray]

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nlcore.coco.annotations import CocoSet, read_document
-from nlcore.coco.average_precision import Precision, average_precision
 from nlcore.coco.coco_recipe import CocoRecipe
-from nlcore.coco.detection_pictures import draw_detections, merged_results
-from nlcore.coco.finding_objects import Results, find_objects
-from nlcore.coco.image_sources import EvaluationImages, check_classes
+from nlcore.coco.images.annotations import CocoSet, read_document
+from nlcore.coco.images.image_sources import EvaluationImages, check_classes
+from nlcore.coco.results.average_precision import Precision, average_precision
+from nlcore.coco.results.detection_pictures import draw_detections, merged_results
+from nlcore.coco.results.finding_objects import Results, find_objects
 from nlcore.video.loading.worker_pool import Workers
 from nlcore.video.running.learner import Learner
 

@@ -9,8 +9,8 @@ from PIL import Image
 from small_sets import HEIGHT, WIDTH, document, person, square, write_set
 
 from nlcore.coco import read_coco
-from nlcore.coco.annotation_rules import KINDS
-from nlcore.coco.set_check import check_set
+from nlcore.coco.images.annotation_rules import KINDS
+from nlcore.coco.images.set_check import check_set
 
 
 def changed(change, task="mask"):

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.coco.annotations import CocoSet
-from nlcore.coco.detections import RESULT_KINDS, result_entries
+from nlcore.coco.images.annotations import CocoSet
+from nlcore.coco.results.detections import RESULT_KINDS, result_entries
 from nlcore.video.loading.worker_pool import Workers
 from nlcore.video.running.learner import Learner
 

@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nlcore.coco.annotations import CocoSet
 from nlcore.coco.coco_recipe import CocoRecipe
-from nlcore.coco.image_targets import (
+from nlcore.coco.images.annotations import CocoSet
+from nlcore.coco.images.image_targets import (
     Target,
     mirror_pairs,
     mirrored,
     target_of_image,
     trained_on,
 )
-from nlcore.coco.pictures import read_picture
+from nlcore.coco.images.pictures import read_picture
 from nlcore.video.draws import Draw, element, order
 
 
@@ -31,7 +31,7 @@ class LoadedImage(NamedTuple):
         Place of the image in the set.
     pixels : (H, W, 3) uint8
     target : dict of str to array
-        See `image_targets.target_of_image`. Empty in testing.
+        See `nlcore.coco.images.image_targets.target_of_image`. Empty in testing.
     """
 
     number: int

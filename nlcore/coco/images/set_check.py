@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nlcore.coco.annotation_rules import Finding, annotation_findings, document_findings
-from nlcore.coco.annotations import coco_set, read_document
-from nlcore.coco.image_targets import trained_on
-from nlcore.coco.pictures import ORIENTATION, check_size
+from nlcore.coco.images.annotation_rules import Finding, annotation_findings, document_findings
+from nlcore.coco.images.annotations import coco_set, read_document
+from nlcore.coco.images.image_targets import trained_on
+from nlcore.coco.images.pictures import ORIENTATION, check_size
 
 Tell = Callable[[int, int], None]
 

@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from nlcore.coco.precision_curves import draw_precision_curves
+from nlcore.coco.results.precision_curves import draw_precision_curves
 from nlcore.video.running.metric_tables import MetricTable
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nlcore.coco.annotations import Category
-from nlcore.coco.image_targets import mask_of
+from nlcore.coco.images.annotations import Category
+from nlcore.coco.images.image_targets import mask_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

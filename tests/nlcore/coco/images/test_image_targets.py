@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from small_sets import HEIGHT, KEYPOINTS, WIDTH, person, square
 
-from nlcore.coco.annotations import CocoImage
-from nlcore.coco.image_targets import (
+from nlcore.coco.images.annotations import CocoImage
+from nlcore.coco.images.image_targets import (
     mask_of,
     mirror_pairs,
     mirrored,

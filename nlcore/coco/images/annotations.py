@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nlcore.coco.annotation_rules import Finding, annotation_findings, document_findings
+from nlcore.coco.images.annotation_rules import Finding, annotation_findings, document_findings
 
 #: Findings that an error contains.
 NAMED = 3

@@ -1,6 +1,6 @@
 """Train Mask R-CNN and Keypoint R-CNN with and without the paper's blocks on drawn sets.
 
-    python examples/detection/detection.py [--out DIR] [--iterations N] [--processes N]
+    python examples/detection/detection.py [--out DIR] [--part PART] [--processes N]
 
 The sets have COCO's format: shapes with crowds and figures of 17 keypoints on photographs, see
 drawn_sets.py. All is done by the command nlcore-coco: the sets are checked, four detectors with a
@@ -28,10 +28,10 @@ from pathlib import Path
 from drawn_sets import draw_people, draw_shapes
 
 COMMAND = "from nlcore.coco.cli import main; main()"
-#: Task -> set, preset, where its blocks are, and outputs of the box predictor.
+#: Task -> set, preset, where its blocks are, outputs of the box predictor, and iterations.
 TASKS = {
-    "mask": ("shapes", "detectron_mask", "backbone", 4),
-    "keypoints": ("people", "detectron_keypoints", "both", 2),
+    "mask": ("shapes", "detectron_mask", "backbone", 4, 300),
+    "keypoints": ("people", "detectron_keypoints", "both", 2, 200),
 }
 #: Kinds of results -> least AP that a trained detector must gain over an untrained one.
 GAINS = {"bbox": 0.1, "segm": 0.1, "keypoints": 0.1}
@@ -39,7 +39,7 @@ GAINS = {"bbox": 0.1, "segm": 0.1, "keypoints": 0.1}
 
 def recipe(task: str, blocks: bool, iterations: int) -> dict:
     """A recipe for small images and few iterations, from random weights."""
-    _, preset, place, classes = TASKS[task]
+    _, preset, place, classes, _ = TASKS[task]
     options = {
         "rpn_pre_nms_top_n_train": 300,
         "rpn_pre_nms_top_n_test": 200,
@@ -139,7 +139,7 @@ def learnt(out: Path, task: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train detectors on drawn sets.")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "output")
-    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--part", type=float, default=1.0, help="of the iterations")
     parser.add_argument("--processes", type=int, default=2, help="detectors trained at a time")
     args = parser.parse_args()
 
@@ -152,7 +152,7 @@ def main() -> None:
     with ThreadPoolExecutor(args.processes) as pool:
         jobs = [pool.submit(untrained, out, task) for task in TASKS]
         jobs += [
-            pool.submit(train, out, task, blocks, args.iterations)
+            pool.submit(train, out, task, blocks, max(round(args.part * TASKS[task][-1]), 1))
             for blocks in (True, False)
             for task in TASKS
         ]

@@ -15,6 +15,9 @@ from nlcore_torch.modes import evaluating
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Weights below it are not drawn.
+FAINT = 0.001
+
 
 def block_input(network: Any, module: str, pixels: np.ndarray) -> tuple[Tensor, np.ndarray]:
     """The input of a block of the backbone, and the image as the backbone gets it.
@@ -76,7 +79,7 @@ def draw_looking(
     point : (x, y)
         In pixels of the image.
     k : int
-        Number of weights, at most that of the positions j.
+        Largest number of weights. Those below `FAINT` are not drawn.
 
     Returns
     -------
@@ -96,16 +99,18 @@ def draw_looking(
     pool = block.spec.pool
     count = int(np.prod([n // window for n, window in zip(sizes, pool, strict=True)]))
     top = top_responses(block, x, query, min(k, count))
-    places = top.positions[0].cpu().numpy()  # (k, 2)
+    weights = top.weights[0].cpu().numpy()  # (k,)
+    shown = weights >= FAINT
+    weights, places = weights[shown], top.positions[0].cpu().numpy()[shown]  # (k', 2)
     what = f"position {query} in {sizes} at {module}, {block.spec.pairwise}"
     return draw_responses(
         seen[None],
         (1, *sizes),
         (0, *query),
-        top.weights[0].cpu().numpy(),
+        weights,
         np.concatenate([np.zeros((len(places), 1), places.dtype), places], 1),
         window=(1, *pool),
-        title=f"{len(places)} largest weights of {what}",
+        title=f"{len(places)} weights of at least {FAINT} of {what}",
         columns=1,
     )
 

@@ -110,7 +110,7 @@ def draw_looking(
         weights,
         np.concatenate([np.zeros((len(places), 1), places.dtype), places], 1),
         window=(1, *pool),
-        title=f"{len(places)} weights of at least {FAINT} of {what}",
+        title=f"weights of at least {FAINT}: {len(places)}, of {what}",
         columns=1,
     )
 

@@ -105,6 +105,9 @@ def _draw_mask(axes: Axes, inside: np.ndarray, colour: str) -> None:
     layer = np.zeros((height, width, 4))
     layer[inside != 0] = to_rgba(colour, 0.5)
     axes.imshow(layer, extent=(0, width, height, 0), interpolation="nearest")
+    if inside.any() and not inside.all():
+        x, y = np.arange(width) + 0.5, np.arange(height) + 0.5  # centres of pixels
+        axes.contour(x, y, inside, [0.5], colors=["white"], linewidths=1.0)
 
 
 def _draw_skeleton(axes: Axes, points: np.ndarray, category: Category, colour: str) -> None:

@@ -127,7 +127,7 @@ def test_where_a_position_looks(evaluated):
     block = network.get_submodule(f"{module}.non_local")
     weights = responses(block, x, (1, 5))[0]  # (3, 4), of windows of 2 x 2
     count = min(3, int((weights >= 0.001).sum()))
-    assert title.startswith(f"{count} weights of at least 0.001 of position (1, 5) in (6, 8)")
+    assert title.startswith(f"weights of at least 0.001: {count}, of position (1, 5) in (6, 8)")
     itself = bool(weights[0, 2] >= weights.flatten().sort().values[-count])
     arrows = [text for text in figure.axes[0].texts if text.arrow_patch is not None]
     assert len(arrows) == count - itself

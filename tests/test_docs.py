@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from nlcore.coco.cli.coco_commands import app as coco_app
 from nlcore.video.cli.commands import app as video_app
 from nlcore_conformance.backend.protocol import as_backend
 from nlcore_conformance.cli import app
@@ -125,7 +126,8 @@ def test_every_fence_is_of_a_known_kind():
 
 
 @pytest.mark.parametrize(
-    ("script", "app", "least"), [("nlcore-conformance", app, 11), ("nlcore-video", video_app, 3)]
+    ("script", "app", "least"),
+    [("nlcore-conformance", app, 11), ("nlcore-video", video_app, 3), ("nlcore-coco", coco_app, 8)],
 )
 def test_commands_are_there(script, app, least):
     commands = typer.main.get_command(app).commands

@@ -30,6 +30,7 @@ FLOORS = {
         ("non_local_means",),
         ("video",),
         ("checkpoints",),
+        ("coco",),
     ),
     "nlcore_torch": (
         ("arrays", "modes", "operation"),
@@ -38,6 +39,7 @@ FLOORS = {
         ("attention_weights", "insertion", "backend"),
         ("placement",),
         ("video",),
+        ("detection",),
     ),
     "nlcore_keras": (
         ("operation", "engines"),

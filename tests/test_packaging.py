@@ -40,7 +40,7 @@ def test_version(wheel):
 
 
 def test_extras_and_requirements(wheel):
-    extras = {"torch", "keras", "conformance", "video", "all"}
+    extras = {"torch", "keras", "conformance", "video", "coco", "all"}
     assert set(wheel.metadata.get_all("Provides-Extra")) == extras
     required = [line for line in wheel.requires if "extra ==" not in line]
     assert sorted(line.split(">=")[0] for line in required) == ["numba", "numpy"]
@@ -50,6 +50,7 @@ def test_entry_points(wheel):
     found = {(e.group, e.name): e.value for e in wheel.entry_points}
     assert found == {
         ("console_scripts", "nlcore-conformance"): "nlcore_conformance.__main__:main",
+        ("console_scripts", "nlcore-coco"): "nlcore.coco.cli:main",
         ("console_scripts", "nlcore-video"): "nlcore.video.cli:main",
         ("nlcore.backends", "keras"): "nlcore_keras.backend:backend",
         ("nlcore.backends", "keras-jax"): "nlcore_keras.backend:keras_jax",

@@ -53,7 +53,7 @@ def draw_responses(
         The pooling window of the block, ``spec.pool``.
     times : T floats, optional
         When each frame is shown, in seconds. It is written on the frame. By default, the number of
-        the frame is written.
+        the frame is written, unless there is only one.
     title : str
         Text above the frames.
     columns : int
@@ -152,6 +152,8 @@ def _show(axes: Axes, sheet: _Sheet, frames: np.ndarray, times: Sequence[float] 
         number = (2 * t + 1) * count // (2 * cells)
         x, y = sheet.corner(t)
         axes.imshow(frames[number], extent=(x, x + width, y + height, y))
+        if times is None and count == 1:
+            continue
         axes.annotate(
             f"frame {number}" if times is None else f"t = {times[number]:.2f} s",
             (x, y),

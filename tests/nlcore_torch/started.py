@@ -1,4 +1,4 @@
-"""The command nlcore-video in one or more processes, as `torchrun` starts them."""
+"""A command in one or more processes, as `torchrun` starts them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 
+#: Python that runs nlcore-video.
 RUN = "from nlcore.video.cli import main; main()"
 
 
@@ -21,10 +22,10 @@ def environment(port, rank, processes):
     return found
 
 
-def started(arguments, processes=1):
+def started(arguments, processes=1, run=RUN):
     """The command, in as many processes as torchrun would start."""
     port = free_port()
-    words = [sys.executable, "-c", RUN, *map(str, arguments)]
+    words = [sys.executable, "-c", run, *map(str, arguments)]
     return [
         subprocess.Popen(
             words,

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nlcore.video import Recipe
+
+class NormRecipe(Protocol):
+    """What a recipe states of batch normalization, see `nlcore.video.Recipe`."""
+
+    @property
+    def batch_norm(self) -> str: ...
+    @property
+    def bn_momentum(self) -> float: ...
+    def trained(self, name: str) -> bool: ...
 
 
 class Norms:
@@ -21,7 +30,7 @@ class Norms:
         Those that compute with the statistics of the batch in training, by name.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, recipe: NormRecipe) -> None:
         self._network = network
         self._every = {n: m for n, m in network.named_modules() if isinstance(m, _BatchNorm)}
         for module in self._every.values():
@@ -32,6 +41,11 @@ class Norms:
             if recipe.batch_norm == "trained" and recipe.trained(f"{name}.weight")
         }
         self._running: bool | None = None  # as of the last `train`, or None in evaluation
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all batch normalizations."""
+        return tuple(self._every)
 
     def train(self, running: bool) -> None:
         """Set the network to training. `running`: whether the running statistics change."""

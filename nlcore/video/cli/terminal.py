@@ -12,17 +12,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def or_exit() -> Iterator[None]:
-    """End the command with one line and status 2 where something cannot be run."""
+def or_exit(command: str = "nlcore-video", extra: str = "video") -> Iterator[None]:
+    """End the command with one line and status 2 where something cannot be run.
+
+    `extra` is what installs the packages that the command needs.
+    """
     try:
         yield
     except ImportError as error:
-        message = f"needs {error.name}: pip install 'nlcore[video]'"
+        message = f"needs {error.name}: pip install 'nlcore[{extra}]'"
     except (ValueError, OSError) as error:
         message = str(error)
     else:
         return
-    print(f"nlcore-video: {message}", file=sys.stderr)
+    print(f"{command}: {message}", file=sys.stderr)
     raise typer.Exit(2)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,15 +64,22 @@ def assigned_slots(recipe: Recipe, clips: int, process: int = 0, processes: int 
     >>> assigned_slots(recipe("paper"), 64, process=1, processes=4)
     [range(16, 24), range(24, 32)]
     """
-    if processes < 1 or recipe.devices % processes:
+    return device_slots(recipe.batch, recipe.clips_per_device, clips, process, processes, "clips")
+
+
+def device_slots(
+    batch: int, size: int, clips: int, process: int, processes: int, elements: str
+) -> list[range]:
+    """`assigned_slots` for `size` elements a device. `elements` names them in errors."""
+    devices = batch // size
+    if processes < 1 or devices % processes:
         raise ValueError(
-            f"the number of processes must divide {recipe.devices}, the devices of the recipe "
-            f"(batch={recipe.batch}, clips_per_device={recipe.clips_per_device}); "
-            f"received {processes}"
+            f"the number of processes must divide {devices}, the devices of the recipe "
+            f"(batch={batch}, {elements}_per_device={size}); received {processes}"
         )
     if not 0 <= process < processes:
         raise ValueError(f"process must be from 0 to {processes - 1}; received {process}")
-    own, size = recipe.devices // processes, recipe.clips_per_device
+    own = devices // processes
     firsts = range(process * own * size, (process + 1) * own * size, size)
     return [range(first, min(first + size, clips)) for first in firsts if first < clips]
 
@@ -97,6 +104,16 @@ def training_batches(
     def slots(iteration: int) -> list[range]:
         return assigned_slots(clips.recipe, clips.count(iteration), process, processes)
 
+    return device_batches(workers, slots, iterations, stacked)
+
+
+def device_batches(
+    workers: Workers,
+    slots: Callable[[int], list[range]],
+    iterations: Sequence[int],
+    stacked: Callable[[int, int, Iterable[Any]], Any],
+) -> Generator[tuple[int, Iterator[Any]], None, None]:
+    """`training_batches` of anything: a batch is stacked(iteration, first slot, elements)."""
     keys = ((i, slot) for i in iterations for part in slots(i) for slot in part)
     stream = workers.clips(TRAINING, keys)
     try:

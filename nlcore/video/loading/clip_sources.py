@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -44,8 +44,11 @@ class ClipSource(Protocol):
     """Clips by keys of integers, such as (iteration, slot)."""
 
     @property
-    def load(self) -> Callable[..., LoadedClip]:
-        """Read the clip of a key. Raises a ValueError or OSError where it cannot be read."""
+    def load(self) -> Callable[..., Any]:
+        """Read the clip of a key, any object but a str.
+
+        Raises a ValueError or OSError where it cannot be read.
+        """
 
     @property
     def named(self) -> Callable[..., str]:

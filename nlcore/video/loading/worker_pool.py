@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nlcore.video.loading.clip_sources import ClipSource, LoadedClip
+from nlcore.video.loading.clip_sources import ClipSource
 
 Key = tuple[int, ...]
 #: Seconds for which the next clip is waited for.
@@ -77,7 +77,7 @@ class Workers:
         self._workers.clear()
         atexit.unregister(self.close)
 
-    def clips(self, source: str, keys: Iterable[Key]) -> Generator[LoadedClip, None, None]:
+    def clips(self, source: str, keys: Iterable[Key]) -> Generator[Any, None, None]:
         """The clips of a source with these keys, in order. One such iterator at a time.
 
         Raises
@@ -94,7 +94,7 @@ class Workers:
                 raise LoadingError(f"{self.sources[source].named(*key)}: {clip}")
             yield clip
 
-    def _in_advance(self, source: str, keys: Iterable[Key]) -> Iterator[LoadedClip]:
+    def _in_advance(self, source: str, keys: Iterable[Key]) -> Iterator[Any]:
         stream = _Stream(keys, self.ahead)
         threads = [
             threading.Thread(target=_drive, args=(worker, stream, source), daemon=True)
@@ -105,7 +105,7 @@ class Workers:
         try:
             while (found := stream.next_result(self.patience)) is not None:
                 key, clip = found
-                if not isinstance(clip, LoadedClip):
+                if isinstance(clip, str):
                     raise LoadingError(f"{self.sources[source].named(*key)}: {clip}")
                 yield clip
         except LoadingError:
@@ -125,7 +125,7 @@ class _Stream:
     def __init__(self, keys: Iterable[Key], ahead: int) -> None:
         self._keys, self._ahead = iter(keys), ahead
         self._given: dict[int, Key] = {}
-        self._results: dict[int, LoadedClip | str] = {}
+        self._results: dict[int, Any] = {}  # a clip, or the reason for none
         self._first_free, self._taken, self._ended = 0, 0, False
         self._changed = threading.Condition()
 
@@ -147,12 +147,12 @@ class _Stream:
             self._first_free += 1
             return place, key
 
-    def store(self, place: int, result: LoadedClip | str) -> None:
+    def store(self, place: int, result: Any) -> None:
         with self._changed:
             self._results[place] = result
             self._changed.notify_all()
 
-    def next_result(self, patience: float) -> tuple[Key, LoadedClip | str] | None:
+    def next_result(self, patience: float) -> tuple[Key, Any] | None:
         """The next key and its clip, or the reason for none; None after the last one."""
         with self._changed:
             place = self._taken
@@ -215,8 +215,11 @@ def _serve(connection: Connection, sources: Mapping[str, ClipSource]) -> None:
             _send(connection, _load(sources, *connection.recv()))
 
 
-def _send(connection: Connection, clip: LoadedClip | str) -> None:
-    """Send a clip, its pixels as they are. Pickled with the rest, they take ten times as long."""
+def _send(connection: Connection, clip: Any) -> None:
+    """Send a clip or an image, a named tuple with pixels, or the reason for none, a str.
+
+    The pixels are sent as they are. Pickled with the rest, they take ten times as long.
+    """
     if isinstance(clip, str):
         connection.send(clip)
         return
@@ -227,7 +230,7 @@ def _send(connection: Connection, clip: LoadedClip | str) -> None:
         left = left[os.write(connection.fileno(), left) :]
 
 
-def _received(connection: Connection) -> LoadedClip | str:
+def _received(connection: Connection) -> Any:
     """What `_send` has sent."""
     clip = connection.recv()
     if isinstance(clip, str):
@@ -242,7 +245,8 @@ def _received(connection: Connection) -> LoadedClip | str:
     return clip._replace(pixels=pixels)
 
 
-def _load(sources: Mapping[str, ClipSource], source: str, key: Key) -> LoadedClip | str:
+def _load(sources: Mapping[str, ClipSource], source: str, key: Key) -> Any:
+    """The clip of a key, or the reason for none, a str."""
     try:
         return sources[source].load(*key)
     except Exception as error:

@@ -11,9 +11,10 @@ from nlcore.video.running.checkpoint_files import (
 )
 from nlcore.video.running.curve_picture import draw_curves
 from nlcore.video.running.learner import Learner
-from nlcore.video.running.run_folder import RunFolder, index_digest
+from nlcore.video.running.run_folder import RunFolder
 from nlcore.video.running.run_settings import RunSettings
 from nlcore.video.running.training_loop import NotFinite, Outcome, run_training
+from nlcore.video.running.video_task import index_digest
 
 __all__ = [
     "Checkpoint",

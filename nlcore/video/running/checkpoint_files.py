@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,38 @@ DESCRIPTION, WEIGHTS, MOMENTUM = "checkpoint.json", "weights.safetensors", "mome
 WORDS = ("name", "sources")
 
 
+class RecipeForm(NamedTuple):
+    """How the recipes of one kind of training are stored in checkpoints.
+
+    Attributes
+    ----------
+    kind : str
+        Key of the version in a checkpoint's description. Other keys are of other trainings.
+    elements : str
+        What is trained on, such as "videos".
+    to_json, from_json : function
+        The recipe as the text of a JSON object, and back.
+    check_weights : function
+        Raises a ValueError unless weights by name are those of the recipe's network.
+    """
+
+    kind: str
+    elements: str
+    to_json: Callable[[Any], str]
+    from_json: Callable[[str], Any]
+    check_weights: Callable[[Any, Mapping[str, Any]], None]
+
+
+def _check_video_weights(recipe: Recipe, weights: Mapping[str, Any]) -> None:
+    check_network_weights(recipe.network, weights)
+
+
+#: `nlcore.video.Recipe`.
+VIDEO = RecipeForm(
+    "nlcore_video_checkpoint", "videos", recipe_to_json, recipe_from_json, _check_video_weights
+)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A training after a number of iterations.
@@ -34,10 +66,11 @@ class Checkpoint:
     iteration : int
         Number of iterations that are done.
     recipe : Recipe
+        Or a recipe of another `RecipeForm`.
     seed : int
     state : LearnerState
     index : str
-        Digest of the training videos, see `index_digest`.
+        Digest of what is trained on, see `index_digest`.
     evaluated : bool
         Whether statistics were computed and validation was done at this point.
     facts : dict
@@ -45,7 +78,7 @@ class Checkpoint:
     """
 
     iteration: int
-    recipe: Recipe
+    recipe: Any
     seed: int
     state: LearnerState = field(repr=False)
     index: str = ""
@@ -70,7 +103,9 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[10:]))
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = 3) -> Path:
+def write_checkpoint(
+    folder: Path, checkpoint: Checkpoint, keep: int = 3, form: RecipeForm = VIDEO
+) -> Path:
     """Write a checkpoint into a folder, and remove older ones but the newest `keep`.
 
     It is written aside, written through to the disk, and renamed.
@@ -89,7 +124,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = 3) -> Pat
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        _write_files(aside, checkpoint)
+        _write_files(aside, checkpoint, form)
         if path.exists():  # the same iteration, before it was evaluated
             old = folder / f"{path.name}.old"
             path.rename(old)
@@ -121,7 +156,7 @@ def _check_finite(state: LearnerState) -> None:
             )
 
 
-def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
+def _write_files(folder: Path, checkpoint: Checkpoint, form: RecipeForm) -> None:
     from safetensors.numpy import save
 
     state = checkpoint.state
@@ -131,7 +166,7 @@ def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
         digests[name] = hashlib.sha256(content).hexdigest()
         write_through(folder / name, content)
     description = {
-        "nlcore_video_checkpoint": VERSION,
+        form.kind: VERSION,
         "iteration": checkpoint.iteration,
         "evaluated": checkpoint.evaluated,
         "seed": checkpoint.seed,
@@ -139,7 +174,7 @@ def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
         "facts": checkpoint.facts,
         "extra": state.extra,
         "files": digests,
-        "recipe": json.loads(recipe_to_json(checkpoint.recipe)),
+        "recipe": json.loads(form.to_json(checkpoint.recipe)),
     }
     write_through(folder / DESCRIPTION, (json.dumps(description, indent=2) + "\n").encode())
     _synchronize(folder)
@@ -162,7 +197,7 @@ def _synchronize(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_checkpoint(path: Path | str) -> Checkpoint:
+def read_checkpoint(path: Path | str, form: RecipeForm = VIDEO) -> Checkpoint:
     """Read a checkpoint and check that it is whole.
 
     Raises
@@ -179,7 +214,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     path = Path(path)
     try:
         about = json.loads((path / DESCRIPTION).read_text("utf-8"))
-        if about["nlcore_video_checkpoint"] != VERSION:
+        if about[form.kind] != VERSION:
             raise ValueError(f"its version must be {VERSION}")
         arrays = []
         for name in (WEIGHTS, MOMENTUM):
@@ -187,8 +222,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
             if hashlib.sha256(content).hexdigest() != about["files"][name]:
                 raise ValueError(f"{name} is not as it was written")
             arrays.append(load(content))
-        recipe = recipe_from_json(json.dumps(about["recipe"]))
-        check_network_weights(recipe.network, arrays[0])
+        recipe = form.from_json(json.dumps(about["recipe"]))
+        form.check_weights(recipe, arrays[0])
         state = LearnerState(arrays[0], arrays[1], about["extra"])
         kept = (about[key] for key in ("index", "evaluated", "facts"))
         return Checkpoint(about["iteration"], recipe, about["seed"], state, *kept)
@@ -198,7 +233,9 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
 
 def newest_checkpoint(
-    folder: Path, warn: Callable[[str], None] = lambda message: None
+    folder: Path,
+    warn: Callable[[str], None] = lambda message: None,
+    form: RecipeForm = VIDEO,
 ) -> Checkpoint | None:
     """The newest whole checkpoint in a folder, or None.
 
@@ -206,19 +243,21 @@ def newest_checkpoint(
     """
     for path in reversed(checkpoints_in(folder)):
         try:
-            return read_checkpoint(path)
+            return read_checkpoint(path, form)
         except (ValueError, OSError) as error:
             warn(f"skipped a damaged checkpoint: {error}")
     return None
 
 
-def different_fields(one: Recipe, other: Recipe, ignored: Iterable[str] = WORDS) -> list[str]:
+def different_fields(one: Any, other: Any, ignored: Iterable[str] = WORDS) -> list[str]:
     """The names of the fields in which two recipes differ."""
-    names = [f.name for f in fields(Recipe) if f.name not in set(ignored)]
+    names = [f.name for f in fields(one) if f.name not in set(ignored)]
     return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
-def check_same_training(checkpoint: Checkpoint, recipe: Recipe, seed: int, index: str) -> None:
+def check_same_training(
+    checkpoint: Checkpoint, recipe: Any, seed: int, index: str, elements: str = VIDEO.elements
+) -> None:
     """Raise a ValueError unless a checkpoint is of this training."""
     wrong = [
         f"{name}: the checkpoint has {getattr(checkpoint.recipe, name)!r}, the recipe "
@@ -228,7 +267,7 @@ def check_same_training(checkpoint: Checkpoint, recipe: Recipe, seed: int, index
     if checkpoint.seed != seed:
         wrong.append(f"seed: the checkpoint has {checkpoint.seed}, the run {seed}")
     if checkpoint.index != index:
-        wrong.append("the training videos are others")
+        wrong.append(f"the training {elements} are others")
     if wrong:
         raise ValueError(
             f"the checkpoint of iteration {checkpoint.iteration} must be of the same training to "

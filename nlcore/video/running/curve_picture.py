@@ -34,8 +34,8 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
 def draw_curves(runs: Sequence[Path | str]) -> Figure:
     """The training (dashed) and validation (solid) error of runs. Needs matplotlib.
 
-    The error is top-1, as in the paper's Figure 4. If a run has clips with several labels, it is
-    the loss.
+    The error is top-1, as in the paper's Figure 4. If a run has clips with several labels, or is
+    not one of videos, it is the loss.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def draw_curves(runs: Sequence[Path | str]) -> Figure:
     if not runs:
         raise ValueError("runs must be at least one folder; received none")
     tables = [_tables(Path(run)) for run in runs]
-    percent = all(np.isfinite(training["error"]).all() for training, _ in tables)
+    percent = all(np.isfinite(training.get("error", np.nan)).all() for training, _ in tables)
     column, scale = ("error", 100.0) if percent else ("loss", 1.0)
     figure = Figure((7.0, 4.5), layout="constrained")
     axes = figure.add_subplot()

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from nlcore.video.loading.batches import Batch
-
 Arrays = dict[str, np.ndarray]
 
 
@@ -49,7 +47,7 @@ class Learner(Protocol):
     def state(self) -> LearnerState:
         """What `load` takes, as copies."""
 
-    def gradients(self, batches: Iterable[Batch], clips: int) -> tuple[float, int]:
+    def gradients(self, batches: Iterable[Any], clips: int) -> tuple[float, Any]:
         """Compute the gradients of the batches of this process, and add them up.
 
         The loss of a clip is divided by `clips`, the number of clips of all processes.
@@ -62,14 +60,15 @@ class Learner(Protocol):
         -------
         loss : float
             The sum over the clips of this process.
-        right : int
-            Number of clips whose label has the largest logit, 0 for several labels.
+        counted : int or array
+            What `Task.row` makes columns of, after it is summed over all processes. Of clips, it
+            is the number of those whose label has the largest logit, 0 for several labels.
         """
 
     def update(self, rate: float) -> None:
         """Add the gradients of all processes, update the weights, and forget the gradients."""
 
-    def statistics(self, batches: Iterable[Batch]) -> None:
+    def statistics(self, batches: Iterable[Any]) -> None:
         """Compute the running statistics of batch normalization anew, from all processes' batches.
 
         They are the mean of the batches' means, and the mean of their squares (biased variance +
@@ -77,7 +76,7 @@ class Learner(Protocol):
         those of process 0.
         """
 
-    def scores(self, pixels: np.ndarray) -> np.ndarray:
+    def scores(self, pixels: Any) -> Any:
         """Scores (B, classes) of clips (B, 3, T, h, w): softmax or sigmoid, in evaluation mode."""
 
     def summed(self, values: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ class TerminalReporter:
 
     SECONDS = 60.0
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, elements: str = "clips") -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -41,7 +41,7 @@ class TerminalReporter:
             TimeRemainingColumn,
         )
 
-        self._console = Console(stderr=True)
+        self._console, self._elements = Console(stderr=True), elements
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -67,7 +67,7 @@ class TerminalReporter:
         self._clips += clips
         now = time.monotonic()
         speed = self._clips / max(now - self._began, 1e-9)
-        what = f"loss {values['loss']:.3f}, {speed:.3g} clips/s"
+        what = f"loss {values['loss']:.3f}, {speed:.3g} {self._elements}/s"
         self._bar.update(self._task, completed=iteration, what=what)
         if not self._console.is_terminal and now - self._told > self.SECONDS:
             self._told = now

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import nlcore
-from nlcore.video.labels.videos import Index
-from nlcore.video.loading.targets import one_label
-from nlcore.video.recipes.definition import Recipe
-from nlcore.video.recipes.recipe_files import recipe_to_json
 from nlcore.video.running.checkpoint_files import (
     DESCRIPTION,
+    VIDEO,
     Checkpoint,
+    RecipeForm,
     check_same_training,
     newest_checkpoint,
     read_checkpoint,
     write_through,
 )
 from nlcore.video.running.metric_tables import MetricTable
-from nlcore.video.running.run_settings import RunSettings
+from nlcore.video.running.run_settings import AnySettings
+from nlcore.video.running.video_task import TRAINING_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -45,23 +42,26 @@ class RunFolder:
     @property
     def training(self) -> MetricTable:
         """Of every iteration: the rate, the mean loss, the fraction of wrong clips, seconds."""
-        return MetricTable(self.path / "training.csv", ("rate", "loss", "error", "seconds"))
+        return self.training_table(TRAINING_COLUMNS)
 
-    def validation(self, recipe: Recipe) -> MetricTable:
-        """Of every checkpoint, see `validation_metrics`."""
-        one = ("loss", "error", "top5_error")
-        columns = one if one_label(recipe) else ("loss", "mean_average_precision")
+    def training_table(self, columns: Sequence[str]) -> MetricTable:
+        """Of every iteration: the rate, the columns of the task, and seconds."""
+        return MetricTable(self.path / "training.csv", ("rate", *columns, "seconds"))
+
+    def validation_table(self, columns: Sequence[str]) -> MetricTable:
+        """Of every checkpoint: the columns of the task."""
         return MetricTable(self.path / "validation.csv", columns)
 
-    def begin(self, settings: RunSettings, index: str, write: bool, warn: Callable[[str], None]
+    def begin(self, settings: AnySettings, index: str, write: bool, warn: Callable[[str], None]
               ) -> Checkpoint | None:  # fmt: skip
         """Prepare the folder. Returns the checkpoint to go on from, or None.
 
         Parameters
         ----------
         settings : RunSettings
+            Or settings of another training.
         index : str
-            Digest of the training videos.
+            Digest of what is trained on.
         write : bool
             Whether this process writes: it is the first one.
         warn : function
@@ -73,35 +73,27 @@ class RunFolder:
         ValueError
             The newest whole checkpoint is of another training.
         """
-        found = newest_checkpoint(self.checkpoints, warn) if settings.resume else None
-        if not settings.resume and write and self.training.path.exists():
+        task = settings.task()
+        form = task.form
+        training = self.training_table(task.training_columns)
+        found = newest_checkpoint(self.checkpoints, warn, form) if settings.resume else None
+        if not settings.resume and write and training.path.exists():
             raise FileExistsError(
                 f"{self.path} has a run; resume it (--resume) or choose another folder"
             )
         if found is not None:
-            check_same_training(found, settings.recipe, settings.seed, index)
+            check_same_training(found, settings.recipe, settings.seed, index, form.elements)
         elif settings.resume:
             warn(f"{self.checkpoints} has no whole checkpoint; the training begins anew")
         if write:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_through(self.recipe, recipe_to_json(settings.recipe).encode())
-            self._drop_rows(settings.recipe, found)
+            write_through(self.recipe, form.to_json(settings.recipe).encode())
+            done = 0 if found is None else found.iteration
+            training.keep_until(done)
+            evaluated = found is not None and found.evaluated
+            validation = self.validation_table(task.validation_columns)
+            validation.keep_until(done if evaluated else done - 1)
         return found
-
-    def _drop_rows(self, recipe: Recipe, found: Checkpoint | None) -> None:
-        done = 0 if found is None else found.iteration
-        self.training.keep_until(done)
-        evaluated = found is not None and found.evaluated
-        self.validation(recipe).keep_until(done if evaluated else done - 1)
-
-
-def index_digest(index: Index) -> str:
-    """SHA-256 of what training reads of an index. It does not depend on where the videos are."""
-    digest = hashlib.sha256(json.dumps([len(index), *index.names]).encode())
-    for video in index.videos:
-        facts = (video.path, video.frames, video.fps, video.width, video.height)
-        digest.update(json.dumps([*facts, video.labels, video.intervals]).encode())
-    return digest.hexdigest()
 
 
 def facts_of(framework: str, packages: tuple[str, ...], **more: Any) -> dict[str, Any]:
@@ -115,7 +107,11 @@ def facts_of(framework: str, packages: tuple[str, ...], **more: Any) -> dict[str
     return {"framework": framework, "versions": versions, **more}
 
 
-def load_run(path: Path | str, warn: Callable[[str], None] = lambda message: None) -> Checkpoint:
+def load_run(
+    path: Path | str,
+    warn: Callable[[str], None] = lambda message: None,
+    form: RecipeForm = VIDEO,
+) -> Checkpoint:
     """The checkpoint at a path: a checkpoint's folder, or the newest whole one of a run's folder.
 
     Raises
@@ -125,8 +121,8 @@ def load_run(path: Path | str, warn: Callable[[str], None] = lambda message: Non
     """
     path = Path(path)
     if (path / DESCRIPTION).exists():
-        return read_checkpoint(path)
-    found = newest_checkpoint(RunFolder(path).checkpoints, warn)
+        return read_checkpoint(path, form)
+    found = newest_checkpoint(RunFolder(path).checkpoints, warn, form)
     if found is None:
         raise ValueError(f"{path} must be a run or a checkpoint; received no whole checkpoint")
     return found

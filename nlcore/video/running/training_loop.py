@@ -4,34 +4,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nlcore.video.loading.batches import (
-    TRAINING,
-    VALIDATION,
-    Batch,
-    assigned_slots,
-    training_batches,
-    validation_batches,
-)
-from nlcore.video.loading.clip_sources import TrainingClips, ValidationClips
-from nlcore.video.loading.targets import one_label
 from nlcore.video.loading.worker_pool import Workers
 from nlcore.video.running.checkpoint_files import Checkpoint, checkpoints_in, write_checkpoint
 from nlcore.video.running.learner import Learner, LearnerState
 from nlcore.video.running.reporting import Reporter
-from nlcore.video.running.run_folder import RunFolder, index_digest
-from nlcore.video.running.run_settings import RunSettings
+from nlcore.video.running.run_folder import RunFolder
+from nlcore.video.running.run_settings import AnySettings
 from nlcore.video.running.stopping import Stopping
-from nlcore.video.running.validation_metrics import metrics_of_scores, targets_of
 
 
 class NotFinite(ValueError):
-    """The loss is not finite. The message names the iteration, the videos and the checkpoint."""
+    """The loss is not finite. The message names the iteration, the files and the checkpoint."""
 
 
 class Outcome(NamedTuple):
@@ -50,7 +39,7 @@ class Outcome(NamedTuple):
 
 
 def run_training(
-    settings: RunSettings,
+    settings: AnySettings,
     learner: Learner,
     initial: Callable[[], tuple[dict[str, np.ndarray], str]],
     reporters: Sequence[Reporter] = (),
@@ -63,6 +52,7 @@ def run_training(
     Parameters
     ----------
     settings : RunSettings
+        Or other settings with a `Task`.
     learner : Learner
         Of a backend.
     initial : function
@@ -89,30 +79,25 @@ class _Run:
 
     def __init__(
         self,
-        settings: RunSettings,
+        settings: AnySettings,
         learner: Learner,
         reporters: Sequence[Reporter],
         facts: dict[str, Any],
     ) -> None:
         self.settings, self.learner, self.facts = settings, learner, facts
-        self.recipe, self.folder = settings.recipe, RunFolder(settings.output)
+        self.task, self.folder = settings.task(), RunFolder(settings.output)
+        self.place = (learner.process, learner.processes)
         self.writes = learner.process == 0
         self.reporters = reporters if self.writes else ()
-        self.clips = TrainingClips(settings.index, self.recipe, settings.seed)
-        assigned_slots(self.recipe, self.recipe.batch, learner.process, learner.processes)
-        self.digest = index_digest(settings.index)
-        self.sources: dict[str, Any] = {TRAINING: self.clips}
-        if settings.validation is not None:
-            self.sources[VALIDATION] = ValidationClips(
-                settings.validation, self.recipe, settings.seed
-            )
-            self.targets = targets_of(settings.validation, self.recipe)
+        self.sources = self.task.sources
+        self.task.check_processes(*self.place)
+        self.digest = self.task.digest
         self.done, self.evaluated = 0, False
 
     def run(self, initial: Callable[[], tuple[dict[str, np.ndarray], str]]) -> Outcome:
         settings = self.settings
         self.begin(initial)
-        ahead = 2 * self.recipe.batch // self.learner.processes
+        ahead = 2 * self.task.recipe.batch // self.learner.processes
         with Stopping() as stopping, Workers(self.sources, settings.workers, ahead) as workers:
             while True:
                 if settings.is_point(self.done) and not self.evaluated:
@@ -142,10 +127,9 @@ class _Run:
     def steps(self, workers: Workers, stopping: Stopping) -> bool:
         """Train until the next point. Returns whether a signal has stopped it."""
         until = self.settings.next_point(self.done)
-        place = (self.learner.process, self.learner.processes)
         planned = range(self.done, until)
         began = time.monotonic()
-        with closing(training_batches(workers, self.clips, planned, *place)) as stream:
+        with closing(self.task.batches(workers, planned, *self.place)) as stream:
             for iteration, batches in stream:
                 stop = self.step(iteration, batches, stopping, began)
                 began = time.monotonic()
@@ -154,65 +138,59 @@ class _Run:
         return False
 
     def step(
-        self, iteration: int, batches: Iterator[Batch], stopping: Stopping, began: float
+        self, iteration: int, batches: Iterator[Any], stopping: Stopping, began: float
     ) -> bool:
         """One iteration. Returns whether a signal was received in any process."""
-        seen: list[int] = []
-        clips = self.clips.count(iteration)
-        loss, right = self.learner.gradients(_remembered(batches, seen), clips)
+        count = self.task.count(iteration)
+        loss, counted = self.learner.gradients(batches, count)
         stop = float(stopping.received is not None)
-        total, right_clips, stops = self.learner.summed(np.array([loss, right, stop]))
+        total, *sums, stops = self.learner.summed(np.array([loss, *np.atleast_1d(counted), stop]))
         if not math.isfinite(total):
-            raise NotFinite(self._not_finite(iteration, seen, loss, float(total)))
-        rate = self.recipe.learning_rate(iteration, len(self.settings.index))
+            raise NotFinite(self._not_finite(iteration, loss, float(total)))
+        rate = self.task.rate(iteration)
         self.learner.update(rate)
         self.done, self.evaluated = iteration + 1, False
-        error = 1.0 - right_clips / clips if one_label(self.recipe) else math.nan
-        row = {"rate": rate, "loss": float(total), "error": float(error)}
+        row = {"rate": rate, **self.task.row(float(total), np.array(sums), count)}
         row["seconds"] = time.monotonic() - began
         if self.writes:
-            self.folder.training.append(self.done, row)
+            self.folder.training_table(self.task.training_columns).append(self.done, row)
         for reporter in self.reporters:
-            reporter.training(self.done, row, clips)
+            reporter.training(self.done, row, count)
         return bool(stops)
 
     def evaluate(self, workers: Workers) -> None:
-        """Compute the statistics of batch normalization, and classify the validation videos."""
-        place = (self.learner.process, self.learner.processes)
-        ahead = range(self.done, self.done + self.recipe.precise_statistics)
+        """Compute the statistics of batch normalization, and validate."""
+        ahead = range(self.done, self.done + self.task.recipe.precise_statistics)
         self.learner.statistics(
             batch
-            for _, batches in training_batches(workers, self.clips, ahead, *place)
+            for _, batches in self.task.batches(workers, ahead, *self.place)
             for batch in batches
         )
         self.evaluated = True
-        index = self.settings.validation
-        if index is None:
+        if not self.task.validates:
             return
-        scores = np.zeros((len(index), self.recipe.network.classes))
-        size = self.recipe.clips_per_device
-        for batch in validation_batches(workers, len(index), size, *place):
-            scores[batch.videos] = self.learner.scores(batch.pixels)
-        scores = self.learner.summed(scores)
-        if not np.isfinite(scores).all():
+        try:
+            found = self.task.validated(workers, self.learner)
+        except ArithmeticError as error:
             raise NotFinite(
-                f"the scores of the validation videos must be finite; received others after "
-                f"iteration {self.done}. The last checkpoint is {self._last()}"
-            )
-        found = metrics_of_scores(scores, self.targets, self.recipe)
+                f"{error}; received others after iteration {self.done}. The last checkpoint is "
+                f"{self._last()}"
+            ) from None
         if self.writes:
-            self.folder.validation(self.recipe).append(self.done, found)
+            table = self.folder.validation_table(self.task.validation_columns)
+            table.append(self.done, found)
         for reporter in self.reporters:
             reporter.validation(self.done, found)
 
     def save(self) -> None:
         if self.writes:
-            write_checkpoint(self.folder.checkpoints, self.checkpoint(), self.settings.keep)
+            keep, form = self.settings.keep, self.task.form
+            write_checkpoint(self.folder.checkpoints, self.checkpoint(), keep, form)
 
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
             self.done,
-            self.recipe,
+            self.task.recipe,
             self.settings.seed,
             self.learner.state(),
             self.digest,
@@ -224,10 +202,10 @@ class _Run:
         for reporter in self.reporters:
             reporter.say(message)
 
-    def _not_finite(self, iteration: int, seen: Sequence[int], loss: float, total: float) -> str:
-        index = self.settings.index
-        paths = ", ".join(str(index.root / index.videos[number].path) for number in seen)
-        where = f"of {paths}" if not math.isfinite(loss) else "of clips of another process"
+    def _not_finite(self, iteration: int, loss: float, total: float) -> str:
+        where = f"of {self.task.form.elements} of another process"
+        if not math.isfinite(loss):
+            where = f"of {', '.join(map(str, self.task.files(iteration, *self.place)))}"
         return (
             f"the loss of iteration {iteration} must be finite; received {total} {where}. The last "
             f"checkpoint is {self._last()}"
@@ -236,10 +214,3 @@ class _Run:
     def _last(self) -> str:
         """The newest checkpoint."""
         return str((["none", *checkpoints_in(self.folder.checkpoints)])[-1])
-
-
-def _remembered(batches: Iterable[Batch], seen: list[int]) -> Iterator[Batch]:
-    """The batches, whose videos are added to a list."""
-    for batch in batches:
-        seen += batch.videos.tolist()
-        yield batch

@@ -138,3 +138,9 @@ def test_errors_of_the_picture(arguments, message):
     given |= dict(zip(("weights", "positions"), top_of([(0, 0, 1)]), strict=True))
     with pytest.raises(ValueError, match=message):
         draw_responses(**{**given, **arguments})
+
+
+def test_one_picture_has_no_number():
+    arrow = np.array([[0, 0, 0]])
+    figure = draw_responses(np.zeros((1, 8, 8, 3)), (1, 2, 2), (0, 1, 1), np.ones(1), arrow)
+    assert [text.get_text() for text in figure.axes[0].texts] == [""]  # of the arrow

@@ -1,0 +1,1 @@
+"""What detectors find: result files, COCO's numbers, and pictures."""

@@ -10,12 +10,11 @@ import torch
 
 from nlcore.coco import CocoRunSettings
 from nlcore.video.running import Outcome, run_training
-from nlcore.video.running.reporting import Reporter
+from nlcore.video.running.reporting import Reporter, tensorboard_log
 from nlcore.video.running.run_folder import facts_of
 from nlcore_torch.detection.detection_learner import DetectionLearner
 from nlcore_torch.detection.detector_start import detector_start, read_detector_source
 from nlcore_torch.video.processes import place_of_process
-from nlcore_torch.video.tensorboard_log import tensorboard_log
 
 #: Packages of which a checkpoint states the version.
 PACKAGES = ("torch", "torchvision", "pycocotools", "pillow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +96,7 @@ def _keep_everything() -> None:
         setattr(module, name, functools.cache(getattr(module, name).__wrapped__))
 
 
-def in_turns(found: list[Trial], seconds: dict[int, float]) -> list[int]:
+def in_turns(found: Sequence[Trial], seconds: dict[int, float]) -> list[int]:
     """The numbers of the trials that take some `seconds`, in an order that soon rejects a mutant.
 
     The checks of all backends take turns, and each begins with its quickest trial.

@@ -65,4 +65,5 @@ def test_entry_points(wheel):
 def test_entry_points_lead_to_files_of_the_wheel(wheel):
     files = {str(path) for path in wheel.files}
     for entry_point in wheel.entry_points:
-        assert entry_point.module.replace(".", "/") + ".py" in files
+        path = entry_point.module.replace(".", "/")
+        assert files & {f"{path}.py", f"{path}/__init__.py"}

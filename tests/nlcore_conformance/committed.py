@@ -30,6 +30,8 @@ NOT_SHOWN = {
     "NL-8.3": "a vector is computed once, from statistics that it gives",
     "NL-10.2": "a vector's weights are right",
     "NL-10.3": "a vector is computed once",
+    "NL-10.5": "a vector gives the weights",
+    "NL-10.6": "a vector gives the weights",
     **{f"NL-12.{n}": "the bounds of every vector judge it" for n in range(1, 6)},
 }
 

@@ -88,9 +88,9 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str] | None = None) -> Fi
 
     Names are written for up to `NAMED_CLASSES` classes. Needs matplotlib.
     """
+    names = class_names(names, len(matrix))
     from matplotlib.figure import Figure
 
-    names = class_names(names, len(matrix))
     fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     side = 5.0 if len(names) > NAMED_CLASSES else 3.0 + 0.25 * len(names)
     figure = Figure((side + 1.0, side), layout="constrained")

@@ -50,4 +50,5 @@ def test_drawn_cases_are_those_that_a_run_tries():
     cases = drawn(check, Plain(), QUICK, 0)
     assert len(cases) == result.examples
     shapes = [(c.spec, (c.batch, c.spec.channels, *c.positions), c.dtype) for c in cases]
-    assert shapes == seen
+    # before, a run asks what the backend answers
+    assert shapes == seen[-len(shapes) :]

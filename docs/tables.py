@@ -117,19 +117,23 @@ class ClauseTests(GeneratedTable):
 
 
 class DialectTable(GeneratedTable):
-    """The dialects as they are at C = 1024, from `nlcore.DIALECTS`, one row each."""
+    """The dialects as they are at C = 1024, one row each: their fields, or their "sources"."""
+
+    optional_arguments = 1
 
     def rows(self) -> list[tuple]:
+        if self.arguments == ["sources"]:
+            rows = [(f"`{n}`", d.source.replace("*", r"\*")) for n, d in nlcore.DIALECTS.items()]
+            return [("name", "read in"), *rows]
         columns = ("name", "pairwise", "ndim", "D", "scale", "subsample", "subsample_at")
-        columns += ("bias", "pair_bias", "batch_norm", "source")
-        rows: list[tuple] = [columns]
+        rows = [(*columns, "bias", "pair_bias", "batch_norm")]
         for name, known in nlcore.DIALECTS.items():
             spec = nlcore.dialect(name, 1024)
             pairwise = "all" if len(known.pairwise) == 4 else ", ".join(known.pairwise)
             pair_bias = known.fields.get("pair_bias", False)
             values = (f"`{name}`", pairwise, known.ndims, spec.inner_channels, f"{spec.scale:.4g}")
             values += (spec.subsample, spec.subsample_at, spec.bias, pair_bias, spec.batch_norm)
-            rows.append((*values, known.source.replace("*", r"\*")))
+            rows.append(values)
         return rows
 
 

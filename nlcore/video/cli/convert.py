@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-from nlcore.checkpoints import convert_network, export_network, published, read_arrays
-from nlcore.checkpoints.network_origins import NETWORKS
-from nlcore.checkpoints.starting_weights import complete_weights, read_source
 from nlcore.video.cli import options as shared
 from nlcore.video.cli.terminal import or_exit
 from nlcore.video.network import NetworkSpec
+from nlcore.video.published_networks import published
 from nlcore.video.running.run_folder import load_run
 
 OWN = "nlcore"
+PROJECTS = "nlcore, caffe2, slowfast, pytorchvideo, mmaction2"
 
 
 def convert(
@@ -39,14 +39,12 @@ def convert(
     naming: Annotated[
         str | None,
         typer.Option(
-            help=f"Whose names WEIGHTS has: {OWN}, {', '.join(NETWORKS)}. Default: those of the "
-            f"published network; {OWN} for a run or with --recipe.",
+            help=f"Whose names WEIGHTS has: {PROJECTS}. Default: those of the published network; "
+            "nlcore for a run or with --recipe.",
             metavar="NAME",
         ),
     ] = None,
-    to: Annotated[
-        str, typer.Option(help=f"Whose names FILE gets: {OWN}, {', '.join(NETWORKS)}.")
-    ] = OWN,
+    to: Annotated[str, typer.Option(help=f"Whose names FILE gets: {PROJECTS}.")] = OWN,
 ) -> None:
     """Write the weights of a network with the names and shapes of nlcore, or of another project.
 
@@ -57,17 +55,10 @@ def convert(
         if output.suffix != ".safetensors":
             raise ValueError(f"FILE must end in .safetensors; received {output}")
         spec, names = _network(source, network, recipe, set)
-        arrays, whose = read_source(source, _read), naming or names
-        if whose in NETWORKS:
-            converted = convert_network(arrays, spec, whose)
-            print(converted.report())
-            weights = converted.weights
-        else:
-            weights = complete_weights(spec, arrays, whose)
-        if to in NETWORKS:
-            weights = export_network(spec, weights, to)
-        elif to != OWN:
-            raise ValueError(f"--to must be {OWN} or one of {tuple(NETWORKS)}; received {to!r}")
+        # which imports nlcore.video, so it is imported when it is used
+        renamed_weights = import_module("nlcore.checkpoints.renaming").renamed_weights
+        weights, report = renamed_weights(source, spec, naming or names, to, *_reader())
+        print(report, end="\n" * bool(report))
         _write(output, weights)
     print(f"{output}: {len(weights)} weights by the names of {to}")
 
@@ -91,12 +82,12 @@ def _network(
     return known.spec, known.origin
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Weights of a file. PyTorch's need PyTorch."""
+def _reader() -> list[Callable[[Path], Any]]:
+    """PyTorch's reader of files, if PyTorch is installed."""
     try:
-        return import_module("nlcore_torch.convert").read_weights(path)
+        return [import_module("nlcore_torch.convert").read_weights]
     except ImportError:
-        return read_arrays(path)
+        return []
 
 
 def _write(path: Path, weights: dict[str, np.ndarray]) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+import pytest
 
 from nlcore.coco import CocoRecipe, coco_recipe, read_coco
+
+Image = pytest.importorskip("PIL.Image", reason="reading images needs nlcore[coco]")
+ImageDraw = pytest.importorskip("PIL.ImageDraw")
 
 WIDTH, HEIGHT = 96, 64
 KEYPOINTS = (

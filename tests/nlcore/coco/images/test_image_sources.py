@@ -4,8 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from PIL import Image
-from small_sets import HEIGHT, WIDTH, document, small_coco_recipe, small_set, write_set
+from small_sets import HEIGHT, WIDTH, Image, document, small_coco_recipe, small_set, write_set
 
 from nlcore.coco import read_coco
 from nlcore.coco.images.image_sources import (

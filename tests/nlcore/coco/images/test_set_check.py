@@ -5,8 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
-from small_sets import HEIGHT, WIDTH, document, person, square, write_set
+from small_sets import HEIGHT, WIDTH, Image, document, person, square, write_set
 
 from nlcore.coco import read_coco
 from nlcore.coco.images.annotation_rules import KINDS

@@ -87,7 +87,7 @@ def run(
         "trials": len(asked),
         "possible": possible,
         "stamp": stamp(),
-        "command": f"python conformance/studies/mutation.py {shlex.join(sys.argv[1:])}",
+        "command": _command(),
         "versions": versions(package, modules),
         "files": [listed(module, found) for module in modules],
         "mutants": [mutant.to_json() for mutant in chosen],
@@ -119,6 +119,12 @@ def _judge(
         write(file, document)
         survived = sum(row.get("verdict") == "survived" for row in rows)
         tell(f"{survived} survived", done, len(rows))
+
+
+def _command() -> str:
+    """The command of the whole run, of which this may be the last part."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--again"]
+    return f"python conformance/studies/mutation.py {shlex.join(arguments)}"
 
 
 def modules_of(package: str, backends: Iterable[str]) -> list[Module]:

@@ -22,9 +22,10 @@ from nlcore_keras.operation.arguments import check_tensor
 _Paths = list[tuple[str, Any]]  # of layers
 
 #: Classes of layers that have weights and multiply no matrices; not every Keras 3 has all.
+#: BatchNorm is of `nlcore_keras.video`.
 _ELEMENTWISE = frozenset(
-    "BatchNormalization Embedding GroupNormalization LayerNormalization Normalization PReLU "
-    "RMSNormalization".split()
+    "BatchNorm BatchNormalization Embedding GroupNormalization LayerNormalization Normalization "
+    "PReLU RMSNormalization".split()
 )
 #: The products of these and of the layers within them are left out.
 _LEFT_OUT = (

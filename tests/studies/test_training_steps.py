@@ -66,7 +66,7 @@ def test_sensitivities_are_derivatives(steps, paper):
     way = {n: torch.from_numpy(v) for n, v in steps.directions(paper)["all"].items()}
 
     def derivative(found):
-        return float(sum((signs * found.gradients[n]).sum() for n, signs in way.items()))
+        return sum((signs * found.gradients[n]).sum().item() for n, signs in way.items())
 
     right = steps.Differentiated(paper, batch, network)
     by_value, by_slope = right.moves(way)
@@ -86,7 +86,7 @@ def test_sensitivities_are_derivatives(steps, paper):
             hook = layer.register_forward_hook(wrong, prepend=True)
             moved = derivative(steps.Differentiated(paper, batch, network)) - derivative(right)
             hook.remove()
-            expected = float((moves[id(y)] * error).sum())
+            expected = (moves[id(y)] * error).sum().item()
             # the second order, of 1e-7 relative to the first, and rounding
             assert moved == pytest.approx(expected, rel=1e-3)
             assert abs(expected) > 1e-9

@@ -105,7 +105,7 @@ def _fitting(check: Check, backend: Backend, known: _Known, zoo: list[Mutant]) -
     return (
         _agreeing(check, zoo, wrong + right)
         or _agreeing(check, _pairs(check, zoo, wrong), wrong + right)
-        or _changing_alike(check, backend, zoo, wrong[0][0])
+        or _changing_alike(check, backend, zoo, [case for case, _ in wrong])
     )
 
 
@@ -166,14 +166,16 @@ def _pairs(
 
 
 def _changing_alike(
-    check: Check, backend: Backend, zoo: Iterable[Mutant], case: Case
+    check: Check, backend: Backend, zoo: Iterable[Mutant], cases: Iterable[Case]
 ) -> list[Mutant]:
     """The mutants whose second answer to a question differs from the first as the backend's does.
 
-    Such a backend keeps a state, so its other answers depend on what was asked before.
+    Such a backend keeps a state, so its other answers depend on what was asked before. The question
+    is the first to which both answers are finite.
     """
-    theirs = _change(check, backend, case)
-    if theirs is None:
+    changes = ((case, _change(check, backend, case)) for case in cases)
+    case, theirs = next((found for found in changes if found[1] is not None), (None, None))
+    if case is None or theirs is None:
         return []
     fits = []
     for mutant in zoo:
@@ -188,7 +190,7 @@ def _changing_alike(
 def _change(
     check: Check, backend: Backend, case: Case
 ) -> tuple[dict[str, np.ndarray], _Answers] | None:
-    """Second less first answer by output, or None where both are the same or there is none."""
+    """Second less first answer by output, or None where both are the same or not finite."""
     first, second = _answers(check, backend, case), _answers(check, backend, case)
     if first is None or second is None or not (first.asked and first.asked[0].answers):
         return None
@@ -196,6 +198,8 @@ def _change(
     if not all(isinstance(answer, np.ndarray) for answer in (*a.values(), *b.values())):
         return None
     if a.keys() != b.keys() or any(a[n].shape != b[n].shape for n in a):
+        return None
+    if not all(np.isfinite(float64(answer)).all() for answer in (*a.values(), *b.values())):
         return None
     change = {n: float64(b[n]) - float64(a[n]) for n in a}
     return (change, first) if any(np.any(d) for d in change.values()) else None

@@ -42,7 +42,7 @@ def test_named_problems_are_what_they_are_called():
             assert any(c.batch * np.prod(c.positions) == 1 for c in cases)
 
 
-def test_a_path_is_asked_for_in_two_dtypes():
+def test_a_path_is_asked_for_in_float32_and_in_half_precision():
     from nlcore_conformance.run.probing import allowed_templates
 
     def paths(spec, dtype):
@@ -58,6 +58,7 @@ def test_a_path_is_asked_for_in_two_dtypes():
 
     for name in ("forward / gaussian", "gradient / gaussian"):
         asked = beyond(name, FLOATS, 0) | beyond(name, FLOATS, 1)
-        assert asked == {(n, d) for n in ("sum", "count") for d in ("float32", "float16")}
+        single_and_half = {(n, d) for n in ("sum", "count") for d in ("float32", "float16")}
+        assert asked == {*single_and_half, ("sum", "bfloat16")}
         assert beyond(name, ("float32",), 0) == {("sum", "float32"), ("count", "float32")}
     assert beyond("forward / dot_product", FLOATS, 0) == set()

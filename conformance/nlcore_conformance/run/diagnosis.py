@@ -105,7 +105,7 @@ def _fitting(check: Check, backend: Backend, known: _Known, zoo: list[Mutant]) -
     return (
         _agreeing(check, zoo, wrong + right)
         or _agreeing(check, _pairs(check, zoo, wrong), wrong + right)
-        or _changing_alike(check, backend, zoo, [case for case, _ in wrong])
+        or _changing_alike(check, backend, zoo, [case for case, _ in wrong + right])
     )
 
 

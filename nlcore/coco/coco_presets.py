@@ -10,6 +10,7 @@ from typing import Any
 
 from nlcore.coco.coco_recipe import CocoRecipe
 from nlcore.coco.detector_spec import DetectorSpec, blocks_at
+from nlcore.video.recipes.overrides import check_fields, with_fields
 from nlcore.video.recipes.recipe_files import PRESET, overrides_of
 from nlcore.video.running.checkpoint_files import RecipeForm
 
@@ -101,27 +102,11 @@ def coco_recipe(preset: str, **overrides: Any) -> CocoRecipe:
 
 def changed(known: CocoRecipe, overrides: Mapping[str, Any]) -> CocoRecipe:
     """A recipe with fields replaced, see `coco_recipe`."""
-    names = {f.name for f in fields(CocoRecipe)} - {"name", "sources"}
-    if unknown := sorted(set(overrides) - names):
-        raise TypeError(
-            f"{unknown[0]} must be a field of CocoRecipe, one of {sorted(names)}; received "
-            f"{unknown[0]}={overrides[unknown[0]]!r}"
-        )
+    check_fields(CocoRecipe, overrides, without=("name", "sources"))
     values = dict(overrides)
     if isinstance(values.get("detector"), Mapping):
         values["detector"] = _detector(known.detector, values["detector"])
-    made = replace(known, **values)
-    different = [name for name in values if getattr(made, name) != getattr(known, name)]
-    if not different:
-        return known
-    notes = {
-        name: f"set by the user. {known.name}: "
-        + ("another" if name == "detector" else str(getattr(known, name)))
-        for name in different
-    }
-    joint = ", " if " with " in known.name else " with "
-    name = f"{known.name}{joint}{', '.join(different)}"
-    return replace(made, name=name, sources={**known.sources, **notes})
+    return with_fields(known, values, whole="detector")
 
 
 def _detector(known: DetectorSpec, given: Mapping[str, Any]) -> DetectorSpec:

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-import nlcore
 from nlcore.coco.cli.check_files import check
 from nlcore.coco.cli.evaluate_detector import evaluate
 from nlcore.coco.cli.plan_detector import plan
 from nlcore.coco.cli.train_detector import curves, train
+from nlcore.video.cli.options import VersionOption
 
 app = typer.Typer(no_args_is_help=True)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"nlcore {nlcore.__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
-    ] = False,
-) -> None:
+def options(version: VersionOption = False) -> None:
     """Train and evaluate torchvision's Mask R-CNN and Keypoint R-CNN with the paper's blocks.
 
     Exit status 0: all is done; 1: not all of it; 2: it could not be run, or an error ended it.

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-import nlcore
 from nlcore.video.cli.attend import ALL, attend
 from nlcore.video.cli.convert import convert
 from nlcore.video.cli.curves import curves
 from nlcore.video.cli.evaluate import evaluate
 from nlcore.video.cli.index import index
+from nlcore.video.cli.options import VersionOption
 from nlcore.video.cli.plan import plan
 from nlcore.video.cli.train import train
 
 app = typer.Typer(no_args_is_help=True)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"nlcore {nlcore.__version__}")
-        raise typer.Exit
-
-
 @app.callback()
-def options(
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
-    ] = False,
-) -> None:
+def options(version: VersionOption = False) -> None:
     """Train and evaluate the paper's networks on videos.
 
     Exit status 0: all is done; 1: not all of it; 2: it could not be run, or an error ended it.

@@ -12,9 +12,21 @@ from typing import Annotated, Any
 
 import typer
 
+import nlcore
 from nlcore.video.recipes import RECIPES, Recipe, load_recipe
 from nlcore.video.recipes.presets import overridden
 from nlcore.video.recipes.recipe_files import overrides_of
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"nlcore {nlcore.__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+]
 
 
 class Framework(StrEnum):

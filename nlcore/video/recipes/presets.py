@@ -18,6 +18,7 @@ from nlcore.video.recipes.authors import (
     Stated,
 )
 from nlcore.video.recipes.definition import Recipe
+from nlcore.video.recipes.overrides import check_fields, with_fields
 from nlcore.video.recipes.projects import MMACTION2, PROJECTS_PLACES, SLOWFAST, SLOWFAST_SCRATCH
 
 
@@ -78,27 +79,11 @@ def recipe(preset: str, **overrides: Any) -> Recipe:
 
 def overridden(known: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     """A recipe with fields replaced. See `recipe`."""
-    names = {f.name for f in fields(Recipe)} - {"name", "sources"}
-    if unknown := [name for name in overrides if name not in names]:
-        raise TypeError(
-            f"{unknown[0]} must be a field of Recipe, one of {sorted(names)}; "
-            f"received {unknown[0]}={overrides[unknown[0]]!r}"
-        )
+    check_fields(Recipe, overrides, without=("name", "sources"))
     values = dict(overrides)
     if isinstance(values.get("network"), Mapping):
         values["network"] = _network(known.network, values["network"])
-    changed = replace(known, **values)
-    different = [n for n in values if getattr(changed, n) != getattr(known, n)]
-    if not different:
-        return known
-    notes = {
-        n: f"set by the user. {known.name}: "
-        + ("another network" if n == "network" else str(getattr(known, n)))
-        for n in different
-    }
-    joint = ", " if " with " in known.name else " with "
-    name = f"{known.name}{joint}{', '.join(different)}"
-    return replace(changed, name=name, sources={**known.sources, **notes})
+    return with_fields(known, values, whole="network")
 
 
 def _network(known: NetworkSpec, given: Mapping[str, Any]) -> NetworkSpec:

@@ -1,6 +1,7 @@
 """conformance/studies/training_steps.py: an iteration in PyTorch and in Keras, within its bound."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ STUDIES = Path(__file__).parents[2] / "conformance" / "studies"
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    patch.syspath_prepend(str(STUDIES))  # it imports networks.py beside it
+    patch.syspath_prepend(str(STUDIES))  # it imports modules beside it
     spec = importlib.util.spec_from_file_location(
         "training_steps_script", STUDIES / "training_steps.py"
     )
@@ -51,8 +52,8 @@ def test_what_is_wrong_by_more_than_rounding_is_beyond_the_bound(steps, paper):
     single = {name: value.astype(np.float32) for name, value in right.items()}
     assert steps.comparison(paper, single).ratio > 10
     for wrong in (
-        paper._replace(recipe=steps.replace(paper.recipe, nesterov=False)),
-        paper._replace(recipe=steps.replace(paper.recipe, undecayed=())),
+        paper._replace(recipe=replace(paper.recipe, nesterov=False)),
+        paper._replace(recipe=replace(paper.recipe, undecayed=())),
         paper._replace(rate=paper.rate * (1 + 1e-8)),
     ):
         assert steps.comparison(paper, steps.torch_weights(wrong)).ratio > 10
@@ -60,6 +61,8 @@ def test_what_is_wrong_by_more_than_rounding_is_beyond_the_bound(steps, paper):
 
 def test_sensitivities_are_derivatives(steps, paper):
     """Errors that are put into a stage move v . dL/dw as its derivatives say."""
+    from step_bounds.derivatives import Differentiated
+
     network = Network(paper.recipe.network, dtype=torch.float64).eval()
     network.import_weights(paper.state.weights)
     batch = paper.batches[0]
@@ -68,7 +71,7 @@ def test_sensitivities_are_derivatives(steps, paper):
     def derivative(found):
         return sum((signs * found.gradients[n]).sum().item() for n, signs in way.items())
 
-    right = steps.Differentiated(paper, batch, network)
+    right = Differentiated(paper, batch, network)
     by_value, by_slope = right.moves(way)
     names = [name for name, module in network.named_modules() if name.endswith("bn2")]
     generator = torch.Generator().manual_seed(0)
@@ -84,7 +87,7 @@ def test_sensitivities_are_derivatives(steps, paper):
                 output.register_hook(lambda slope: slope + error)
 
             hook = layer.register_forward_hook(wrong, prepend=True)
-            moved = derivative(steps.Differentiated(paper, batch, network)) - derivative(right)
+            moved = derivative(Differentiated(paper, batch, network)) - derivative(right)
             hook.remove()
             expected = (moves[id(y)] * error).sum().item()
             # the second order, of 1e-7 relative to the first, and rounding

@@ -1,0 +1,1 @@
+"""First-order bounds of the weights after an iteration of training."""

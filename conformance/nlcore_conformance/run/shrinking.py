@@ -46,7 +46,7 @@ def smaller(case: Case) -> Iterator[Case]:
         yield replace(case, batch=fewer)
     for channels in _reduced(spec.channels, 1, 1):
         with contextlib.suppress(ValueError):  # no such spec
-            yield replace(case, spec=_narrower(spec, channels))
+            yield replace(case, spec=with_channels(spec, channels))
     if case.data != "normal":
         yield replace(case, data="normal")
     if case.layout != "contiguous":
@@ -62,8 +62,8 @@ def _reduced(count: int, least: int, step: int) -> list[int]:
     return [n for n in found if n < count]
 
 
-def _narrower(spec: NonLocalSpec, channels: int) -> NonLocalSpec:
-    """The spec with fewer channels, the widths in proportion, and the same formula of the scale."""
+def with_channels(spec: NonLocalSpec, channels: int) -> NonLocalSpec:
+    """The spec with other channels, the widths in proportion, and the same formula of the scale."""
 
     def width(old: int) -> int:
         return max(old * channels // spec.channels, 1)

@@ -1,0 +1,127 @@
+"""Why a backend fails: the mutants, which are known mistakes, whose answers are the backend's.
+
+A mutant explains a check if its answers are the backend's within the bound, on problems that the
+backend gets wrong and on some that it gets right. Where no mutant does, two at once are tried.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from nlcore_conformance.backend.protocol import Backend
+from nlcore_conformance.checks.check import Check
+from nlcore_conformance.mutants import Mutant, mutants
+from nlcore_conformance.mutants.mutant import together
+from nlcore_conformance.problems.case import Case
+from nlcore_conformance.run.diagnosis.replies import Answers, Known, agrees, answers_of
+from nlcore_conformance.run.diagnosis.first_weights import starting_alike
+from nlcore_conformance.run.diagnosis.history import changing_alike
+from nlcore_conformance.run.diagnosis.modes import modes
+from nlcore_conformance.run.results import Cause, Diagnosis
+
+#: How many problems of a check are used: that the backend gets wrong, and that it gets right.
+WRONG, RIGHT = 24, 12
+#: How many pairs of mutants are tried, and in how many problems it is seen which ones may fit.
+PAIRED, PROBLEMS = 300, 8
+#: Pairs of positions of the largest problem that is used, beside one that the backend gets wrong.
+PAIRS = 2**16
+
+
+def diagnose(
+    backend: Backend, asked: dict[Check, Sequence[Case]], zoo: Iterable[Mutant] | None = None
+) -> list[Diagnosis]:
+    """The diagnoses of a backend, from problems of each check that it fails.
+
+    Checks that no known mistake explains are put together by the one value of a spec's field, or of
+    another property of the problems, with which they fail and without which they pass. If there is
+    no such value, they have no diagnosis.
+
+    Parameters
+    ----------
+    asked
+        Check -> problems, of which the backend gets some wrong.
+    zoo
+        By default `mutants()`.
+    """
+    zoo = list(mutants() if zoo is None else zoo)
+    known = {check: _known(check, backend, cases) for check, cases in asked.items()}
+    fitting = {check: _fitting(check, backend, k, zoo) for check, k in known.items()}
+    unexplained = [check for check, fits in fitting.items() if not fits]
+    found = []
+    while any(fitting.values()):
+        # the mutant that explains the most checks, and those that explain the same ones
+        every = {m.name: m for m in itertools.chain.from_iterable(fitting.values())}
+        explained = {
+            name: tuple(c for c, fits in fitting.items() if name in (m.name for m in fits))
+            for name in every
+        }
+        checks = max(explained.values(), key=len)
+        causes = [m for name, m in every.items() if explained[name] == checks]
+        found.append(
+            Diagnosis(
+                tuple(check.name for check in checks),
+                tuple(Cause(m.name, m.mistake, m.clause) for m in causes),
+            )
+        )
+        for check in checks:
+            fitting[check] = []
+    return found + modes({check: known[check] for check in unexplained})
+
+
+def _known(check: Check, backend: Backend, cases: Sequence[Case]) -> Known:
+    """A few problems of a check that the backend gets wrong, and some that it gets right."""
+    wrong, right = known = Known([], [])
+    # large numbers last, and only if no other is wrong: there, two codes of one mistake differ
+    for case in sorted(cases, key=lambda case: case.data == "large"):
+        enough = len(wrong) >= WRONG and len(right) >= RIGHT
+        if enough or (wrong and (case.pairs > PAIRS or case.data == "large")):
+            continue
+        answers = answers_of(check, backend, case)
+        if answers is not None:
+            kept, most = (wrong, WRONG) if answers.failed else (right, RIGHT)
+            if len(kept) < most:
+                kept.append((case, answers))
+    return known
+
+
+def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) -> list[Mutant]:
+    """The mutants whose answers are the backend's, or else the pairs of them."""
+    wrong, right = known
+    if not wrong:
+        return []
+    if check.initial:
+        return starting_alike(backend, zoo, known)
+    return (
+        _agreeing(check, zoo, wrong + right)
+        or _agreeing(check, _pairs(check, zoo, wrong), wrong + right)
+        or changing_alike(check, backend, zoo, [case for case, _ in wrong + right])
+    )
+
+
+def _agreeing(
+    check: Check, zoo: Iterable[Mutant], known: Sequence[tuple[Case, Answers]]
+) -> list[Mutant]:
+    """The mutants that give these answers."""
+    left = list(zoo)
+    for case, answers in known:
+        left = [m for m in left if agrees(check, m.make, case, answers)]
+    return left
+
+
+def _pairs(
+    check: Check, zoo: Sequence[Mutant], wrong: Sequence[tuple[Case, Answers]]
+) -> list[Mutant]:
+    """Two mutants in one, those pairs that most probably give these answers.
+
+    In most problems both are wrong, or one of them gives the answers alone.
+    """
+    fits = Counter(itertools.combinations(range(len(zoo)), 2))
+    for case, theirs in wrong[:PROBLEMS]:
+        ours = [answers_of(check, m.make(), case) for m in zoo]
+        seen = {n for n, a in enumerate(ours) if a is not None and a.failed and not a.error}
+        alone = {n for n in seen if agrees(check, zoo[n].make, case, theirs)}
+        fits.update(p for p in fits if seen.issuperset(p) or alone.intersection(p))
+    best = (together(zoo[one], zoo[other]) for (one, other), _ in fits.most_common(PAIRED))
+    return [both for both in best if both is not None]

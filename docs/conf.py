@@ -78,6 +78,7 @@ plot_rcparams |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.f
 plot_apply_rcparams = True
 
 autodoc_typehints = "none"
+autodoc_mock_imports = ["torchvision"]  # each version fits one version of torch
 autosummary_generate_overwrite = True
 autosummary_ignore_module_all = False
 napoleon_use_ivar = True  # attributes are described once, not a second time as members

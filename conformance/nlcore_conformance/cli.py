@@ -45,9 +45,9 @@ def options(
         typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Does an implementation compute the non-local block?
+    """Judge whether an implementation computes the non-local block.
 
-    Exit status 0: it conforms; 1: it does not; 2: it could not be run.
+    The exit status is 0 if it conforms, 1 if it does not, and 2 if it could not be run.
     """
 
 
@@ -59,12 +59,12 @@ class ProfileName(StrEnum):
 DtypeName = StrEnum("DtypeName", {name: name for name in FLOATS})  # type: ignore[misc]
 
 Device = Annotated[
-    str | None, typer.Option(help="Handed to the backend, e.g. cpu or cuda.", metavar="NAME")
+    str | None, typer.Option(help="Device of the backend, such as cpu or cuda.", metavar="NAME")
 ]
-ProfileOption = Annotated[ProfileName, typer.Option(help="How hard to try.")]
-Seed = Annotated[int, typer.Option(help="Where the search starts.")]
+ProfileOption = Annotated[ProfileName, typer.Option(help="How many problems are tried.")]
+Seed = Annotated[int, typer.Option(help="Seed of the search for failures.")]
 BackendName = Annotated[
-    str, typer.Argument(help="A name that `list` gives, or an import path.", metavar="BACKEND")
+    str, typer.Argument(help="A name that `list` prints, or an import path.", metavar="BACKEND")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR")]
 
@@ -79,8 +79,8 @@ def run(
     backend: Annotated[
         list[str],
         typer.Argument(
-            help="torch, keras, keras-tensorflow, keras-jax, keras-torch, reference; an import "
-            "path like mylib.nonlocal:backend; or all."
+            help="torch, keras, keras-tensorflow, keras-jax, keras-torch, reference, all, or an "
+            "import path such as mylib.nonlocal:backend."
         ),
     ],
     profile: ProfileOption = ProfileName.quick,
@@ -89,19 +89,19 @@ def run(
     check: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only checks with this in their name; may be given again.", metavar="TEXT"
+            help="Only checks with this text in their name. May be given again.", metavar="TEXT"
         ),
     ] = None,
     dtype: Annotated[
-        list[DtypeName] | None, typer.Option(help="Only this dtype; may be given again.")
+        list[DtypeName] | None, typer.Option(help="Only this dtype. May be given again.")
     ] = None,
     examples: Annotated[
-        int | None, typer.Option(help="Of each check, instead of the profile's.", min=1)
+        int | None, typer.Option(help="Problems of each check. Default: the profile's.", min=1)
     ] = None,
-    known: Annotated[Path | None, _file("Known failures, in TOML.")] = None,
-    report: Annotated[Path | None, _file("Write a report to look at here, in HTML.")] = None,
-    junit: Annotated[Path | None, _file("Write the results here, in JUnit's XML.")] = None,
-    json: Annotated[Path | None, _file("Write the results here, in JSON.")] = None,
+    known: Annotated[Path | None, _file("File of known failures, in TOML.")] = None,
+    report: Annotated[Path | None, _file("Write a report in HTML to this file.")] = None,
+    junit: Annotated[Path | None, _file("Write the results as JUnit XML to this file.")] = None,
+    json: Annotated[Path | None, _file("Write the results as JSON to this file.")] = None,
     failures: Annotated[
         Path | None, typer.Option(help="Write failing cases into this folder.", metavar="DIR")
     ] = None,
@@ -152,9 +152,9 @@ def _writers(
 
 @app.command()
 def replay(
-    case: Annotated[str, typer.Argument(help="JSON as a failure prints it, or a file with it.")],
+    case: Annotated[str, typer.Argument(help="JSON that a failure prints, or a file with it.")],
     backend: Annotated[
-        str | None, typer.Option(help="Another backend than the case's.", metavar="NAME")
+        str | None, typer.Option(help="Backend to judge. Default: the case's.", metavar="NAME")
     ] = None,
     device: Device = None,
 ) -> None:
@@ -190,7 +190,7 @@ def _detail(j: Any) -> str:
 
 @app.command()
 def identify(backend: BackendName, device: Device = None) -> None:
-    """Say what an implementation computes, rule by rule, and which published dialect that is."""
+    """Find out, rule by rule, what an implementation computes, and which dialect that is."""
     console = Console()
     with _or_exit():
         from nlcore_conformance import identify as identification
@@ -206,9 +206,9 @@ def identify(backend: BackendName, device: Device = None) -> None:
 def self_test(
     profile: ProfileOption = ProfileName.quick,
     seed: Seed = 0,
-    json: Annotated[Path | None, _file("Write the results here, in JSON.")] = None,
+    json: Annotated[Path | None, _file("Write the results as JSON to this file.")] = None,
 ) -> None:
-    """See that the suite rejects every shipped mutant and accepts the reference."""
+    """Test the suite: it must reject every shipped mutant and accept right implementations."""
     console = Console()
     with _or_exit():
         from nlcore_conformance import selftest as test
@@ -224,7 +224,7 @@ def self_test(
 
 @vectors_app.command("export")
 def export_vectors(folder: Folder) -> None:
-    """Write the test vectors, bit for bit those of this version."""
+    """Write the test vectors into a folder. Each version writes the same bits each time."""
     with _or_exit():
         from nlcore_conformance.vectors.export import export
 
@@ -246,7 +246,9 @@ def check_vectors(
     folder: Folder,
     against: Annotated[
         Path | None,
-        typer.Option("--vectors", help="Of this folder, instead of made again.", metavar="DIR"),
+        typer.Option(
+            "--vectors", help="Folder of the vectors. Default: they are made again.", metavar="DIR"
+        ),
     ] = None,
 ) -> None:
     """Judge a folder of outputs that an implementation has computed from the vectors."""
@@ -267,7 +269,7 @@ def check_vectors(
 
 @app.command("list")
 def list_() -> None:
-    """The installed backends."""
+    """List the installed backends."""
     for name, point in sorted(installed().items()):
         print(f"{name:20} {point.value}")
 

@@ -24,7 +24,7 @@ def pytest_addoption(parser: Any) -> None:
         "--nl-profile",
         choices=("quick", "full"),
         default="quick",
-        help="How hard to try: quick (default) or full.",
+        help="How many problems are tried: quick (default) or full.",
     )
     group.addoption("--nl-device", metavar="NAME", help="Handed to the backend.")
     group.addoption("--nl-seed", type=int, default=0, help="Where the search starts.")

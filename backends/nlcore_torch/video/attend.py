@@ -42,7 +42,7 @@ Weights = Annotated[
     Path | None,
     typer.Option(
         help="Weights of the network by nlcore's names, a .safetensors file. Without it the "
-        "weights are random, and the title of the figure says so."
+        "weights are random, and the title of the figure states it."
     ),
 ]
 Output = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]

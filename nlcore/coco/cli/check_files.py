@@ -23,18 +23,21 @@ SHOWN = 3
 def check(
     folder: Folder,
     split: Annotated[
-        str | None, typer.Option(help="Such as train2017. Default: all.", metavar="NAME")
+        str | None,
+        typer.Option(help="Split to check, such as train2017. Default: all.", metavar="NAME"),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="File for all findings, one JSON object a line.", metavar="FILE"),
+        typer.Option(
+            help="Write all findings to this file, as one JSON object on each line.", metavar="FILE"
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Threads that decode images.", min=1)] = 4,
 ) -> None:
     """Read the annotation files of a folder in COCO's layout, and every image.
 
-    Each kind of finding is counted, with what training and evaluation do with it. Exit status 1:
-    there are errors, with which nothing can be trained.
+    It counts each kind of finding, and tells what training and evaluation do with it. The exit
+    status is 1 if there is an error that prevents training.
     """
     with or_exit():
         files = _annotation_files(folder, split)

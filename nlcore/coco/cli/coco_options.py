@@ -13,10 +13,15 @@ from nlcore.coco import COCO_RECIPES, CocoRecipe, CocoSet, coco_files, load_coco
 from nlcore.video.cli import terminal
 
 Folder = Annotated[
-    Path, typer.Argument(help="Folder with annotations/ and a folder of each split.", metavar="DIR")
+    Path,
+    typer.Argument(
+        help="Folder that contains annotations/ and a folder of images for each split.",
+        metavar="DIR",
+    ),
 ]
 RecipeOption = Annotated[
-    str | None, typer.Option(help=f"{', '.join(COCO_RECIPES)}, or a .json file.", metavar="NAME")
+    str | None,
+    typer.Option(help=f"Recipe: {', '.join(COCO_RECIPES)}, or a .json file.", metavar="NAME"),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -32,12 +32,12 @@ SHOWN = 10
 Model = Annotated[
     Path, typer.Argument(help="A run, a checkpoint, or a file of weights.", metavar="MODEL")
 ]
-Split = Annotated[str, typer.Option(help="Split that is tested on.", metavar="NAME")]
+Split = Annotated[str, typer.Option(help="Split of which the images are tested.", metavar="NAME")]
 Output = Annotated[
     Path | None,
     typer.Option(help="Folder of the results. Default: MODEL/evaluation.", metavar="DIR"),
 ]
-Pictures = Annotated[int, typer.Option(help="Images that are drawn.", min=0)]
+Pictures = Annotated[int, typer.Option(help="Number of images that are drawn.", min=0)]
 
 
 def evaluate(
@@ -54,9 +54,9 @@ def evaluate(
 ) -> None:
     """Find the objects of a split, and print COCO's numbers, as pycocotools computes them.
 
-    DIR gets results-bbox.json and results-segm.json or results-keypoints.json in COCO's form,
-    metrics.json, classes.csv, and pictures of detections and of where the block in the backbone
-    looks. A file of weights needs --recipe.
+    The command writes into DIR: results-bbox.json and results-segm.json or results-keypoints.json
+    in COCO's form, metrics.json, classes.csv, and pictures of detections and of where the block in
+    the backbone looks. A file of weights needs --recipe.
 
     Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-coco evaluate ...
     """

@@ -21,17 +21,23 @@ ANNOTATED = 117_266
 
 def plan(
     recipe: Annotated[
-        str, typer.Option(help=f"{', '.join(COCO_RECIPES)}, or a .json file.", metavar="NAME")
+        str,
+        typer.Option(help=f"Recipe: {', '.join(COCO_RECIPES)}, or a .json file.", metavar="NAME"),
     ] = "detectron_mask",
     set: shared.SetOption = None,
     images: Annotated[
         int | None,
         typer.Option(help="Number of training images. Default for masks: train2017's.", min=1),
     ] = None,
-    height: Annotated[int, typer.Option(help="Of the image whose cost is counted.", min=32)] = 800,
-    width: Annotated[int, typer.Option(help="Of the image whose cost is counted.", min=32)] = 1344,
+    height: Annotated[
+        int, typer.Option(help="Height of the image, in pixels, for the cost.", min=32)
+    ] = 800,
+    width: Annotated[
+        int, typer.Option(help="Width of the image, in pixels, for the cost.", min=32)
+    ] = 1344,
     json: Annotated[
-        Path | None, typer.Option(help="Write all fields of the recipe.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Write all fields of the recipe to this file, as JSON.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Show what a recipe will do: detector, blocks and what they add, schedule, and sources."""

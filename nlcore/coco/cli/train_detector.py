@@ -24,25 +24,25 @@ from nlcore.video.running.reporting import TerminalReporter
 from nlcore.video.running.run_folder import RunFolder
 
 Output = Annotated[
-    Path, typer.Option(help="Folder of the run: checkpoints, metrics.", metavar="RUN")
+    Path, typer.Option(help="Folder of the run, for checkpoints and metrics.", metavar="RUN")
 ]
-Training = Annotated[str, typer.Option(help="Split that is trained on.", metavar="SPLIT")]
+Training = Annotated[str, typer.Option(help="Split of the training images.", metavar="SPLIT")]
 Validation = Annotated[
     str | None,
-    typer.Option(help="Split in which objects are found during training.", metavar="SPLIT"),
+    typer.Option(help="Split of the validation images. Default: no validation.", metavar="SPLIT"),
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in RUN.")
+    bool, typer.Option("--resume", help="Continue from the newest whole checkpoint in RUN.")
 ]
 Initial = Annotated[
     Path | None,
     typer.Option(
-        help="Initial weights as the recipe says: of torchvision's resnet50 or detector, a "
-        "checkpoint, or a run.",
+        help="Initial weights, of the kind that the recipe states: torchvision's resnet50 or "
+        "detector, a checkpoint, or a run.",
         metavar="PATH",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of all random choices.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of all random choices.", min=0)]
 Every = Annotated[
     int | None,
     typer.Option(
@@ -52,7 +52,11 @@ Every = Annotated[
 ]
 Keep = Annotated[int, typer.Option(help="Number of checkpoints to keep.", min=1)]
 Deterministic = Annotated[
-    bool, typer.Option("--deterministic", help="Ask for the same bits on each run.")
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="Use algorithms that give the same bits in each run, where there are any.",
+    ),
 ]
 
 
@@ -75,8 +79,9 @@ def train(
 ) -> None:
     """Train a detector by a recipe.
 
-    SIGTERM and Ctrl-C end it after the current iteration, with a checkpoint and exit status 1. The
-    same command with --resume goes on, and gets the results of a run that was not stopped.
+    SIGTERM and Ctrl-C end it after the current iteration, with a checkpoint and exit status 1. To
+    continue, run the same command with --resume. The results are those of a run that was not
+    stopped.
 
     Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-coco train ...
     """

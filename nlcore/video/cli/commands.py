@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 def options(version: VersionOption = False) -> None:
     """Train and evaluate the paper's networks on videos.
 
-    Exit status 0: all is done; 1: not all of it; 2: it could not be run, or an error ended it.
+    The exit status is 0 if everything is done, 1 if a part is not, and 2 if there was an error.
     """
 
 

@@ -30,7 +30,7 @@ def convert(
     network: Annotated[
         str | None,
         typer.Option(
-            help="The published network that the file has. Default: the one that has its name.",
+            help="The published network of the file. Default: the one with the name of the file.",
             metavar="NAME",
         ),
     ] = None,
@@ -39,12 +39,12 @@ def convert(
     naming: Annotated[
         str | None,
         typer.Option(
-            help=f"Whose names WEIGHTS has: {PROJECTS}. Default: those of the published network; "
-            "nlcore for a run or with --recipe.",
+            help=f"Project whose names WEIGHTS has: {PROJECTS}. Default: that of the published "
+            "network, or nlcore for a run or with --recipe.",
             metavar="NAME",
         ),
     ] = None,
-    to: Annotated[str, typer.Option(help=f"Whose names FILE gets: {PROJECTS}.")] = OWN,
+    to: Annotated[str, typer.Option(help=f"Project whose names FILE gets: {PROJECTS}.")] = OWN,
 ) -> None:
     """Write the weights of a network with the names and shapes of nlcore, or of another project.
 

@@ -33,21 +33,29 @@ Output = Annotated[
     Path | None,
     typer.Option(help="Folder of the results. Default: MODEL/evaluation.", metavar="DIR"),
 ]
-Views = Annotated[int | None, typer.Option(help="Clips of a video. Default: the recipe's.", min=1)]
-Crops = Annotated[int | None, typer.Option(help="Crops of a clip: 1 or 3. Default: the recipe's.")]
+Views = Annotated[
+    int | None, typer.Option(help="Number of clips of a video. Default: the recipe's.", min=1)
+]
+Crops = Annotated[
+    int | None, typer.Option(help="Number of crops of a clip, 1 or 3. Default: the recipe's.")
+]
 ShortSide = Annotated[
     int | None,
     typer.Option(help="Shorter side of the frames in pixels. Default: the recipe's.", min=1),
 ]
 Crop = Annotated[
     int | None,
-    typer.Option(help="Side of a crop in pixels; 0: whole frames. Default: the recipe's.", min=0),
+    typer.Option(
+        help="Side of a crop in pixels, or 0 for whole frames. Default: the recipe's.", min=0
+    ),
 ]
 Merge = Annotated[
-    str | None, typer.Option(help="mean, max or sum over the views. Default: the recipe's.")
+    str | None,
+    typer.Option(help="How to merge the scores of views: mean, max or sum. Default: the recipe's."),
 ]
 Dialect = Annotated[
-    str, typer.Option(help=f"Of mean average precision: {', '.join(PRECISION_DIALECTS)}.")
+    str,
+    typer.Option(help=f"How to compute mean average precision: {', '.join(PRECISION_DIALECTS)}."),
 ]
 Scores = Annotated[
     list[Path] | None,
@@ -58,10 +66,11 @@ Scores = Annotated[
     ),
 ]
 Naming = Annotated[
-    str, typer.Option(help="Whose names a file of weights has, as of train.", metavar="NAME")
+    str,
+    typer.Option(help="Project whose names a file of weights has, as for train.", metavar="NAME"),
 ]
 BatchSize = Annotated[
-    int, typer.Option(help="Views that are computed at once, of one size.", min=1)
+    int, typer.Option(help="Number of views of one size that are computed at once.", min=1)
 ]
 
 
@@ -89,8 +98,8 @@ def evaluate(
 ) -> None:
     """Classify the test views of videos, and merge the scores of each video.
 
-    Views are those of the recipe, unless options change them. DIR gets scores.npz, metrics.json,
-    classes.csv and confusion.png. A file of weights needs --recipe.
+    The recipe determines the views, unless options change them. The command writes scores.npz,
+    metrics.json, classes.csv and confusion.png into DIR. A file of weights needs --recipe.
 
     Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-video evaluate ...
     """

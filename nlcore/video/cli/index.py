@@ -35,31 +35,35 @@ def index(
     separator: Annotated[
         str | None,
         typer.Option(
-            help="Between path and label. Default: the format's, which is a space.", metavar="TEXT"
+            help="Separator of path and label. Default: that of the format, a space.",
+            metavar="TEXT",
         ),
     ] = None,
     names: Annotated[
         Path | None,
-        typer.Option(help="Names of the labels, one a line, from label 0 on.", metavar="FILE"),
+        typer.Option(
+            help="File of the names of the labels, one on each line, from label 0 on.",
+            metavar="FILE",
+        ),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(help="Number of labels, where names are not known.")
+        int | None, typer.Option(help="Number of labels, if you do not pass names.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="The split to read, of a list or folder with several.")
+        str | None, typer.Option(help="The split to read, if the list or folder contains several.")
     ] = None,
     image_fps: Annotated[
-        float, typer.Option(help="Frames a second of videos that are folders of images.")
+        float, typer.Option(help="Frames per second of videos that are folders of images.")
     ] = IMAGE_FPS,
     workers: Annotated[
-        int | None, typer.Option(help="Processes that decode. Default: one a processor.")
+        int | None, typer.Option(help="Processes that decode. Default: one for each processor.")
     ] = None,
 ) -> None:
     """Decode every video of a list once and write an index of them.
 
     FORMAT is slowfast, slowfast-charades, mmaction2, pytorchvideo, torchvision, kinetics or
-    charades. Videos that cannot be decoded are named in INDEX.skipped.jsonl, and the exit status
-    is 1. An interrupted run goes on where it was.
+    charades. INDEX.skipped.jsonl names the videos that cannot be decoded, and the exit status is
+    then 1. After an interruption, the same command goes on where it was.
     """
     console = Console(stderr=True)
     with or_exit():

@@ -47,7 +47,7 @@ class Precision(StrEnum):
 FrameworkOption = Annotated[Framework, typer.Option(help="The framework that computes.")]
 RecipeOption = Annotated[
     str | None,
-    typer.Option(help=f"{', '.join(RECIPES)}, or a .json file.", metavar="NAME"),
+    typer.Option(help=f"Recipe: {', '.join(RECIPES)}, or a .json file.", metavar="NAME"),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -57,19 +57,29 @@ SetOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[
-    int, typer.Option(help="Processes that load clips. 0: none but this.", min=0)
+    int,
+    typer.Option(
+        help="Processes that load clips or images. With 0, the command loads them itself.", min=0
+    ),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option(help="Such as cpu or cuda. Default: cuda if there is one.", metavar="NAME"),
+    typer.Option(
+        help="Device that computes, such as cpu or cuda. Default: cuda if there is one.",
+        metavar="NAME",
+    ),
 ]
-PrecisionOption = Annotated[Precision, typer.Option(help="In which most is computed.")]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="Dtype in which most of the network is computed.")
+]
 ChannelsLastOption = Annotated[
-    bool, typer.Option("--channels-last", help="Store clips with channels last.")
+    bool, typer.Option("--channels-last", help="Store clips with channels last in memory.")
 ]
 RootOption = Annotated[
     Path | None,
-    typer.Option(help="Folder of the videos, if not that of the index.", metavar="DIR"),
+    typer.Option(
+        help="Folder of the videos. Default: the one that the index states.", metavar="DIR"
+    ),
 ]
 
 

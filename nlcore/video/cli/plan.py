@@ -19,7 +19,7 @@ from nlcore.video.recipes.summary import GROUPS, phases, places, shown, totals
 def plan(
     recipe: Annotated[
         str,
-        typer.Option(help=f"{', '.join(RECIPES)}, or a .json file.", metavar="NAME"),
+        typer.Option(help=f"Recipe: {', '.join(RECIPES)}, or a .json file.", metavar="NAME"),
     ] = "paper",
     set: SetOption = None,
     videos: Annotated[
@@ -28,15 +28,18 @@ def plan(
     ] = None,
     picture: Annotated[
         Path | None,
-        typer.Option(help="Draw the learning rate: .png, .svg or .pdf.", metavar="FILE"),
+        typer.Option(
+            help="Draw the learning rate into this file: .png, .svg or .pdf.", metavar="FILE"
+        ),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Write all fields of the recipe.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Write all fields of the recipe to this file, as JSON.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Show what a recipe will do: network, clips, schedule, test views, and sources.
 
-    Nothing is read but the recipe.
+    It reads the recipe only, and no data.
     """
     with or_exit():
         found = recipe_of(recipe, set)

@@ -20,13 +20,13 @@ TrainingIndex = Annotated[
     Path, typer.Argument(help="Index of the training videos.", metavar="INDEX")
 ]
 Output = Annotated[
-    Path, typer.Option(help="Folder of the run: checkpoints, metrics.", metavar="RUN")
+    Path, typer.Option(help="Folder of the run, for checkpoints and metrics.", metavar="RUN")
 ]
 Validation = Annotated[
     Path | None, typer.Option(help="Index of the validation videos.", metavar="INDEX")
 ]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the newest whole checkpoint in RUN.")
+    bool, typer.Option("--resume", help="Continue from the newest whole checkpoint in RUN.")
 ]
 Initial = Annotated[
     Path | None,
@@ -35,12 +35,12 @@ Initial = Annotated[
 Naming = Annotated[
     str | None,
     typer.Option(
-        help="Whose names they have: nlcore, torchvision (also timm), keras, caffe2, slowfast, "
-        "pytorchvideo or mmaction2. Default: as the recipe starts.",
+        help="Project whose names they have: nlcore, torchvision (also timm), keras, caffe2, "
+        "slowfast, pytorchvideo or mmaction2. Default: by `initial` of the recipe.",
         metavar="NAME",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of all random choices.", min=0)]
+Seed = Annotated[int, typer.Option(help="Seed of all random choices.", min=0)]
 Every = Annotated[
     int | None,
     typer.Option(
@@ -51,7 +51,11 @@ Every = Annotated[
 Keep = Annotated[int, typer.Option(help="Number of checkpoints to keep.", min=1)]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the network.")]
 Deterministic = Annotated[
-    bool, typer.Option("--deterministic", help="Ask for the same bits on each run.")
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="Use algorithms that give the same bits in each run, where there are any.",
+    ),
 ]
 
 
@@ -78,8 +82,9 @@ def train(
 ) -> None:
     """Train a network by a recipe.
 
-    SIGTERM and Ctrl-C end it after the current iteration, with a checkpoint and exit status 1. The
-    same command with --resume goes on, and gets the results of a run that was not stopped.
+    SIGTERM and Ctrl-C end it after the current iteration, with a checkpoint and exit status 1. To
+    continue, run the same command with --resume. The results are those of a run that was not
+    stopped.
 
     Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-video train ...
     """

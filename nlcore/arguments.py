@@ -42,6 +42,15 @@ def check_input(
     ValueError
         The number of axes or channels is wrong, an axis has size 0 or is smaller than its pooling
         window, or `spec.window` does not divide T.
+
+    Examples
+    --------
+    >>> from nlcore import NonLocalSpec
+    >>> check_input(NonLocalSpec(8, ndim=2), (1, 8, 5, 5), "float32")
+    >>> check_input(NonLocalSpec(8, ndim=2), (1, 4, 5, 5), "float32")
+    Traceback (most recent call last):
+        ...
+    ValueError: x must have 8 channels: shape (B, 8, H, W); received shape (1, 4, 5, 5)
     """
     check_spec(spec)
     check_float("x", dtype)

@@ -85,6 +85,12 @@ def counts(spec: NonLocalSpec, positions: tuple[int, ...]) -> Counts:
     ValueError
         The number of position axes is not `spec.ndim`, or an axis is smaller than its pooling
         window.
+
+    Examples
+    --------
+    >>> found = counts(NonLocalSpec(8, subsample=(1, 2, 2)), (4, 14, 14))
+    >>> found.queries, found.keys, found.pairs
+    (784, 196, 153664)
     """
     if len(positions) != spec.ndim:
         raise ValueError(f"positions must have {spec.ndim} axes; received {positions}")

@@ -65,6 +65,16 @@ def check_weights(spec: NonLocalSpec, weights: Mapping[str, Any]) -> None:
         expected shape and the received one.
     TypeError
         `weights` is not a mapping, or a weight is not floating point.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nlcore import NonLocalSpec
+    >>> spec = NonLocalSpec(4, pairwise="gaussian", batch_norm=False)
+    >>> check_weights(spec, {"g.weight": np.ones((2, 4)), "out.weight": np.ones((2, 4))})
+    Traceback (most recent call last):
+        ...
+    ValueError: weight 'out.weight' must have shape (4, 2); received shape (2, 4)
     """
     check_spec(spec)
     check_named_weights(weight_shapes(spec), weights, f"{spec}")

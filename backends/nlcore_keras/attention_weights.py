@@ -53,6 +53,7 @@ def responses(layer: NonLocalBlock, x: Any, position: Sequence[int]) -> np.ndarr
 
     Examples
     --------
+    >>> import keras
     >>> layer = NonLocalBlock(ndim=2, subsample=(2, 2), data_format="channels_last")
     >>> x = keras.random.normal((1, 8, 8, 16))
     >>> z = layer(x)  # builds the layer
@@ -89,7 +90,7 @@ def responses(layer: NonLocalBlock, x: Any, position: Sequence[int]) -> np.ndarr
 def top_responses(
     layer: NonLocalBlock, x: Any, position: Sequence[int], k: int = 20
 ) -> TopResponses:
-    """The k largest w_ij of the position i, and where their j are; see `responses`.
+    """The k largest w_ij of the position i, and the positions of their j. See `responses`.
 
     Both are NumPy arrays, which `nlcore.video.figure.draw_responses` draws. Of equal weights the
     first position in row-major order comes first.

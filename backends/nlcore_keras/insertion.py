@@ -124,6 +124,15 @@ def non_local_blocks(model: keras.Layer) -> dict[str, NonLocalBlock]:
 
     Keys are paths of layer names, "inner/features_non_local". Layers outside of functional and
     sequential models may have equal paths: the second of these ends in "_1".
+
+    Examples
+    --------
+    >>> import keras
+    >>> inputs = keras.Input((6, 6, 3))
+    >>> features = keras.layers.Conv2D(8, 1, name="features")(inputs)
+    >>> model = insert(keras.Model(inputs, features), {"features": {}})
+    >>> list(non_local_blocks(model)), list(non_local_blocks(remove(model)))
+    (['features_non_local'], [])
     """
     found: dict[str, NonLocalBlock] = {}
     seen: set[int] = set()
@@ -157,12 +166,22 @@ def assert_identity(model: keras.Layer) -> None:
 
 
 def block_activity(model: keras.Layer) -> dict[str, BlockActivity]:
-    """Whether each non-local block is no longer the identity, by name; gradient is None.
+    """Whether each non-local block is no longer the identity, by name. Keras stores no gradient.
 
     Raises
     ------
     ValueError
         A block is not built.
+
+    Examples
+    --------
+    >>> import keras
+    >>> inputs = keras.Input((6, 6, 3))
+    >>> features = keras.layers.Conv2D(8, 1, name="features")(inputs)
+    >>> model = insert(keras.Model(inputs, features), {"features": {}})
+    >>> assert_identity(model)
+    >>> block_activity(model)["features_non_local"]
+    BlockActivity(gradient=None, left_zero=False)
     """
     return {
         name: BlockActivity(gradient=None, left_zero=left_zero(_zeros(block)))

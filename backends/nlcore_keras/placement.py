@@ -101,7 +101,7 @@ def placement_report(model: keras.Model, *example_or_shape: Any) -> PlacementRep
 
 
 def execution(spec: NonLocalSpec, positions: tuple[int, ...]) -> block_cost.Execution:
-    """What this package executes for a block at x (B, C, *positions).
+    """Cost of a block with input x (B, C, *positions), as this package executes it.
 
     The dot product's keys are multiplied first, the concatenation is prefix sums over sorted keys,
     and the Gaussians are as written. `kept` is None: the engine decides what training keeps.

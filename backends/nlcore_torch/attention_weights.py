@@ -89,10 +89,30 @@ def top_responses(
 ) -> TopResponses:
     """The k largest w_ij of the position i and their positions j, see `responses`.
 
+    Parameters
+    ----------
+    block, x, position
+        See `responses`.
+    k : int
+        Number of weights.
+
+    Returns
+    -------
+    TopResponses
+        ``weights`` (B, k), the largest first, and ``positions`` (B, k, ndim).
+
     Raises
     ------
     ValueError, TypeError
         k is not between 1 and the number of positions j, or see `responses`.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> x = torch.randn(1, 4, 5, 5)
+    >>> weights, positions = top_responses(NonLocalBlock(4, ndim=2), x, (2, 2), k=3)
+    >>> weights.shape, positions.shape
+    (torch.Size([1, 3]), torch.Size([1, 3, 2]))
     """
     weights = responses(block, x, position)
     pooled, count = weights.shape[1:], prod(weights.shape[1:])

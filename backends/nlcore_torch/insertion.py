@@ -120,7 +120,16 @@ def insert(
 
 
 def remove(model: nn.Module) -> nn.Module:
-    """Remove all inserted blocks from the model, in place, and return the model."""
+    """Remove all inserted blocks from the model, in place, and return the model.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
+    >>> _ = insert(model, {"1": {"channels": 8, "ndim": 2}})
+    >>> list(non_local_blocks(remove(model)))
+    []
+    """
     for module in list(model.modules()):
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key in [k for k, hook in hooks.items() if hook in (_through_block, _before_module)]:
@@ -131,7 +140,16 @@ def remove(model: nn.Module) -> nn.Module:
 
 
 def non_local_blocks(model: nn.Module) -> dict[str, NonLocalBlock]:
-    """All non-local blocks of a model by name, both inserted ones and the model's own."""
+    """All non-local blocks of a model by name, both inserted ones and the model's own.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
+    >>> _ = insert(model, {"1": {"channels": 8, "ndim": 2}})
+    >>> list(non_local_blocks(model))
+    ['1.non_local']
+    """
     return {name: m for name, m in model.named_modules() if isinstance(m, NonLocalBlock)}
 
 
@@ -145,6 +163,18 @@ def assert_identity(model: nn.Module) -> None:
     ------
     ValueError
         The model has no non-local block.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
+    >>> _ = insert(model, {"1": {"channels": 8, "ndim": 2}})
+    >>> assert_identity(model)
+    >>> _ = nn.init.ones_(model[1].non_local.bn.weight)
+    >>> assert_identity(model)
+    Traceback (most recent call last):
+        ...
+    AssertionError: the block '1.non_local' is not the identity: expected bn.weight to be 0; ...
     """
     blocks = non_local_blocks(model)
     if not blocks:
@@ -154,7 +184,17 @@ def assert_identity(model: nn.Module) -> None:
 
 
 def block_activity(model: nn.Module) -> dict[str, BlockActivity]:
-    """For each non-local block by name, whether it has a gradient and has left the identity."""
+    """Whether each non-local block, by name, has a gradient and is no longer the identity.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
+    >>> _ = insert(model, {"1": {"channels": 8, "ndim": 2}})
+    >>> model(torch.randn(2, 3, 4, 4)).sum().backward()
+    >>> block_activity(model)["1.non_local"]
+    BlockActivity(gradient=True, left_zero=False)
+    """
     return {
         name: BlockActivity(
             gradient=any(

@@ -18,7 +18,7 @@ from nlcore.weights import weight_shapes
 
 @dataclass(frozen=True)
 class Origin:
-    """The block of one project.
+    """The names and shapes of one project's block, and which specs it supports.
 
     Its weights have the shapes of convolutions with kernel size 1 over ndim axes. The shape of
     W_f is (1, 2D, 1, 1).

@@ -52,6 +52,16 @@ def inflate(
     In keras.applications, convolutions have biases, and batch normalization has another eps. Both
     are converted by changing the running statistics. Its spatial strides are those of
     ``stride_at="1x1"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nlcore.video import NetworkSpec, network_weight_shapes
+    >>> name, shapes = NAMES["torchvision"], network_weight_shapes(NetworkSpec(50, classes=1000))
+    >>> flat = {name(n): np.ones(s[:2] + s[3:], np.float32) for n, s in shapes.items()}
+    >>> kernel = inflate(NetworkSpec(50, "3x1x1"), flat).weights["conv1.weight"]
+    >>> kernel.shape, bool((kernel == np.float32(1 / 5)).all())  # five copies, divided by 5
+    ((64, 3, 5, 7, 7), True)
     """
     if names not in NAMES:
         raise ValueError(f"names must be one of {tuple(NAMES)}; received {names!r}")

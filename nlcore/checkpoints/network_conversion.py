@@ -177,6 +177,15 @@ def differences(network: NetworkSpec, origin: str) -> tuple[str, ...]:
     ------
     ValueError
         The origin is unknown.
+
+    Examples
+    --------
+    >>> from nlcore.checkpoints import published
+    >>> from nlcore.video import NetworkSpec
+    >>> differences(published("I3D_NLN_8x8_R50").spec, "slowfast")
+    ()
+    >>> differences(NetworkSpec(50), "slowfast")[0]
+    'in slowfast, conv1 has temporal stride 1; in this network it is 2'
     """
     known = named_network_origin(origin)
     found = []

@@ -30,6 +30,18 @@ def read_pickle(path: str | PathLike[str]) -> Any:
         The file cannot be opened.
     ValueError
         The pickle contains anything else or is damaged. Nothing in it was called or imported.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "weights.pkl")
+    ...     _ = file.write_bytes(pickle.dumps({"fc": np.arange(3.0)}))
+    ...     found = read_pickle(file)
+    >>> found
+    {'fc': array([0., 1., 2.])}
     """
     with open(path, "rb") as file:
         try:

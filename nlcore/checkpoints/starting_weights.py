@@ -113,7 +113,7 @@ def _check_missing(recipe: Recipe, source: Mapping[str, Any], missing: list[str]
 def read_source(
     path: Path, read: Callable[[Path], Mapping[str, Any]] = read_arrays
 ) -> Mapping[str, Any]:
-    """The weights of a file, of a checkpoint, or of the newest checkpoint of a run.
+    """Read the weights of a file, of a checkpoint, or of the newest checkpoint of a run.
 
     `read` reads a file. That of `nlcore_torch.convert` knows PyTorch's, too.
     """

@@ -157,6 +157,11 @@ def coco_recipe_from_json(text: str) -> CocoRecipe:
         The text is not a JSON object, or a value is wrong.
     TypeError
         A field is unknown or missing, or a value is wrong.
+
+    Examples
+    --------
+    >>> coco_recipe_from_json('{"preset": "torchvision_mask", "epochs": 12, "steps": [8, 11]}')
+    <CocoRecipe 'torchvision_mask with epochs, steps': batch 16, 12 epochs, rate 0.02>
     """
     try:
         values = json.loads(text)

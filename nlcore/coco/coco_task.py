@@ -40,7 +40,7 @@ NAMES = {"bbox": "box", "segm": "mask", "keypoints": "keypoint"}
 
 @dataclass(frozen=True)
 class CocoRunSettings(Points):
-    """What the training of a detector is told.
+    """The settings of a detector's training.
 
     Attributes
     ----------

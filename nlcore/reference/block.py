@@ -104,6 +104,18 @@ def block_vjp(
     ------
     TypeError, ValueError
         See `block`. Also if dz does not have the shape of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nlcore import NonLocalSpec, init_weights
+    >>> spec = NonLocalSpec(4, ndim=1, batch_norm=False)
+    >>> rng = np.random.default_rng(0)
+    >>> weights = init_weights(spec, rng)  # the identity: W_z = 0
+    >>> dz = np.ones((1, 4, 3))
+    >>> dx, dweights = block_vjp(spec, weights, rng.normal(size=(1, 4, 3)), dz)
+    >>> bool((dx == dz).all()), dweights["out.weight"].shape
+    (True, (4, 2))
     """
     w = float64_weights(spec, weights)
     rows = _channels_last(spec, x, "x")  # (B, *positions, C)

@@ -49,6 +49,15 @@ def operation(
     Notes
     -----
     Source: arXiv 1711.07971, Eq. 1 to 4 and Sec. 3.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nlcore import NonLocalSpec
+    >>> theta, phi, g = np.array([[[2.0]]]), np.array([[[1.0], [3.0]]]), np.array([[[4.0], [8.0]]])
+    >>> spec = NonLocalSpec(1, pairwise="dot_product")  # normalized by the number of j
+    >>> operation(spec, theta, phi, g)  # (2·1·4 + 2·3·8) / 2
+    array([[[28.]]])
     """
     a = _checked(spec, theta=theta, phi=phi, g=g, f_weight=f_weight, f_bias=f_bias)
     return forward(_rule(spec), *_factors(a), a["g"])
@@ -78,6 +87,16 @@ def operation_vjp(
     ------
     TypeError, ValueError
         See `operation`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nlcore import NonLocalSpec
+    >>> theta, phi, g = np.array([[[2.0]]]), np.array([[[1.0], [3.0]]]), np.array([[[4.0], [8.0]]])
+    >>> spec = NonLocalSpec(1, pairwise="dot_product")
+    >>> d = operation_vjp(spec, theta, phi, g, dy=np.ones((1, 1, 1)))
+    >>> {name: value.ravel().tolist() for name, value in d.items()}
+    {'theta': [14.0], 'phi': [4.0, 8.0], 'g': [1.0, 3.0]}
     """
     a = _checked(spec, theta=theta, phi=phi, g=g, dy=dy, f_weight=f_weight, f_bias=f_bias)
     dleft, dright, dg = backward(_rule(spec), *_factors(a), a["g"], a["dy"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import csv
+import importlib.util
 import json
 import re
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -74,10 +75,21 @@ def test_every_dialect_has_a_row():
 def test_the_api_lists_every_public_name():
     modules = re.findall(r"^## .*: `([\w.]+)`$", TEXT["api.md"], re.MULTILINE)
     assert len(modules) > 20
-    for module in map(import_module, modules):
-        section = TEXT["api.md"].split(f": `{module.__name__}`\n")[1].split("\n## ")[0]
+    for module in modules:
+        section = TEXT["api.md"].split(f": `{module}`\n")[1].split("\n## ")[0]
         listed = set(re.findall(r"\w+", section))
-        assert not set(getattr(module, "__all__", ())) - listed, module.__name__
+        assert not public_names(module) - listed, module
+
+
+def public_names(module: str) -> set[str]:
+    """`__all__` of a module, from its source: nlcore_torch.detection needs torchvision."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None, module
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=value):
+                return set(ast.literal_eval(value))
+    return set()
 
 
 def test_contributing_installs_what_the_tests_need():

@@ -48,6 +48,7 @@ def non_local_operation(
 
     Examples
     --------
+    >>> import keras
     >>> from nlcore import NonLocalSpec
     >>> theta, phi, g = (keras.random.normal((2, n, 8)) for n in (50, 20, 20))
     >>> tuple(non_local_operation(NonLocalSpec(8), theta, phi, g).shape)

@@ -28,7 +28,7 @@ def evaluate(
     precision: str = "float32",
     tell: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Precision] | None:
-    """COCO's numbers of a detector, and files and pictures in the output folder.
+    """Find the objects of a set, and write COCO's numbers, files and pictures.
 
     Parameters
     ----------
@@ -50,6 +50,14 @@ def evaluate(
     ------
     ValueError, OSError
         See `nlcore.coco.results.detection_report.run_coco_evaluation`.
+
+    Examples
+    --------
+    This evaluates a run::
+
+        images = read_coco(*coco_files("coco", "val2017", "mask"))
+        settings = CocoEvaluationSettings(coco_recipe("detectron_mask"), images, Path("results"))
+        evaluate(settings, Path("runs/mask"))
     """
     found = complete_detector_weights(settings.recipe, read_detector_source(weights))
     with place_of_process(device) as place:

@@ -29,7 +29,7 @@ def train(
     deterministic: bool = False,
     reporters: Sequence[Reporter] = (),
 ) -> Outcome:
-    """Train a detector, or go on with it.
+    """Train a detector, or continue its training.
 
     Parameters
     ----------
@@ -51,6 +51,14 @@ def train(
     ------
     ValueError, OSError
         See `nlcore.video.running.run_training`.
+
+    Examples
+    --------
+    This trains on a folder in COCO's layout::
+
+        images = read_coco(*coco_files("coco", "train2017", "mask"))
+        settings = CocoRunSettings(coco_recipe("detectron_mask"), images, Path("runs/mask"))
+        train(settings, Path("resnet50.pth"))
     """
     if deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)

@@ -85,6 +85,21 @@ def draw_looking(
     -------
     matplotlib.figure.Figure
         See `nlcore.video.figure.draw_responses`.
+
+    Raises
+    ------
+    ValueError
+        The network has no such block in its backbone.
+
+    Examples
+    --------
+    >>> from nlcore.coco import DetectorSpec, blocks_at
+    >>> from nlcore_torch.detection import build_detector
+    >>> spec = DetectorSpec(width=4, non_local=blocks_at("backbone"), min_size=(64,))
+    >>> pixels = np.zeros((64, 96, 3), np.uint8)
+    >>> figure = draw_looking(build_detector(spec), "backbone.body.layer3.4", pixels, (48.0, 32.0))
+    >>> len(figure.axes)  # the image, and the scale of the weights
+    2
     """
     from nlcore.video.figure import draw_responses
 

@@ -71,10 +71,22 @@ def detector_cost(spec: DetectorSpec, size: tuple[int, int] = (800, 1344)) -> De
     size : (height, width)
         Of the image that the backbone gets: resized and padded to multiples of 32.
 
+    Returns
+    -------
+    DetectorCost
+        Nothing is computed: the model is on the device "meta".
+
     Raises
     ------
     ValueError
         The size is not of multiples of 32.
+
+    Examples
+    --------
+    >>> from nlcore.coco import coco_recipe
+    >>> cost = detector_cost(coco_recipe("detectron_mask").detector)
+    >>> f"{cost.added('parameters'):.1%}, {cost.added('multiply_adds'):.1%}"  # the paper: below 5%
+    '4.7%, 4.7%'
     """
     if any(side < 32 or side % 32 for side in size):
         raise ValueError(f"size must be multiples of 32, as torchvision pads; received {size}")

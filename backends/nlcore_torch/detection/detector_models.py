@@ -48,6 +48,13 @@ def build_detector(spec: DetectorSpec, identity: bool = True) -> Any:
     -----
     After `torch.manual_seed`, the weights of the host are those of torchvision's builder, such as
     `maskrcnn_resnet50_fpn`, after the same seed.
+
+    Examples
+    --------
+    >>> from nlcore.coco import DetectorSpec, blocks_at
+    >>> model = build_detector(DetectorSpec(width=4, non_local=blocks_at("backbone")))
+    >>> model.backbone.body.layer3[4].non_local.spec.channels
+    1024
     """
     model = (_mask_rcnn if spec.task == "mask" else _keypoint_rcnn)(spec)
     where = {name: _fields(block) for name, block in spec.blocks.items()}

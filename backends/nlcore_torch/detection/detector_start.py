@@ -51,11 +51,25 @@ def detector_start(
     source : mapping of str to array, optional
         A recipe with ``initial="random"`` has none, and any other one needs it.
 
+    Returns
+    -------
+    weights : dict of str to array
+        All weights of the detector, by torchvision's names.
+    report : str
+
     Raises
     ------
     ValueError
         A source is missing or not used, or is not one of the recipe's host, see
         `nlcore.coco.detector_weights.convert_detector`.
+
+    Examples
+    --------
+    >>> from nlcore.coco import coco_recipe
+    >>> small = coco_recipe("detectron_mask", initial="random", detector={"width": 4})
+    >>> weights, report = detector_start(small, seed=1)
+    >>> report
+    'random initial weights of seed 1'
     """
     random = random_detector_weights(recipe, seed)
     if recipe.initial == "random":

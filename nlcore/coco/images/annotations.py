@@ -122,6 +122,18 @@ def read_coco(path: Path | str, folder: Path | str, task: str = "mask") -> CocoS
         `nlcore.coco.check_set` lists all of them, and reads the images too.
     OSError
         The file cannot be read.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> image = {"id": 1, "file_name": "1.jpg", "width": 4, "height": 3}
+    >>> document = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cup"}]}
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "instances_tiny.json")
+    ...     _ = path.write_text(json.dumps(document))
+    ...     images = read_coco(path, folder)
+    >>> len(images), images.annotations(0), images.largest_label()
+    (1, [], 1)
     """
     path = Path(path)
     document = read_document(path)
@@ -168,7 +180,7 @@ def listed(wrong: Sequence[Finding]) -> str:
 
 
 def coco_files(folder: Path | str, split: str, task: str) -> tuple[Path, Path]:
-    """The annotation file and the folder of images of a split, in COCO's layout.
+    """Find the annotation file and the folder of images of a split, in COCO's layout.
 
     Raises
     ------

@@ -20,7 +20,7 @@ Tell = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class SetReport:
-    """What was found in a set.
+    """The findings of `check_set`.
 
     Attributes
     ----------
@@ -72,6 +72,19 @@ def check_set(
         The file is not JSON.
     OSError
         It cannot be read.
+
+    Examples
+    --------
+    >>> import json
+    >>> from tempfile import TemporaryDirectory
+    >>> image = {"id": 1, "file_name": "1.jpg", "width": 4, "height": 3}
+    >>> document = {"images": [image], "annotations": [], "categories": [{"id": 1, "name": "cup"}]}
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "instances_tiny.json")
+    ...     _ = path.write_text(json.dumps(document))
+    ...     report = check_set(path, folder)
+    >>> [finding.kind for finding in report.errors]
+    ['missing file']
     """
     path, folder = Path(path), Path(folder)
     document = read_document(path)

@@ -22,7 +22,7 @@ EVALUATION = "evaluation"
 
 @dataclass(frozen=True)
 class CocoEvaluationSettings:
-    """What an evaluation is told.
+    """The settings of a detector's evaluation.
 
     Attributes
     ----------

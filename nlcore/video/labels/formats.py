@@ -27,7 +27,7 @@ FORMATS: dict[str, Callable[[Source], Listing]] = {
 
 
 def read_list(name: str, source: Source) -> Listing:
-    """Read a list of videos in a format; no video is opened.
+    """Read a list of videos in a format. No video is opened.
 
     Raises
     ------

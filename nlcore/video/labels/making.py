@@ -33,7 +33,7 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run has made.
+    """The result of `make_index`.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 
 class Reporter(Protocol):
-    """What is told of a run. All methods may do nothing."""
+    """Receives the events of a run. Each method may be empty."""
 
     def training(self, iteration: int, values: Mapping[str, float], clips: int) -> None:
         """An iteration of this number of clips is done."""

@@ -27,7 +27,7 @@ from nlcore.video.running.video_task import TRAINING_COLUMNS
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The places in the folder of a run."""
+    """The paths in the folder of a run."""
 
     path: Path
 

@@ -131,7 +131,7 @@ class AnySettings(Protocol):
 
 @dataclass(frozen=True)
 class RunSettings(Points):
-    """A recipe, the videos, and where and how often to write.
+    """The settings of a training: a recipe, the videos, and where and how often to write.
 
     Attributes
     ----------

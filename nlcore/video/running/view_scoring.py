@@ -22,7 +22,7 @@ EVALUATION = "evaluation"
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What an evaluation is told.
+    """The settings of an evaluation.
 
     Attributes
     ----------

@@ -1,7 +1,7 @@
 """A block of another package, wrapped as a backend of the conformance suite.
 
 The adapters for PyTorch modules and for Keras layers share what is here: what the block supports,
-which of its parameters holds which weight, and the order of its axes.
+which of its parameters stores which weight, and the order of its axes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ NAMES = tuple(weight_shapes(_EVERY))
 
 
 class Place(NamedTuple):
-    """A parameter, and the weights that it holds."""
+    """A parameter, and the weights that it stores."""
 
     parameter: str
     names: tuple[str, ...]
 
     @property
     def learned(self) -> bool:
-        """Whether it holds weights that have a gradient."""
+        """Whether it stores weights that have a gradient."""
         return not set(self.names) & set(RUNNING)
 
 
@@ -160,7 +160,7 @@ class WrappedBlock:
         Raises
         ------
         ValueError
-            See `_held`. A parameter that is learned holds no weight.
+            See `_held`. A parameter that is learned stores no weight.
         NotImplementedError
             See `_held`. A weight that the block does not have is not 0.
         """
@@ -179,7 +179,7 @@ class WrappedBlock:
             values[place.parameter] = value.reshape(shapes[place.parameter])
         if left := [name for name in learned if name not in values]:
             raise ValueError(
-                f"{self.name} has parameters that hold no weight: {left}. Name them in "
+                f"{self.name} has parameters that store no weight: {left}. Name them in "
                 "`parameters`, or let `build` return them frozen"
             )
         return values

@@ -61,7 +61,7 @@ def insert(
         A name that the model does not have or that has a block already, two names of one layer, a
         wrong field, or a Sequential that is not built.
     TypeError
-        The model is neither functional nor sequential, or a layer does not put out one tensor.
+        The model is neither functional nor sequential, or a layer does not return one tensor.
 
     Examples
     --------
@@ -128,9 +128,8 @@ def non_local_blocks(model: keras.Layer) -> dict[str, NonLocalBlock]:
     Examples
     --------
     >>> import keras
-    >>> inputs = keras.Input((6, 6, 3))
-    >>> features = keras.layers.Conv2D(8, 1, name="features")(inputs)
-    >>> model = insert(keras.Model(inputs, features), {"features": {}})
+    >>> layers = [keras.Input((6, 6, 3)), keras.layers.Conv2D(8, 1, name="features")]
+    >>> model = insert(keras.Sequential(layers), {"features": {}})
     >>> list(non_local_blocks(model)), list(non_local_blocks(remove(model)))
     (['features_non_local'], [])
     """
@@ -160,7 +159,7 @@ def assert_identity(model: keras.Layer) -> None:
     """
     blocks = non_local_blocks(model)
     if not blocks:
-        raise ValueError(f"the model {model.name!r} has no non-local block")
+        raise ValueError(f"model must contain a non-local block; received {model.name!r} without")
     for name, block in blocks.items():
         assert_zero(name, _zeros(block))
 
@@ -176,9 +175,8 @@ def block_activity(model: keras.Layer) -> dict[str, BlockActivity]:
     Examples
     --------
     >>> import keras
-    >>> inputs = keras.Input((6, 6, 3))
-    >>> features = keras.layers.Conv2D(8, 1, name="features")(inputs)
-    >>> model = insert(keras.Model(inputs, features), {"features": {}})
+    >>> layers = [keras.Input((6, 6, 3)), keras.layers.Conv2D(8, 1, name="features")]
+    >>> model = insert(keras.Sequential(layers), {"features": {}})
     >>> assert_identity(model)
     >>> block_activity(model)["features_non_local"]
     BlockActivity(gradient=None, left_zero=False)
@@ -254,13 +252,13 @@ def _ndim(path: str, output: Any) -> int:
     """The number of position axes of a layer's output."""
     if not isinstance(output, keras.KerasTensor):
         raise TypeError(
-            f"a block must follow a layer that puts out one tensor; {path!r} put out a "
+            f"a block must follow a layer that returns one tensor; {path!r} returned a "
             f"{type(output).__name__}"
         )
     if not 3 <= len(output.shape) <= 5:
         raise ValueError(
-            "a block must follow a layer that puts out a batch, channels and one to three axes of "
-            f"positions; {path!r} put out shape {output.shape}"
+            "a block must follow a layer that returns a batch, channels and one to three axes of "
+            f"positions; {path!r} returned shape {output.shape}"
         )
     return len(output.shape) - 2
 

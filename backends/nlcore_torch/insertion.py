@@ -98,7 +98,7 @@ def insert(
     for name, module in modules.items():
         shapes = seen.get(name, [])
         if example is not None and not shapes:
-            raise ValueError(f"the example must lead to a call of {name!r}; it is never called")
+            raise ValueError(f"model must call {name!r} for the example; it did not call it")
         given = {**_size(name, module, shapes, where[name], before), **where[name]}
         made[name] = InsertedBlock(identity=identity, **given).train(module.training)
         for shape in shapes:
@@ -178,7 +178,9 @@ def assert_identity(model: nn.Module) -> None:
     """
     blocks = non_local_blocks(model)
     if not blocks:
-        raise ValueError(f"a {type(model).__name__} with a non-local block is needed; it has none")
+        raise ValueError(
+            f"model must contain a non-local block; received {type(model).__name__} without"
+        )
     for name, block in blocks.items():
         assert_zero(name, _zeros(block))
 

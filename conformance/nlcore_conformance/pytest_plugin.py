@@ -26,8 +26,10 @@ def pytest_addoption(parser: Any) -> None:
         default="quick",
         help="How many problems are tried: quick (default) or full.",
     )
-    group.addoption("--nl-device", metavar="NAME", help="Handed to the backend.")
-    group.addoption("--nl-seed", type=int, default=0, help="Where the search starts.")
+    group.addoption(
+        "--nl-device", metavar="NAME", help="Device of the backend, such as cpu or cuda."
+    )
+    group.addoption("--nl-seed", type=int, default=0, help="Seed of the search for failures.")
     group.addoption("--nl-known", metavar="FILE", help="Known failures, in TOML.")
     group.addoption("--nl-failures", metavar="DIR", help="Write failing cases into this folder.")
 

@@ -145,7 +145,7 @@ def check_holds(origin: str | Origin, spec: NonLocalSpec) -> None:
         if not need.holds:
             value = getattr(spec, need.field)
             raise ValueError(
-                f"{origin} cannot hold {need.field}={value!r}: in its block, {need.words}; "
+                f"{origin} does not support {need.field}={value!r}: in its block, {need.words}; "
                 f"received {spec}"
             )
 

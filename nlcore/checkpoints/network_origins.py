@@ -63,14 +63,14 @@ def check_network_holds(origin: str, network: NetworkSpec) -> None:
     for field, values in {"depth": known.depths, "inflation": known.inflations}.items():
         if getattr(network, field) not in values:
             raise ValueError(
-                f"{origin} cannot hold {field}={getattr(network, field)!r}: it must be one of "
+                f"{origin} does not support {field}={getattr(network, field)!r}: it must be one of "
                 f"{values}"
             )
     alike = [_kernels(replace(network, **kind)) for kind in known.kinds]  # type: ignore[arg-type]
     if alike and _kernels(network) not in alike:
         fields = ("inflation", "conv1_frames", "inflated")
         raise ValueError(
-            f"{origin} cannot hold these temporal kernels: they must be those of one of "
+            f"{origin} does not support these temporal kernels: they must be those of one of "
             f"{known.kinds}; received { {name: getattr(network, name) for name in fields} }"
         )
 

@@ -66,7 +66,7 @@ class CocoRecipe:
     frozen : tuple of str
         First parts of the names of weights that are not trained, such as "backbone.body.layer1".
     initial : {"random", "imagenet", "coco"}
-        Initial weights: random; the backbone's of a classifier; or a detector's.
+        Initial weights: random ones, those of a classifier for the backbone, or a detector's.
     sources : mapping of field to str
         Where the value of a field was read.
 

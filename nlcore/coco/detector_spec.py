@@ -72,8 +72,8 @@ class DetectorSpec:
     keypoints : int
         Number of keypoints of an object. Not used for masks.
     norm : {"frozen", "batch", "group"}
-        Normalization of the backbone: batch normalization with fixed statistics, scale and shift;
-        batch normalization that is trained as the recipe says; or group normalization.
+        Normalization of the backbone: "frozen" is batch normalization with fixed statistics, scale
+        and shift, "batch" is trained as the recipe states, and "group" is group normalization.
     norm_eps : float
         eps of the normalization. torchvision sets it to 0 for its first COCO checkpoints (COCO_V1).
     min_size : tuple of int
@@ -207,7 +207,7 @@ class DetectorSpec:
 
 
 def blocks_at(place: str, backbone: str = "resnet50") -> tuple[str, ...]:
-    """The names of the paper's blocks, for `DetectorSpec.non_local`.
+    """Return the names of the paper's blocks, for `DetectorSpec.non_local`.
 
     Parameters
     ----------

@@ -32,9 +32,9 @@ class Measured(NamedTuple):
     Attributes
     ----------
     frames : int
-        Number of frames that a decoder gives, whatever the file's header says.
+        Number of frames that a decoder gives, whatever the file's header states.
     fps : float
-        Average frames a second, as the file's header says.
+        Average frames per second, from the file's header.
     width, height : int
         In pixels, of frames as they are shown.
     """

@@ -1,7 +1,7 @@
 """Test views: which are computed by which process, and how their scores are merged.
 
 A video has clips x crops views. View v is clip v // crops and crop v % crops. Every view is
-computed once: nothing is padded, and a missing or doubled view is an error.
+computed once, without padding. A missing or doubled view is an error.
 
 SlowFast's multi-label meter adds scores to an array that starts at -1e10 in float32. The spacing of
 float32 there is 1024, so with its option "sum" every score is lost and all videos are tied.

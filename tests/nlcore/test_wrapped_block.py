@@ -143,7 +143,7 @@ def test_a_parameter_of_another_shape_says_both_and_how_it_would_fit():
 
 def test_a_parameter_without_a_weight_is_named():
     said = failure(ValueError, learned=("qkv.weight", "gamma"))
-    assert said.startswith("mine has parameters that hold no weight: ['gamma']")
+    assert said.startswith("mine has parameters that store no weight: ['gamma']")
 
 
 def test_weights_that_only_one_side_has_are_not_supported():

@@ -105,7 +105,7 @@ def test_help_names_the_commands_and_the_exit_statuses():
         ),
         (["reference", "--failures", "mistakes.py"], "received the file"),
         (["mistakes:Init"], "mistakes:Init cannot be used: KeyError: 'no weights'"),
-        (["mistakes:Slots"], "must have an attribute `name`, or take one"),
+        (["mistakes:Slots"], "must have an attribute `name`, or let one be set"),
         (["mistakes:Dtypes"], "dtypes must be a tuple of some of"),
         (
             ["mistakes:Supports"],

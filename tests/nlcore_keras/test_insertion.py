@@ -217,7 +217,7 @@ def test_a_networks_own_blocks_stay():
 
 
 def test_no_block_is_no_identity():
-    with pytest.raises(ValueError, match="the model 'plain' has no non-local block"):
+    with pytest.raises(ValueError, match="must contain a non-local block; received 'plain'"):
         assert_identity(features("plain"))
     assert block_activity(features("plain")) == {}
 
@@ -286,8 +286,8 @@ def two():
         (nested, {"inner/conv2": {}}, ValueError, r"beside \['inner/conv1'"),
         (nested, {"add/conv": {}}, ValueError, "'add' is no functional .* of class Add"),
         (functional, {"conv": {"pairwise": "cosine"}}, ValueError, "pairwise must be one of"),
-        (nested, {"tail": {}}, ValueError, r"one to three axes.* 'tail' put out shape \(None, 2"),
-        (two, {"two": {}}, TypeError, "puts out one tensor; 'two' put out a tuple"),
+        (nested, {"tail": {}}, ValueError, r"one to three axes.* 'tail' returned shape \(None, 2"),
+        (two, {"two": {}}, TypeError, "returns one tensor; 'two' returned a tuple"),
         (lambda: keras.layers.Dense(3), {"conv": {}}, TypeError, "sequential; received Dense"),
         (
             lambda: keras.Sequential([keras.layers.Dense(3, name="conv")]),

@@ -526,7 +526,7 @@ def test_the_ending_does_not_matter(tmp_path, ending):
 def test_errors_of_the_conversion_come_through():
     spec = nlcore.dialect("paper", 16, "concatenation")
     weights = {n: torch.zeros(shape) for n, shape in weight_shapes(spec).items()}
-    with pytest.raises(ValueError, match="slowfast cannot hold pairwise='concatenation'"):
+    with pytest.raises(ValueError, match="slowfast does not support pairwise='concatenation'"):
         export_block(spec, weights, "slowfast")
     with pytest.raises(ValueError, match="a block of slowfast"):
         convert_block(weights, "slowfast")

@@ -288,5 +288,5 @@ class Uncalled(nn.Module):
 
 
 def test_a_module_that_the_example_does_not_call(x):
-    with pytest.raises(ValueError, match="must lead to a call of 'conv'"):
+    with pytest.raises(ValueError, match="must call 'conv' for the example"):
         insert(Uncalled(), {"conv": {}}, example=x)

@@ -42,15 +42,15 @@ class LayerBackend(WrappedBlock):
         nlcore's name of a weight -> the path of attributes to a variable, such as "theta.kernel" or
         "bn.moving_variance". A variable that the layer itself has added goes by its name. Sizes of
         1 may differ: a matrix (C, D) is also the kernel (1, 1, 1, C, D) of a convolution. A tuple
-        of names is a variable that holds several weights, one after the other along the axis of
+        of names is a variable that stores several weights, one after the other along the axis of
         outputs: ``("theta.weight", "phi.weight", "g.weight"): "qkv.kernel"``. None stands for a
         weight that the layer does not have, and that must be 0. A callable returns such a mapping
         for a spec. A bias that the layer has and the spec has not is set to 0.
     supports : mapping or callable, optional
-        Strict: the specs that the layer computes. Either rules, words -> ``rule(spec)``, of which
-        the first that is False is the reason; or ``supports(spec)``, True or the reason in words.
-        Lax, by default: every spec whose weights have a variable, so that `build` alone decides
-        which fields are used. `nlcore-conformance identify` says which dialect that is.
+        Strict: the specs that the layer computes. A mapping of words to ``rule(spec)``, where the
+        words of the first rule that is False are the reason, or a function ``supports(spec)`` that
+        returns True or the reason. Lax, by default: every spec whose weights have a variable.
+        `build` then decides which fields are used, and `nlcore-conformance identify` finds out.
     dtypes : tuple of str
         Names of the dtypes that it computes in.
     axes : {"channels_last", "channels_first", "tokens"}
@@ -65,14 +65,14 @@ class LayerBackend(WrappedBlock):
     Attributes
     ----------
     device : str, optional
-        "cpu", "cuda", "cuda:1", ...; default the engine's own choice.
+        Such as "cpu", "cuda" or "cuda:1". Default: the engine's own choice.
 
     Raises
     ------
     ValueError
-        An argument is wrong. On a call: the layer has no variable of a name that is given, or one
-        of another shape; a trainable variable holds no weight; z has another shape or dtype than x.
-        The message has both names or both shapes.
+        An argument is wrong. In a call: the layer has no variable of a name that is given, or one
+        of another shape. A trainable variable stores no weight. z has another shape or dtype than
+        x. The message contains both names or both shapes.
     TypeError
         On a call: `build` does not return a layer, or the layer does not return a tensor.
     NotImplementedError

@@ -31,15 +31,15 @@ class ModuleBackend(WrappedBlock):
     parameters : mapping, or callable
         nlcore's name of a weight -> its name in the module's state dict. Sizes of 1 may differ: a
         matrix (D, C) is also the weight (D, C, 1, 1, 1) of a convolution. A tuple of names is a
-        parameter that holds several weights, one after the other along the axis of outputs:
+        parameter that stores several weights, one after the other along the axis of outputs:
         ``("theta.weight", "phi.weight", "g.weight"): "qkv.weight"``. None stands for a weight that
         the module does not have, and that must be 0. A callable returns such a mapping for a spec.
         A bias that the module has and the spec has not is set to 0.
     supports : mapping or callable, optional
-        Strict: the specs that the module computes. Either rules, words -> ``rule(spec)``, of which
-        the first that is False is the reason; or ``supports(spec)``, True or the reason in words.
-        Lax, by default: every spec whose weights have a parameter, so that `build` alone decides
-        which fields are used. `nlcore-conformance identify` says which dialect that is.
+        Strict: the specs that the module computes. A mapping of words to ``rule(spec)``, where the
+        words of the first rule that is False are the reason, or a function ``supports(spec)`` that
+        returns True or the reason. Lax, by default: every spec whose weights have a parameter.
+        `build` then decides which fields are used, and `nlcore-conformance identify` finds out.
     dtypes : tuple of str
         Names of the dtypes that it computes in.
     axes : {"channels_first", "channels_last", "tokens"}
@@ -59,9 +59,9 @@ class ModuleBackend(WrappedBlock):
     Raises
     ------
     ValueError
-        An argument is wrong. On a call: the module has no parameter of a name that is given, or one
-        of another shape; a parameter that can be trained holds no weight; z has another shape or
-        dtype than x. The message has both names or both shapes.
+        An argument is wrong. In a call: the module has no parameter of a name that is given, or one
+        of another shape. A parameter that can be trained stores no weight. z has another shape or
+        dtype than x. The message contains both names or both shapes.
     TypeError
         On a call: `build` does not return a module, or the module does not return a tensor.
     NotImplementedError

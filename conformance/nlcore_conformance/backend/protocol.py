@@ -95,7 +95,9 @@ def _checked(backend: Any, name: str) -> Backend:
         try:
             backend.name = name
         except AttributeError as error:
-            raise TypeError("it must have an attribute `name`, or take one") from error
+            raise TypeError(
+                "a backend must have an attribute `name`, or let one be set; this has none"
+            ) from error
     own = getattr(backend, "dtypes", ("float32",))
     if not own or not set(own) <= set(FLOATS):
         raise TypeError(f"dtypes must be a tuple of some of {FLOATS}; received {own!r}")

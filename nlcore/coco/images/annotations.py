@@ -113,7 +113,7 @@ def read_coco(path: Path | str, folder: Path | str, task: str = "mask") -> CocoS
     folder : path
         Folder of the images.
     task : {"mask", "keypoints"}
-        What is to be trained or tested.
+        What will be trained or tested.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def coco_set(document: dict[str, Any], path: Path, folder: Path, task: str) -> C
 
 
 def errors(findings: Iterable[Finding]) -> Iterable[Finding]:
-    """The findings with which nothing can be trained."""
+    """The findings that prevent a training."""
     return (finding for finding in findings if finding.is_error)
 
 

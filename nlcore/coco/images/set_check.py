@@ -42,7 +42,7 @@ class SetReport:
 
     @property
     def errors(self) -> list[Finding]:
-        """The findings with which nothing can be trained."""
+        """The findings that prevent a training."""
         return [finding for finding in self.findings if finding.is_error]
 
 
@@ -53,14 +53,14 @@ def check_set(
     workers: int = 2,
     tell: Tell = lambda done, total: None,
 ) -> SetReport:
-    """Read a file of annotations and every image, and report all that is wrong or special.
+    """Read a file of annotations and every image, and report every finding.
 
     Parameters
     ----------
     path, folder
         The file of annotations, and the folder of the images.
     task : {"mask", "keypoints"}
-        What is to be trained: a crowd, say, has no keypoints.
+        What will be trained. It decides which findings are errors.
     workers : int
         Threads that decode images.
     tell : function

@@ -41,7 +41,9 @@ def result_entries(image_id: int, found: Detections, kind: str) -> list[dict[str
     """
     parts = (found.boxes, found.scores, *(() if found.keypoints is None else (found.keypoints,)))
     if not all(np.isfinite(part).all() for part in parts):
-        raise ArithmeticError(f"the detections in image {image_id} must be finite")
+        raise ArithmeticError(
+            f"the detections in image {image_id} must be finite; received NaN or inf"
+        )
     entries = []
     for n, (label, score) in enumerate(zip(found.labels, found.scores, strict=True)):
         entry: dict[str, Any] = {

@@ -72,7 +72,7 @@ def _network(
             raise ValueError(f"--network and --recipe both state a network; received {name}")
         return shared.recipe_of(recipe, settings).network, OWN
     if settings:
-        raise ValueError("--set needs --recipe")
+        raise ValueError("--set changes a recipe: --recipe is needed; received only --set")
     if source.is_dir() and name is None:
         return load_run(source, print).recipe.network, OWN
     try:

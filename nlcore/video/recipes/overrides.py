@@ -1,4 +1,4 @@
-"""Recipes with fields replaced, which say what they were before."""
+"""Recipes with fields replaced, whose sources tell the values before."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_fields(kind: type, given: Mapping[str, Any], without: Iterable[str] = 
 
 
 def with_fields(known: _Recipe, values: Mapping[str, Any], whole: str) -> _Recipe:
-    """A recipe with these fields, whose name and sources say which ones differ.
+    """A recipe with these fields, whose name and sources tell which ones differ.
 
     The former value of the field `whole`, which is too long for a sentence, is not written.
     """

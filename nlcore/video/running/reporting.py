@@ -1,4 +1,4 @@
-"""What a training shows while it runs."""
+"""The events of a training, and who receives them."""
 
 from __future__ import annotations
 

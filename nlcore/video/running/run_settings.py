@@ -147,7 +147,7 @@ class RunSettings(Points):
         Processes that load clips. 0 loads them in the process that trains.
     every : int or None
         Iterations between two checkpoints. Before each one, the statistics of batch normalization
-        are computed as the recipe says, and the validation videos are classified. By default, a
+        are computed as the recipe states, and the validation videos are classified. By default, a
         hundredth of the training.
     keep : int
         Number of checkpoints that are kept, the newest ones.

@@ -98,7 +98,9 @@ class VideoTask:
             scores[batch.videos] = learner.scores(batch.pixels)
         scores = learner.summed(scores)
         if not np.isfinite(scores).all():
-            raise ArithmeticError("the scores of the validation videos must be finite")
+            raise ArithmeticError(
+                "the scores of the validation videos must be finite; received NaN or inf"
+            )
         return metrics_of_scores(scores, targets_of(index, self.recipe), self.recipe)
 
 

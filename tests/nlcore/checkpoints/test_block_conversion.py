@@ -254,7 +254,7 @@ def test_g_may_have_a_width_of_its_own(v):
     spec = converted.spec
     assert (spec.inner_channels, spec.value_channels) == (D, v)
     assert spec == nlcore.dialect("timm", C, inner_channels=D, value_channels=v)
-    with pytest.raises(ValueError, match="timm cannot hold value_channels"):
+    with pytest.raises(ValueError, match="timm does not support value_channels"):
         export_block(spec, converted.weights, "timm")
 
 
@@ -420,7 +420,7 @@ def test_what_an_origin_cannot_hold_is_named(origin, change, field):
         change = {"normalization": None, **change}
     other = replace(spec, **change)
     weights = nlcore.init_weights(other, np.random.default_rng(0))
-    with pytest.raises(ValueError, match=rf"^{origin} cannot hold {field}: in its block, "):
+    with pytest.raises(ValueError, match=rf"^{origin} does not support {field}: in its block, "):
         export_block(other, weights, origin)
 
 
@@ -455,7 +455,7 @@ def test_without_a_scale():
     assert convert_block(state, "mmcv", "dot_product").spec.scale == 1
     assert convert_block(filled("timm"), "timm", use_scale=False).spec.scale == 1
     with pytest.raises(
-        ValueError, match=r"slowfast cannot hold scale=1.0: in its block, scale is D"
+        ValueError, match=r"slowfast does not support scale=1.0: in its block, scale is D"
     ):
         convert_block(
             filled("SlowFast"), "slowfast", "embedded_gaussian", use_scale=False, subsample=None

@@ -349,7 +349,7 @@ def test_another_network():
 )
 def test_blocks_that_the_origin_cannot_hold(origin, block, field):
     network = small(block=block)
-    expected = f"{NETWORKS[origin].block} cannot hold {field}: in its block, "
+    expected = f"{NETWORKS[origin].block} does not support {field}: in its block, "
     with pytest.raises(ValueError, match=expected):
         export_network(network, weights_of(network), origin)
     with pytest.raises(ValueError, match=expected):
@@ -359,7 +359,7 @@ def test_blocks_that_the_origin_cannot_hold(origin, block, field):
 def test_what_else_cannot_go_back():
     network = small(inflation="3x3x3")
     for origin in ("slowfast", "caffe2"):
-        with pytest.raises(ValueError, match=f"{origin} cannot hold inflation='3x3x3'"):
+        with pytest.raises(ValueError, match=f"{origin} does not support inflation='3x3x3'"):
             export_network(network, weights_of(network), origin)
     network = small()
     with pytest.raises(ValueError, match="affine must be False for slowfast"):
@@ -424,17 +424,19 @@ def test_differences_of_the_papers_network_and_of_strides():
 def test_kernels_that_the_origin_cannot_hold():
     network = small(inflated=SLOW_ONLY)
     with pytest.raises(
-        ValueError, match=r"slowfast cannot hold these temporal kernels: .*'conv1_f"
+        ValueError, match=r"slowfast does not support these temporal kernels: .*'conv1_f"
     ):
         export_network(network, weights_of(network), "slowfast")
     network = replace(network, conv1_frames=1)
     export_network(network, weights_of(network), "slowfast")
-    with pytest.raises(ValueError, match="caffe2 cannot hold these temporal kernels"):
+    with pytest.raises(ValueError, match="caffe2 does not support these temporal kernels"):
         export_network(network, weights_of(network), "caffe2")
     patterns = replace(network, inflated=((0,) * 3, (0,) * 4, (1,) * 6, (1,) * 3))
     export_network(patterns, weights_of(patterns), "slowfast")  # the same blocks
     network = small(depth=152, non_local=())
-    with pytest.raises(ValueError, match=r"cannot hold depth=152: it must be one of \(50, 101\)"):
+    with pytest.raises(
+        ValueError, match=r"does not support depth=152: it must be one of \(50, 101\)"
+    ):
         export_network(network, weights_of(network), "caffe2")
 
 

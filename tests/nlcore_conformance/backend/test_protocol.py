@@ -31,7 +31,7 @@ def test_a_backend_is_called_as_it_was_asked_for_unless_it_has_a_name():
         ({"accumulates": {"half": "float32"}}, "accumulates must map .*; received {'half'"),
         ({"accumulates": {"float32": "bfloat16"}}, "no coarser than the one computed in; received"),
         ({"init": "xavier"}, r"init must be None or one of .*; received 'xavier'"),
-        ({"__slots__": ()}, "must have an attribute `name`, or take one"),
+        ({"__slots__": ()}, "must have an attribute `name`, or let one be set"),
     ],
     ids=str,
 )

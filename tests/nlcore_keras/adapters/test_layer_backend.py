@@ -190,7 +190,7 @@ def test_a_frozen_variable_is_left_as_it_is_and_another_is_an_error():
     z = LayerBackend("extra", lambda spec: Extra(spec, False), PACKED).block(SPEC, weights, x)
     np.testing.assert_array_equal(z, FORMS["packed"].block(SPEC, weights, x))
     said = raised(ValueError, lambda spec: Extra(spec, True))
-    assert said.startswith("mine has parameters that hold no weight: ['gamma']")
+    assert said.startswith("mine has parameters that store no weight: ['gamma']")
 
 
 def test_a_frozen_weight_has_no_gradient():

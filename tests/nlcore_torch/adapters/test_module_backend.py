@@ -129,7 +129,7 @@ def test_a_frozen_parameter_is_left_as_it_is_and_another_is_an_error():
     z = ModuleBackend("frozen", Frozen, PACKED).block(SPEC, weights, x)
     np.testing.assert_array_equal(z, right)
     backend = ModuleBackend("free", lambda spec: Frozen(spec, frozen=False), PACKED)
-    with pytest.raises(ValueError, match=r"free has parameters that hold no weight: \['gamma'\]"):
+    with pytest.raises(ValueError, match=r"free has parameters that store no weight: \['gamma'\]"):
         backend.block(SPEC, weights, x)
 
 

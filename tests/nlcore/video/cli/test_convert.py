@@ -81,7 +81,7 @@ def test_there_and_back(run, tmp_path):
         (["a.safetensors", "b.safetensors"], "--network or --recipe must state the network: "),
         (["a", "b.safetensors", "--network", "SLOWFAST_8x8_R50"], "has two pathways"),
         (["a", "b.safetensors", "--recipe", "paper", "--network", NAME], "both state a network"),
-        (["a", "b.safetensors", "--set", "batch=2"], "--set needs --recipe"),
+        (["a", "b.safetensors", "--set", "batch=2"], "--set changes a recipe: --recipe is needed"),
         ([f"{NAME}.pkl", "b.safetensors"], f"No such file or directory: '{NAME}.pkl'"),
     ],
 )

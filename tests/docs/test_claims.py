@@ -7,6 +7,7 @@ import configparser
 import csv
 import importlib.util
 import json
+import math
 import re
 from pathlib import Path
 
@@ -123,6 +124,45 @@ def test_the_recipe_of_the_tutorial_is_that_of_its_script():
     source = script.split("    recipe = ")[1].split("\n    (out /")[0].replace("\n    ", "\n")
     names = {"MOVES": range(6), "iterations": 450}
     assert json.loads(shown) == eval(source, names)
+
+
+def test_the_films_of_the_tutorial_are_those_of_its_script():
+    script = (ROOT / "examples" / "recognition" / "recognition.py").read_text(encoding="utf-8")
+    photographs = {
+        name: len(ast.literal_eval(re.sub(r"\*\(([^()]*)\)", r"\1", value)))
+        for name, value in re.findall(
+            r"^(TRAINING|TEST) = (\(.*?^\)|\(.*?\)$)", script, re.M | re.S
+        )
+    }
+    each = dict(re.findall(r"(TRAINING|TEST), each=(\d+)", script))
+    films = {name: 6 * count * int(each[name]) for name, count in photographs.items()}
+    text = " ".join(TEXT["tutorial.md"].split())
+    assert photographs == {"TRAINING": 10, "TEST": 5}
+    assert "over ten photographs, in six ways" in text and "from five other photographs" in text
+    assert f"writes {films['TRAINING']} films for training" in text
+    assert f"makes {films['TEST']} films for the test" in text
+
+
+def test_the_probabilities_of_the_bounds():
+    text = TEXT["bounds.md"]
+    factor = 2 * math.exp(-(6**2) / 2)
+    assert f"{factor:.3g}" == "3.05e-08" and text.count(r"3.05\cdot 10^{-8}") == 3
+    t = math.log(1e9)
+    below = [2 * math.sqrt(t / n) for n in (1024, 512 * 512)]
+    above = [width + 2 * t / n for width, n in zip(below, (1024, 512 * 512), strict=True)]
+    assert [f"{width:.0%}" for width in below + above] == ["28%", "2%", "32%", "2%"]
+    assert "about 30% for 1024 entries" in text and "2% for 512 × 512" in text
+    assert "3·10⁻⁹" in text and "once in 3·10⁸ times" in TEXT["new_backend.md"]
+
+
+def test_the_sizes_of_128_frames():
+    network = dict(
+        re.findall(r"^\| (res\d) .* \| ([\d × ]+) \|$", TEXT["networks.md"], re.MULTILINE)
+    )
+    frames, height, width = map(int, network["res3"].split(" × "))  # of 32
+    assert f"{4 * frames} × {height} × {width} = {4 * frames * height * width:,} positions" in (
+        " ".join(TEXT["long_clips.md"].split())
+    )
 
 
 def test_possible_gains_contain_what_was_measured():

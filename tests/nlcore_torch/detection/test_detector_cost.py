@@ -1,5 +1,7 @@
 """What the blocks add, counted by hand."""
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("torch")
@@ -27,6 +29,18 @@ def test_less_than_5_percent():
     assert 0.04 < cost.added("multiply_adds") < 0.05
     assert 0.04 < cost.added("parameters") < 0.05
     assert "the blocks add 4.7% of the parameters and 4.7%" in str(cost)
+
+
+def test_the_page_states_what_the_blocks_add():
+    page = Path(__file__).parents[3] / "docs" / "coco.md"
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    mask, persons = (
+        detector_cost(coco_recipe(name).detector, (800, 1344))
+        for name in ("detectron_mask", "detectron_keypoints")
+    )
+    added = f"adds {mask.added('parameters'):.1%} to the parameters"
+    assert f"{added} and {mask.added('multiply_adds'):.1%} to the multiply-adds of Mask" in text
+    assert f"together add {persons.added('multiply_adds'):.1%} to the multiply-adds of Key" in text
 
 
 def test_the_heads():

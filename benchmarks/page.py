@@ -36,13 +36,13 @@ slower](fast.md#where-nlcore-is-slower).
   its own. On a GPU it is what torch allocates for the call, and on JAX what XLA has planned for
   it. The other columns "peak" are divided by nlcore's.
 - **Bare products** is the time of the four embeddings, and of a Gaussian's two products over all
-  pairs, with their gradients, on operands of the same shapes. It is what no implementation can do
-  without. (The dot product needs some more, and the concatenation can do without most of θ's.)
+  pairs, with their gradients, on operands of the same shapes. No Gaussian can do without them.
+  (The dot product needs more. The concatenation needs less, because it can avoid most of θ's.)
 - **forward** is inference, without gradients. **both** is a training step, with the gradients of
   x and of every weight.
-- All tasks have one batch item. A summary has the range over all sizes.
+- All tasks have one batch item. A summary gives the range over all sizes.
 
-{download}`speed.csv` has every median in seconds and every peak in bytes. `python -m benchmarks
+{download}`speed.csv` contains every median in seconds and every peak in bytes. `python -m benchmarks
 --help` describes how to measure on another machine, and on a GPU with `--device cuda`.
 """
 

@@ -42,8 +42,8 @@ slower](fast.md#where-nlcore-is-slower).
   x and of every weight.
 - All tasks have one batch item. A summary gives the range over all sizes.
 
-{download}`speed.csv` contains every median in seconds and every peak in bytes. `python -m benchmarks
---help` describes how to measure on another machine, and on a GPU with `--device cuda`.
+{download}`speed.csv` contains every median in seconds and every peak in bytes. `python -m
+benchmarks --help` describes how to measure on another machine, and on a GPU with `--device cuda`.
 """
 
 #: Functions of docs/figures/growth.py, which draws the plots when the site is built.

@@ -125,8 +125,7 @@ def remove(model: nn.Module) -> nn.Module:
     Examples
     --------
     >>> from torch import nn
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
-    >>> _ = insert(model, {"1": {"channels": 8, "ndim": 2}})
+    >>> model = insert(nn.Sequential(nn.Conv2d(3, 8, 1)), {"0": {}})
     >>> list(non_local_blocks(remove(model)))
     []
     """
@@ -145,10 +144,9 @@ def non_local_blocks(model: nn.Module) -> dict[str, NonLocalBlock]:
     Examples
     --------
     >>> from torch import nn
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
-    >>> _ = insert(model, {"1": {"channels": 8, "ndim": 2}})
+    >>> model = insert(nn.Sequential(nn.Conv2d(3, 8, 1)), {"0": {}})
     >>> list(non_local_blocks(model))
-    ['1.non_local']
+    ['0.non_local']
     """
     return {name: m for name, m in model.named_modules() if isinstance(m, NonLocalBlock)}
 
@@ -167,14 +165,13 @@ def assert_identity(model: nn.Module) -> None:
     Examples
     --------
     >>> from torch import nn
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
-    >>> _ = insert(model, {"1": {"channels": 8, "ndim": 2}})
+    >>> model = insert(nn.Sequential(nn.Conv2d(3, 8, 1)), {"0": {}})
     >>> assert_identity(model)
-    >>> _ = nn.init.ones_(model[1].non_local.bn.weight)
+    >>> _ = nn.init.ones_(model[0].non_local.bn.weight)
     >>> assert_identity(model)
     Traceback (most recent call last):
         ...
-    AssertionError: the block '1.non_local' is not the identity: expected bn.weight to be 0; ...
+    AssertionError: the block '0.non_local' is not the identity: expected bn.weight to be 0; ...
     """
     blocks = non_local_blocks(model)
     if not blocks:
@@ -191,10 +188,9 @@ def block_activity(model: nn.Module) -> dict[str, BlockActivity]:
     Examples
     --------
     >>> from torch import nn
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU())
-    >>> _ = insert(model, {"1": {"channels": 8, "ndim": 2}})
+    >>> model = insert(nn.Sequential(nn.Conv2d(3, 8, 1)), {"0": {}})
     >>> model(torch.randn(2, 3, 4, 4)).sum().backward()
-    >>> block_activity(model)["1.non_local"]
+    >>> block_activity(model)["0.non_local"]
     BlockActivity(gradient=True, left_zero=False)
     """
     return {

@@ -115,7 +115,7 @@ def test_the_numbers_of_the_tutorial_are_those_of_its_runs():
     text = " ".join(TEXT["tutorial.md"].split())
     for run in runs.values():
         right = round(run["top1"] * run["videos"])
-        assert f"{right} of {run['videos']} films were right ({run['top1']:.1%})" in text
+        assert f"recognized {right} of {run['videos']} films ({run['top1']:.1%})" in text
 
 
 def test_the_recipe_of_the_tutorial_is_that_of_its_script():

@@ -272,7 +272,9 @@ def test_a_module_that_is_called_several_times(x):
 
 
 def test_a_check_that_finds_no_block_does_not_pass():
-    with pytest.raises(ValueError, match="a Sequential with a non-local block is needed"):
+    with pytest.raises(
+        ValueError, match="model must contain a non-local block; received Sequential"
+    ):
         assert_identity(small())
 
 

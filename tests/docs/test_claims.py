@@ -126,6 +126,18 @@ def test_the_recipe_of_the_tutorial_is_that_of_its_script():
     assert json.loads(shown) == eval(source, names)
 
 
+def test_who_overflows_in_float16():
+    """NL-4.5 names the projects whose forward direction fails in float16 only."""
+    failing = set()
+    for section in TEXT["verdicts.md"].split("\n## ")[1:]:
+        cells = re.findall(r"^\| forward / [^|]*\|[^|]*\|([^|]*)\|([^|]*)\|", section, re.MULTILINE)
+        assert cells and all("FAIL" not in wide for wide, _ in cells), section[:30]
+        if any("FAIL" in half for _, half in cells):
+            failing.add(section.split()[0])
+    (named,) = re.findall(r"In float16, (.*?) overflows? where NL-4\.5", TEXT["spec.md"], re.DOTALL)
+    assert failing == set(re.findall(r"\w+", named)) - {"and"}
+
+
 def test_the_films_of_the_tutorial_are_those_of_its_script():
     script = (ROOT / "examples" / "recognition" / "recognition.py").read_text(encoding="utf-8")
     photographs = {

@@ -15,10 +15,10 @@ from nlcore_conformance.checks.check import Check
 from nlcore_conformance.mutants import Mutant, mutants
 from nlcore_conformance.mutants.mutant import together
 from nlcore_conformance.problems.case import Case
-from nlcore_conformance.run.diagnosis.replies import Answers, Known, agrees, answers_of
 from nlcore_conformance.run.diagnosis.first_weights import starting_alike
 from nlcore_conformance.run.diagnosis.history import changing_alike
 from nlcore_conformance.run.diagnosis.modes import modes
+from nlcore_conformance.run.diagnosis.replies import Answers, Known, agrees, answers_of
 from nlcore_conformance.run.results import Cause, Diagnosis
 
 #: How many problems of a check are used: that the backend gets wrong, and that it gets right.

@@ -19,20 +19,21 @@ from nlcore.video.cli.options import (
     WorkersOption,
     is_first_process,
 )
+from nlcore.video.cli.training_options import (
+    DeterministicOption,
+    KeepOption,
+    OutputOption,
+    ResumeOption,
+    SeedOption,
+)
 from nlcore.video.recipes.recipe_files import overrides_of
 from nlcore.video.running.reporting import TerminalReporter
 from nlcore.video.running.run_folder import RunFolder
 
-Output = Annotated[
-    Path, typer.Option(help="Folder of the run, for checkpoints and metrics.", metavar="RUN")
-]
 Training = Annotated[str, typer.Option(help="Split of the training images.", metavar="SPLIT")]
 Validation = Annotated[
     str | None,
     typer.Option(help="Split of the validation images. Default: no validation.", metavar="SPLIT"),
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue from the newest whole checkpoint in RUN.")
 ]
 Initial = Annotated[
     Path | None,
@@ -42,7 +43,6 @@ Initial = Annotated[
         metavar="PATH",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all random choices.", min=0)]
 Every = Annotated[
     int | None,
     typer.Option(
@@ -50,32 +50,24 @@ Every = Annotated[
         min=1,
     ),
 ]
-Keep = Annotated[int, typer.Option(help="Number of checkpoints to keep.", min=1)]
-Deterministic = Annotated[
-    bool,
-    typer.Option(
-        "--deterministic",
-        help="Use algorithms that give the same bits in each run, where there are any.",
-    ),
-]
 
 
 def train(
     folder: shared.Folder,
-    output: Output,
+    output: OutputOption,
     recipe: shared.RecipeOption = None,
     set: shared.SetOption = None,
     training: Training = "train2017",
     validation: Validation = None,
-    resume: Resume = False,
+    resume: ResumeOption = False,
     initial: Initial = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     every: Every = None,
-    keep: Keep = 3,
+    keep: KeepOption = 3,
     workers: WorkersOption = 4,
     device: DeviceOption = None,
     precision: PrecisionOption = Precision.float32,
-    deterministic: Deterministic = False,
+    deterministic: DeterministicOption = False,
 ) -> None:
     """Train a detector by a recipe.
 

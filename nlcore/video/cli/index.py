@@ -88,9 +88,9 @@ def _print(summary: Summary, output: Path) -> None:
     frames = sum(video.frames for video in made.videos)
     print(f"{output}: {len(made)} videos, {frames} frames, {len(made.names)} labels")
     print(f"decoded {summary.decoded}, known from earlier runs {summary.known}")
-    for what, group in (("videos skipped", summary.skipped), ("actions left out", summary.dropped)):
+    for what, group in (("skipped videos", summary.skipped), ("dropped actions", summary.dropped)):
         if group:
-            print(f"{len(group)} {what}, all of them in {beside(output, 'skipped')}:")
+            print(f"{what}: {len(group)}, all of them in {beside(output, 'skipped')}:")
             for each in group[:SHOWN]:
                 line = f"line {each.line}, " if each.line else ""
                 text = f"  {line}{each.path}: {each.reason}"

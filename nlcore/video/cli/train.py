@@ -10,6 +10,13 @@ import typer
 
 from nlcore.video.cli import options as shared
 from nlcore.video.cli.terminal import or_exit
+from nlcore.video.cli.training_options import (
+    DeterministicOption,
+    KeepOption,
+    OutputOption,
+    ResumeOption,
+    SeedOption,
+)
 from nlcore.video.labels import read_index
 from nlcore.video.recipes import Recipe, load_recipe
 from nlcore.video.running.reporting import TerminalReporter
@@ -19,14 +26,8 @@ from nlcore.video.running.run_settings import RunSettings
 TrainingIndex = Annotated[
     Path, typer.Argument(help="Index of the training videos.", metavar="INDEX")
 ]
-Output = Annotated[
-    Path, typer.Option(help="Folder of the run, for checkpoints and metrics.", metavar="RUN")
-]
 Validation = Annotated[
     Path | None, typer.Option(help="Index of the validation videos.", metavar="INDEX")
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue from the newest whole checkpoint in RUN.")
 ]
 Initial = Annotated[
     Path | None,
@@ -40,7 +41,6 @@ Naming = Annotated[
         metavar="NAME",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of all random choices.", min=0)]
 Every = Annotated[
     int | None,
     typer.Option(
@@ -48,37 +48,29 @@ Every = Annotated[
         min=1,
     ),
 ]
-Keep = Annotated[int, typer.Option(help="Number of checkpoints to keep.", min=1)]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the network.")]
-Deterministic = Annotated[
-    bool,
-    typer.Option(
-        "--deterministic",
-        help="Use algorithms that give the same bits in each run, where there are any.",
-    ),
-]
 
 
 def train(
     index: TrainingIndex,
-    output: Output,
+    output: OutputOption,
     recipe: shared.RecipeOption = None,
     set: shared.SetOption = None,
     validation: Validation = None,
     root: shared.RootOption = None,
-    resume: Resume = False,
+    resume: ResumeOption = False,
     initial: Initial = None,
     naming: Naming = None,
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     every: Every = None,
-    keep: Keep = 3,
+    keep: KeepOption = 3,
     framework: shared.FrameworkOption = shared.Framework.torch,
     workers: shared.WorkersOption = 4,
     device: shared.DeviceOption = None,
     precision: shared.PrecisionOption = shared.Precision.float32,
     channels_last: shared.ChannelsLastOption = False,
     compile: Compile = False,
-    deterministic: Deterministic = False,
+    deterministic: DeterministicOption = False,
 ) -> None:
     """Train a network by a recipe.
 

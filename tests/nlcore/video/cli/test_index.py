@@ -51,7 +51,7 @@ def test_skipped_videos_set_the_status(folder, monkeypatch, capsys):
     assert run(monkeypatch, "index", "slowfast", folder / "list.csv", output, "--workers", 0) == 1
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == f"{output}: 2 videos, 12 frames, 2 labels"
-    assert printed[2] == f"1 videos skipped, all of them in {folder / 'index.skipped.jsonl'}:"
+    assert printed[2] == f"skipped videos: 1, all of them in {folder / 'index.skipped.jsonl'}:"
     assert printed[3].startswith(f"  line 2, 1.mp4: {folder / '1.mp4'} must be a video")
 
 

@@ -57,7 +57,7 @@ class Asked(NamedTuple):
 Condition = Callable[[Asked], Any]
 
 
-class _Conditional(Plain):
+class Conditional(Plain):
     """The identity where `condition` holds.
 
     Elsewhere it is the right block if it is `complete`, and otherwise says that it does not support
@@ -104,7 +104,7 @@ def _where(said: str, clause: str, condition: Condition) -> None:
         clause,
         "",
         f"z = x, and there are no gradients, where {said}.",
-        base=_Conditional,
+        base=Conditional,
         condition=staticmethod(condition),
     )
 

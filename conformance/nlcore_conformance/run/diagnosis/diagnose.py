@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
 
 from nlcore_conformance.backend.protocol import Backend
 from nlcore_conformance.checks.check import Check
 from nlcore_conformance.mutants import Mutant, mutants
+from nlcore_conformance.mutants.conditions import Conditional
 from nlcore_conformance.mutants.mutant import together
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.run.diagnosis.first_weights import starting_alike
@@ -25,8 +28,10 @@ from nlcore_conformance.run.results import Cause, Diagnosis
 WRONG, RIGHT = 24, 12
 #: How many pairs of mutants are tried, and in how many problems it is seen which ones may fit.
 PAIRED, PROBLEMS = 300, 8
-#: Pairs of positions of the largest problem that is used, beside one that the backend gets wrong.
+#: Pairs of positions of the largest problem that is used, unless no smaller one is wrong.
 PAIRS = 2**16
+#: How many larger problems are used then, which the backend gets right.
+LARGER = 4
 
 
 def diagnose(
@@ -83,7 +88,24 @@ def _known(check: Check, backend: Backend, cases: Sequence[Case]) -> Known:
             kept, most = (wrong, WRONG) if answers.failed else (right, RIGHT)
             if len(kept) < most:
                 kept.append((case, answers))
+    if wrong:
+        smallest = min((case for case, _ in wrong), key=lambda case: case.pairs)
+        right += _larger(check, backend, cases, smallest)
     return known
+
+
+def _larger(
+    check: Check, backend: Backend, cases: Sequence[Case], wrong: Case
+) -> Iterator[tuple[Case, Answers]]:
+    """A few problems between PAIRS and the smallest one that is wrong, from small to large."""
+    alike = [case for case in cases if case.dtype == wrong.dtype]
+    sizes = {case.pairs: case for case in alike if PAIRS < case.pairs < wrong.pairs}
+    spread = np.linspace(0, len(sizes) - 1, min(LARGER, len(sizes))).round().astype(int)
+    for place in spread:
+        case = sizes[sorted(sizes)[place]]
+        answers = answers_of(check, backend, case)
+        if answers is not None and not answers.failed:
+            yield case, answers
 
 
 def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) -> list[Mutant]:
@@ -93,6 +115,8 @@ def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) ->
         return []
     if check.initial:
         return starting_alike(backend, zoo, known)
+    if all(case.pairs > PAIRS for case, _ in wrong):  # other mistakes are seen at small sizes, too
+        return _agreeing(check, (m for m in zoo if issubclass(m.make, Conditional)), wrong + right)
     return (
         _agreeing(check, zoo, wrong + right)
         or _agreeing(check, _pairs(check, zoo, wrong), wrong + right)
@@ -103,9 +127,9 @@ def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) ->
 def _agreeing(
     check: Check, zoo: Iterable[Mutant], known: Sequence[tuple[Case, Answers]]
 ) -> list[Mutant]:
-    """The mutants that give these answers."""
+    """The mutants that give these answers. The quickest problems leave few for the others."""
     left = list(zoo)
-    for case, answers in known:
+    for case, answers in sorted(known, key=lambda k: k[0].pairs):
         left = [m for m in left if agrees(check, m.make, case, answers)]
     return left
 

@@ -13,6 +13,7 @@ from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.backend.protocol import as_backend
 from nlcore_conformance.checks.catalogue import CHECKS
 from nlcore_conformance.mutants import mutants
+from nlcore_conformance.mutants.conditions import Conditional
 from nlcore_conformance.mutants.mutant import together
 from nlcore_conformance.run.results import Cause, Diagnosis
 from nlcore_conformance.run.runner import run
@@ -87,11 +88,20 @@ def test_every_mutant_is_named(name):
     """By a check that rejects it, first by the one of the self-test."""
     rows = {row["name"]: row for row in json.loads(SELF_TEST.read_text(encoding="utf-8"))["rows"]}
     first = rows[name]["check"]
+    conditional = issubclass(ZOO[name].make, Conditional)
+    mutant = ZOO[name].make(complete=True) if conditional else ZOO[name].make()
     for check in sorted(CHECKS, key=lambda check: check.name != first):
-        report = run(ZOO[name].make(), only=lambda known, check=check: known is check)
+        report = run(mutant, only=lambda known, check=check: known is check)
         if name in itertools.chain.from_iterable(names(report)):
             return
     pytest.fail("no check names it")
+
+
+def test_a_mistake_at_large_sizes_is_named():
+    mutant = ZOO["wrong where N > 1,024"].make(complete=True)
+    report = run(mutant, only=lambda check: check.name == "forward / concatenation")
+    (found,) = names(report)
+    assert "wrong where N > 1,024" in found and "wrong where N > 600" not in found
 
 
 @pytest.mark.parametrize("name", ["scale drawn", "he without root"])

@@ -18,6 +18,7 @@ from nlcore_torch.arrays import array, tensor
 from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
 from nlcore_torch.parts import current_weights, unwrapped
+from nlcore_torch.video.convolution import Conv3d
 
 Options = dict[str, Any]  # device, dtype
 
@@ -88,6 +89,8 @@ class Network(nn.Module):
 
     def window_logits(self, x: Tensor) -> Tensor:
         """Logits of every window, (B, H', W', classes), or (B, classes) for the head "mean"."""
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last_3d)
         x = self.pool1(F.relu(self.bn1(self.conv1(x)), inplace=True))  # (B, width, T', H', W')
         x = self.res3(self.pool2(self.res2(x)))
         x = self.res5(self.res4(x))  # (B, features, T', H', W')
@@ -188,13 +191,14 @@ class ResidualBlock(nn.Module):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
-        y = F.relu(y + (x if self.shortcut is None else self.shortcut_bn(self.shortcut(x))))
+        y += x if self.shortcut is None else self.shortcut_bn(self.shortcut(x))
+        y = F.relu(y, inplace=True)
         return y if self.non_local is None else self.non_local(y)
 
 
-def _conv(conv: Conv, options: Options) -> tuple[nn.Conv3d, BatchNorm3d]:
+def _conv(conv: Conv, options: Options) -> tuple[Conv3d, BatchNorm3d]:
     """A convolution without bias, and the batch normalization after it."""
-    module = nn.Conv3d(
+    module = Conv3d(
         conv.inputs,
         conv.outputs,
         conv.kernel,

@@ -1,4 +1,4 @@
-"""Checks of the tensor arguments of the block and of the bare operation."""
+"""Checks and properties of the tensor arguments of the block and of the bare operation."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def is_empty(x: Tensor) -> bool:
     """Whether the batch of x (B, C, *positions) is empty, B = 0."""
     with without_tracer_warnings():
         return 0 in x.shape[:1]
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether x (B, C, *positions) is channels-last in memory, and not channels-first too."""
+    return x.movedim(1, -1).is_contiguous() and not x.is_contiguous()
 
 
 def nothing(x: Tensor, terms: Iterable[Tensor]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from nlcore import NonLocalSpec
+from nlcore_torch.operation.arguments import is_channels_last
 from nlcore_torch.operation.concatenation import concatenation
 from nlcore_torch.operation.dot_product import dot_product, merged_with_w_z
 from nlcore_torch.operation.embeddings import Weights, embeddings
@@ -49,4 +50,5 @@ def project(
     if maps is None:
         maps = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, V)
     rows = unfold(spec, x, y)  # (B, N, V)
-    return mapped(maps, rows, weights.get("out.bias")).unflatten(2, x.shape[2:])
+    found = mapped(maps, rows, weights.get("out.bias"), is_channels_last(x))  # (B, C, N)
+    return found.unflatten(2, x.shape[2:])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nlcore_torch.operation.arguments import is_channels_last
 
 
 class Conv3d(nn.Conv3d):
@@ -18,7 +19,7 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C', T', H', W')."""
-        if not x.is_contiguous(memory_format=torch.channels_last_3d):
+        if not is_channels_last(x):
             return super().forward(x)
         (kt, kh, kw), (st, sh, sw), (pt, ph, pw) = self.kernel_size, self.stride, self.padding
         if (kt, st, pt) == (1, 1, 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
 from nlcore_torch.parts import current_weights, unwrapped
 from nlcore_torch.video.convolution import Conv3d
+from nlcore_torch.video.folding import fold
 
 Options = dict[str, Any]  # device, dtype
 
@@ -122,6 +124,18 @@ class Network(nn.Module):
         logits = logits if logits.dtype == torch.float64 else logits.float()
         scores = logits.sigmoid() if activation == "sigmoid" else logits.softmax(-1)
         return scores.mean((1, 2)) if windows else scores
+
+    def fused(self) -> Network:
+        """A copy for inference, with each batch normalization folded into the layer before it.
+
+        It computes the same logits up to rounding, in less time. Its parameters are constants.
+
+        Raises
+        ------
+        TypeError
+            A convolution was replaced by a module of another class.
+        """
+        return fold(copy.deepcopy(self).eval().requires_grad_(False))
 
     def export_weights(self) -> dict[str, np.ndarray]:
         """The weights by name as NumPy arrays, with which the network computes.

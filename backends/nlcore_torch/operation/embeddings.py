@@ -130,7 +130,8 @@ def _cat(tensors: list[Tensor]) -> Tensor:
 
 def _rows(x: Tensor) -> Tensor:
     """(B, C, *positions) -> (B, N, C)."""
-    return x.flatten(2).mT
+    # Not x.flatten(2).mT, whose gradient has strides with which torch is slow for a batch of one.
+    return x.movedim(1, -1).flatten(1, -2)
 
 
 def _folded(

@@ -114,6 +114,7 @@ class _Mapped(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:2])
         ctx.save_for_forward(*inputs[:2])
+        ctx.channels_last = inputs[3]
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor | None, ...]:
@@ -126,5 +127,8 @@ class _Mapped(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, dmaps: Tensor, drows: Tensor, dbias: Tensor | None, _: None) -> Tensor:
         maps, rows = ctx.saved_tensors
+        if ctx.channels_last:  # torch requires the memory layout of the result
+            d = rows @ dmaps.mT + drows @ maps.mT  # (B, N, C)
+            return (d if dbias is None else d + dbias).mT
         d = dmaps @ rows.mT + maps @ drows.mT  # (B, C, N)
         return d if dbias is None else d + dbias.unsqueeze(1)

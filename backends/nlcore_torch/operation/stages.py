@@ -50,5 +50,10 @@ def project(
     if maps is None:
         maps = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, V)
     rows = unfold(spec, x, y)  # (B, N, V)
-    found = mapped(maps, rows, weights.get("out.bias"), is_channels_last(x))  # (B, C, N)
-    return found.unflatten(2, x.shape[2:])
+    last = is_channels_last(x)
+    found = mapped(maps, rows, weights.get("out.bias"), last)  # (B, C, N)
+    if not last:
+        return found.unflatten(2, x.shape[2:])
+    # Not found.unflatten(2, ...), which for a batch of one has the strides of no memory format.
+    # torch 2.13 computes wrong gradients of batch normalization with them.
+    return found.mT.unflatten(1, x.shape[2:]).movedim(-1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ class Conv3d(nn.Conv3d):
     In this format, the memory of a clip is that of its frames, one after the other, and that of
     an image of T x (H W) pixels. So a kernel 1 x k x k is a convolution of frames, and a kernel
     k x 1 x 1 one of such images. PyTorch computes both much faster on CPUs. The result is the same
-    up to rounding.
+    up to rounding, and has the same memory format.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,17 +23,23 @@ class Conv3d(nn.Conv3d):
         if not is_channels_last(x):
             return super().forward(x)
         (kt, kh, kw), (st, sh, sw), (pt, ph, pw) = self.kernel_size, self.stride, self.padding
+        rows = x.movedim(1, -1)  # (B, T, H, W, C)
         if (kt, st, pt) == (1, 1, 0):
-            weight = self.weight.squeeze(2)  # (C', C, kh, kw)
-            y = F.conv2d(frames(x), weight, self.bias, (sh, sw), (ph, pw))  # (B T, C', H', W')
-            return y.unflatten(0, (len(x), -1)).transpose(1, 2)
+            frames = rows.flatten(0, 1).movedim(-1, 1)  # (B T, C, H, W)
+            y = F.conv2d(frames, self.weight.squeeze(2), self.bias, (sh, sw), (ph, pw))
+            return _channels_last(y).unflatten(0, (len(x), -1)).movedim(-1, 1)
         if (kh, kw, sh, sw, ph, pw) == (1, 1, 1, 1, 0, 0):
-            weight = self.weight.squeeze(4)  # (C', C, kt, 1)
-            y = F.conv2d(x.flatten(3), weight, self.bias, (st, 1), (pt, 0))  # (B, C', T', H W)
-            return y.unflatten(3, x.shape[3:])
-        return super().forward(x)
+            images = rows.flatten(2, 3).movedim(-1, 1)  # (B, C, T, H W)
+            y = F.conv2d(images, self.weight.squeeze(4), self.bias, (st, 1), (pt, 0))
+            return _channels_last(y).unflatten(2, x.shape[3:]).movedim(-1, 1)
+        # For few positions, torch returns channels-first memory.
+        return super().forward(x).contiguous(memory_format=torch.channels_last_3d)
 
 
-def frames(x: Tensor) -> Tensor:
-    """(B, C, T, H, W) -> (B T, C, H, W)."""
-    return x.transpose(1, 2).flatten(0, 1)
+def _channels_last(y: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, H, W, C), contiguous.
+
+    The axes are split and merged in this order alone. With another order, a batch of one has the
+    strides of no memory format, for which torch is slow.
+    """
+    return y.movedim(1, -1).contiguous()

@@ -54,7 +54,13 @@ def test_the_memory_format_is_kept(kernel, stride, batch):
     layer = Conv3d(16, 8, kernel, stride, tuple(k // 2 for k in kernel))
     x = torch.randn(batch, 16, 6, 20, 20)  # torch has another algorithm for small clips
     x = x.contiguous(memory_format=torch.channels_last_3d)
-    assert layer(x).is_contiguous(memory_format=torch.channels_last_3d)
+    y = layer(x)
+    assert y.is_contiguous(memory_format=torch.channels_last_3d)
+    # of one clip too, whose first stride does not count for is_contiguous
+    assert (
+        y.stride()
+        == torch.empty_like(y.contiguous(), memory_format=torch.channels_last_3d).stride()
+    )
 
 
 def test_a_clip_of_one_frame_and_one_channel():

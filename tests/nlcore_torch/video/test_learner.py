@@ -128,7 +128,7 @@ def test_what_is_trained(kind):
     learner = learner_of(recipe)
     before = learner.state().weights
     learner.gradients([batch_of(0, 2)], 2)
-    learner.update(1e-3)
+    learner.update(0.1)
     changed = {n for n, v in learner.state().weights.items() if not np.array_equal(v, before[n])}
     for name in before:
         frozen = name.startswith(("conv1", "res2"))
@@ -195,7 +195,7 @@ def test_gradients_are_clipped():
     step = learner.optimizer.step
     learner.optimizer.step = lambda *a: (norms.append(gradients_of(learner)), step(*a))
     learner.gradients([batch_of(0, 2)], 2)
-    learner.update(1e-3)
+    learner.update(0.1)
     total = np.sqrt(sum((g**2).sum() for g in norms[0].values()))
     assert abs(total - 1e-3) < 1e-8
 
@@ -278,7 +278,7 @@ def test_a_state_is_all_there_is():
     other.load(state)
     for learner in (one, other):
         learner.gradients([batch_of(0, 2, 1)], 2)
-        learner.update(1e-3)
+        learner.update(0.1)
     for kind in ("weights", "momentum"):
         first, second = (getattr(learner.state(), kind) for learner in (one, other))
         assert set(first) == set(second)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from nlcore_torch.operation.arguments import is_channels_last
 
+#: Over time, height and width.
+Triple = tuple[int, int, int]
+
 
 class Conv3d(nn.Conv3d):
     """A `torch.nn.Conv3d` that is faster for clips in the memory format ``channels_last_3d``.
@@ -17,6 +20,25 @@ class Conv3d(nn.Conv3d):
     k x 1 x 1 one of such images. PyTorch computes both much faster on CPUs. The result is the same
     up to rounding, and has the same memory format.
     """
+
+    kernel_size: Triple
+    stride: Triple
+    padding: Triple
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: Triple,
+        stride: Triple = (1, 1, 1),
+        padding: Triple = (0, 0, 0),
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            inputs, outputs, kernel, stride, padding, bias=bias, device=device, dtype=dtype
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C', T', H', W')."""

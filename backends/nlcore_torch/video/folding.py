@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale, beta - scale * mean
 
 
-def _folded_convolution(name: str, conv: nn.Module, norm: nn.Module) -> Conv3d:
+def _folded_convolution(name: str, conv: Any, norm: nn.Module) -> Conv3d:
     if not isinstance(conv, Conv3d):
         raise TypeError(f"{name} must be a convolution; received a {type(conv).__name__}")
     scale, shift = _scale_and_shift(norm)

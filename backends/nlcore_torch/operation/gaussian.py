@@ -11,7 +11,7 @@ the formula is written.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import ceil, isqrt
+from math import ceil, isqrt, prod
 from typing import Any
 
 import torch
@@ -185,24 +185,35 @@ def _response_in_tiles(
     total = torch.full_like(largest, 0.0 if by_sum else x.shape[1])  # (B, N, 1)
     y = torch.zeros_like(g)  # (B, N, V)
     blocks = _blocks(x, g, largest, total, y)
+    buffers = _buffers(2, x, blocks)
     for number, (queries, values, *sums) in enumerate(blocks):
         for keys, other_values, *other_sums in blocks[number:]:
-            logits = scaled_product(queries, keys.mT, scale)  # (B, R, R')
-            _add(logits, other_values, *sums, by_sum)
+            logits, f = _views(buffers, queries, keys)  # (B, R, R') each
+            _scaled_product(queries, keys.mT, scale, logits)
+            _add(logits, f, other_values, *sums, by_sum)
             if keys is not queries:
-                _add(logits.mT, values, *other_sums, by_sum)
+                _add(logits.mT, f.mT, values, *other_sums, by_sum)
     return y.div_(total), largest, total
 
 
 def _add(
-    logits: Tensor, values: Tensor, largest: Tensor, total: Tensor, sums: Tensor, by_sum: bool
+    logits: Tensor,
+    f: Tensor,
+    values: Tensor,
+    largest: Tensor,
+    total: Tensor,
+    sums: Tensor,
+    by_sum: bool,
 ) -> None:
-    """Add the terms of some keys to the sums (B, R, V) and `total` (B, R, 1) of some queries."""
+    """Add the terms of some keys to the sums (B, R, V) and `total` (B, R, 1) of some queries.
+
+    f (B, R, R') is overwritten.
+    """
     if not by_sum:
-        sums.baddbmm_(logits.exp(), values)
+        sums.baddbmm_(torch.exp(logits, out=f), values)
         return
     higher = torch.maximum(largest, logits.amax(2, keepdim=True))  # (B, R, 1)
-    f = (logits - higher).exp_()  # (B, R, R')
+    torch.sub(logits, higher, out=f).exp_()
     kept = largest.sub_(higher).exp_()
     total.mul_(kept).add_(f.sum(2, keepdim=True))
     sums.mul_(kept).baddbmm_(f, values)
@@ -226,20 +237,23 @@ def _gradients_in_tiles(
     mean = (d * y).sum(2, keepdim=True) if by_sum else torch.zeros_like(total)  # (B, N, 1)
     dx, dg = torch.zeros_like(x), torch.zeros_like(g)
     blocks = _blocks(x, g, largest, d, mean, dx, dg)
+    buffers = _buffers(3, x, blocks)
     for number, (x_i, g_i, largest_i, d_i, mean_i, dx_i, dg_i) in enumerate(blocks):
         for x_j, g_j, largest_j, d_j, mean_j, dx_j, dg_j in blocks[number:]:
-            logits = scaled_product(x_i, x_j.mT, scale)  # (B, R, R')
-            f = (logits - largest_i).exp_()  # of the queries I
+            logits, f, dlogits = _views(buffers, x_i, x_j)  # (B, R, R') each
+            _scaled_product(x_i, x_j.mT, scale, logits)
+            torch.sub(logits, largest_i, out=f).exp_()  # of the queries I
             dg_j.baddbmm_(f.mT, d_i)
-            dlogits = torch.bmm(d_i, g_j.mT).sub_(mean_i).mul_(f)
+            torch.bmm(d_i, g_j.mT, out=dlogits).sub_(mean_i).mul_(f)
             if x_i is x_j:
-                dlogits = dlogits + dlogits.mT
-            else:
-                f = logits.sub_(largest_j.mT).exp_()  # of the queries J
-                dg_i.baddbmm_(f, d_j)
-                dlogits.addcmul_(torch.bmm(g_i, d_j.mT).sub_(mean_j.mT), f)
-                dx_j.baddbmm_(dlogits.mT, x_i, alpha=scale)
+                torch.add(dlogits, dlogits.mT, out=f)
+                dx_i.baddbmm_(f, x_j, alpha=scale)
+                continue
+            logits.sub_(largest_j.mT).exp_()  # of the queries J
+            dg_i.baddbmm_(logits, d_j)
+            dlogits.addcmul_(torch.bmm(g_i, d_j.mT, out=f).sub_(mean_j.mT), logits)
             dx_i.baddbmm_(dlogits, x_j, alpha=scale)
+            dx_j.baddbmm_(dlogits.mT, x_i, alpha=scale)
     return dx, dg
 
 
@@ -261,6 +275,24 @@ def _blocks(*arrays: Tensor) -> list[tuple[Tensor, ...]]:
     rows = ceil(count / ceil(count / most))
     rows = min(most, ceil(rows / 32) * 32)  # matrix products are faster with aligned rows
     return list(zip(*(array.split(rows, 1) for array in arrays), strict=True))
+
+
+def _buffers(count: int, x: Tensor, blocks: list[tuple[Tensor, ...]]) -> Tensor:
+    """Memory for arrays of the size of a tile, which is not allocated again for each tile."""
+    return x.new_empty(count, x.shape[0] * blocks[0][0].shape[1] ** 2)
+
+
+def _views(buffers: Tensor, queries: Tensor, keys: Tensor) -> list[Tensor]:
+    """The buffers as arrays (B, R, R')."""
+    shape = queries.shape[0], queries.shape[1], keys.shape[1]
+    return [buffer[: prod(shape)].view(shape) for buffer in buffers]
+
+
+def _scaled_product(a: Tensor, b: Tensor, scale: float, out: Tensor) -> None:
+    """`scaled_product`, written to `out`."""
+    torch.bmm(a, b, out=out)
+    if scale != 1:
+        out.mul_(scale)
 
 
 def _split(phi: Tensor, *by_query: Tensor) -> Iterator[tuple[Tensor, ...]]:

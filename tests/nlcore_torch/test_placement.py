@@ -156,7 +156,7 @@ POOLING = [
 @pytest.mark.parametrize("pairwise", PAIRWISE)
 def test_what_is_executed(pairwise, normalization, bias, pooling, monkeypatch):
     """PyTorch counts matrix products: not prefix sums, but weights times weights as well."""
-    monkeypatch.setattr(nlcore_torch.operation.gaussian, "_takes", lambda *_: False)
+    monkeypatch.setattr(nlcore_torch.operation.gaussian, "takes", lambda *_: False)
     block = block_of(pairwise=pairwise, normalization=normalization, bias=bias, **pooling)
     x = torch.randn(2, 6, 4, 5, 6)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

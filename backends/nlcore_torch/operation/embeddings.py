@@ -22,8 +22,9 @@ Weights = Mapping[str, Tensor]
 def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """theta (B', N', D), phi (B', M', D) and g (B', M', V), after `fold`.
 
-    For the Gaussian, theta and phi are the rows of x, and one tensor if nothing is pooled. For the concatenation, they are the terms
-    a (B', N', 1) and b (B', M', 1) of its logits, a_i + b_j = w_f . [theta_i, phi_j] + b_f.
+    For the Gaussian, theta and phi are the rows of x, and one tensor if nothing is pooled. For the
+    concatenation, they are the terms a (B', N', 1) and b (B', M', 1) of its logits,
+    a_i + b_j = w_f . [theta_i, phi_j] + b_f.
     """
     make = _logit_shares if spec.pairwise == "concatenation" else _embeddings
     return _folded(spec, x, *make(spec, weights, x))

@@ -44,8 +44,8 @@ def applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
 def unrecorded(function: Callable[..., tuple[Tensor, ...]], *arguments: Any) -> tuple[Tensor, ...]:
     """The results of a function that changes its own arrays in place, without their gradients.
 
-    All tensors have a batch axis first. Under `torch.vmap`, the mapped axis is folded into it, since
-    torch cannot map what is done in place.
+    All tensors have a batch axis first. Under `torch.vmap`, the mapped axis is folded into it,
+    because torch cannot map what is done in place.
     """
     return function(*arguments) if records() else _Unrecorded.apply(function, *arguments)
 
@@ -69,7 +69,9 @@ class _Unrecorded(torch.autograd.Function):
                 mapped = argument.unsqueeze(0) if dim is None else argument.movedim(dim, 0)
                 folded[n] = mapped.expand(info.batch_size, *mapped.shape[1:]).flatten(0, 1)
         found = _Unrecorded.apply(*folded)
-        return tuple(array.unflatten(0, (info.batch_size, -1)) for array in found), (0,) * len(found)
+        return tuple(array.unflatten(0, (info.batch_size, -1)) for array in found), (0,) * len(
+            found
+        )
 
 
 def without_tracer_warnings() -> AbstractContextManager[object]:

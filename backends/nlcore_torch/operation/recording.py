@@ -50,6 +50,17 @@ def unrecorded(function: Callable[..., tuple[Tensor, ...]], *arguments: Any) -> 
     return function(*arguments) if records() else _Unrecorded.apply(function, *arguments)
 
 
+def differentiates(d: Tensor) -> bool:
+    """Whether a backward direction that receives d must be differentiable, or mapped by torch.
+
+    It is differentiated under `create_graph=True`, and mapped under `is_grads_batched=True`, which maps d without
+    calling the rule of `_Unrecorded`.
+    """
+    if torch.is_grad_enabled() or records():
+        return torch.is_grad_enabled()
+    return torch._C._functorch.is_legacy_batchedtensor(d)
+
+
 class _Unrecorded(torch.autograd.Function):
     """What `unrecorded` returns."""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nlcore_torch.operation.pairs.fused import fused
 from nlcore_torch.operation.precision import scaled_product, sum_dtype, without_autocast
-from nlcore_torch.operation.recording import unrecorded
+from nlcore_torch.operation.recording import differentiates, unrecorded
 
 
 class InChunks(torch.autograd.Function):
@@ -59,7 +59,7 @@ class InChunks(torch.autograd.Function):
         theta, phi, g, *kept = ctx.saved_tensors
         arguments = theta, phi, g, dy, ctx.scale, ctx.by_sum
         with without_autocast(theta):
-            if torch.is_grad_enabled():
+            if differentiates(dy):
                 dtheta, dphi, dg = differentiable_gradients(*arguments)
             else:
                 dtheta, dphi, dg = unrecorded(_gradients, *arguments, ctx.rows, *kept)

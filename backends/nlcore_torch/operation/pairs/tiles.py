@@ -19,7 +19,7 @@ from nlcore_torch.operation.pairs.chunks import (
     write_scaled_product,
 )
 from nlcore_torch.operation.precision import without_autocast
-from nlcore_torch.operation.recording import unrecorded
+from nlcore_torch.operation.recording import differentiates, unrecorded
 
 
 class InTiles(torch.autograd.Function):
@@ -45,7 +45,7 @@ class InTiles(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         x, g, *found = ctx.saved_tensors
         with without_autocast(x):
-            if torch.is_grad_enabled():
+            if differentiates(dy):
                 options = ctx.options[:2]
                 dtheta, dphi, dg = differentiable_gradients(x, x, g, dy, *options)
                 return dtheta + dphi, dg, None, None, None

@@ -44,10 +44,13 @@ def gaussian(
         if exporting or 2 * rows >= queries:
             weights = weights_of(theta.to(dtype), phi.to(dtype), scale, by_sum)
             return (weights @ g.to(dtype)).to(g.dtype)
-        if theta is phi and theta.dtype == g.dtype == dtype:
+        recorded = records()  # a compiler decides itself what to store, and takes no tiles
+        if theta is phi and theta.dtype == g.dtype == dtype and not recorded:
             tile = max(1, isqrt(CHUNK // batch))
             return applied(InTiles, theta, g, scale, by_sum, tile)[0]
-        stores = torch.is_grad_enabled() and not records()  # without gradients, nothing is read
+        if theta is phi:  # torch.compile does not take one tensor twice
+            phi = theta.view_as(theta)
+        stores = torch.is_grad_enabled() and not recorded  # without gradients, nothing is read
         kept = memory_budget // (batch * rows * keys * dtype.itemsize) if stores else 0
         options = scale, by_sum, by_kernel, rows, kept
         return applied(InChunks, theta.to(g.dtype), phi.to(g.dtype), g, *options)[0]

@@ -53,8 +53,8 @@ def unrecorded(function: Callable[..., tuple[Tensor, ...]], *arguments: Any) -> 
 def differentiates(d: Tensor) -> bool:
     """Whether a backward direction that receives d must be differentiable, or mapped by torch.
 
-    It is differentiated under `create_graph=True`, and mapped under `is_grads_batched=True`, which maps d without
-    calling the rule of `_Unrecorded`.
+    It is differentiated under `create_graph=True`. Under `is_grads_batched=True` it is mapped, and
+    torch does not call the rule of `_Unrecorded`.
     """
     if torch.is_grad_enabled() or records():
         return torch.is_grad_enabled()

@@ -229,3 +229,20 @@ def test_bad_budgets(budget, error):
 def test_the_budget_is_shown():
     assert "memory_budget=7" in repr(NonLocalBlock(4, memory_budget=7))
     assert "memory_budget" not in repr(NonLocalBlock(4))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("subsample", [None, (2, 2)])
+def test_chunks_are_compiled_without_a_graph_break(subsample):
+    fields = {"pairwise": "gaussian", "subsample": subsample, "dtype": torch.float64}
+    block = NonLocalBlock(4, 2, 2, identity=False, memory_budget=1 << 20, **fields)
+    x = torch.randn(1, 4, 16, 16, dtype=torch.float64, requires_grad=True)
+    compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
+    found, expected = (
+        torch.autograd.grad(module(x).square().sum(), [x, *block.parameters()])
+        for module in (compiled, block)
+    )
+    torch._dynamo.reset()
+    for array, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(array, wanted, rtol=1e-9, atol=1e-9)

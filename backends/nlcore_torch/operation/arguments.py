@@ -62,3 +62,11 @@ def check_dtypes(x: Tensor, weights: Mapping[str, Tensor]) -> None:
                 f"x and weight {name!r} must have one dtype; received x {x.dtype} and "
                 f"weight {weight.dtype}"
             )
+
+
+def check_memory_budget(memory_budget: int) -> None:
+    """Raise TypeError or ValueError unless the budget is a number of bytes."""
+    if not isinstance(memory_budget, int) or isinstance(memory_budget, bool):
+        raise TypeError(f"memory_budget must be an int; received {memory_budget!r}")
+    if memory_budget < 0:
+        raise ValueError(f"memory_budget must not be negative; received {memory_budget}")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import videos_page
+from benchmarks import networks_page, videos_page
 from benchmarks.tasks import Task
 
 Results = list[dict[str, Any]]
@@ -26,12 +26,16 @@ PEERS = {
 }
 HEAD = """# Speed and memory
 
-These tables compare nlcore with other ways to compute the same block. [How nlcore computes blocks
-fast](fast.md) explains the results, and lists [where nlcore is
-slower](fast.md#where-nlcore-is-slower).
+These tables compare nlcore with other ways to compute the same network or block. [How nlcore
+computes blocks fast](fast.md) explains the results, and lists [where nlcore is
+slower](fast.md#where-nlcore-is-slower). Times are medians of interleaved runs in one process.
+`python -m benchmarks --help` describes how to measure on another machine, and blocks on a GPU with
+`--device cuda`.
+"""
+BLOCKS = """
+## How to read the tables of blocks
 
-- **The time** of another implementation is divided by nlcore's. Below 1, nlcore is slower. Times
-  are medians of interleaved runs in one process.
+- **The time** of another implementation is divided by nlcore's. Below 1, nlcore is slower.
 - **Peak memory** is that of one call, without what was allocated before the call, in a process of
   its own. On a GPU it is what torch allocates for the call, and on JAX what XLA has planned for
   it. The other columns "peak" are divided by nlcore's.
@@ -42,8 +46,7 @@ slower](fast.md#where-nlcore-is-slower).
   x and of every weight.
 - All tasks have one batch item. A summary gives the range over all sizes.
 
-{download}`speed.csv` contains every median in seconds and every peak in bytes. `python -m
-benchmarks --help` describes how to measure on another machine, and on a GPU with `--device cuda`.
+{download}`speed.csv` contains every median in seconds and every peak in bytes.
 """
 
 #: Functions of docs/figures/growth.py, which draws the plots when the site is built.
@@ -65,15 +68,18 @@ def main(
     Of a task that several files of one engine and device have, the last one's result counts.
     """
     runs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    videos = ""
+    networks = videos = ""
     for source in files:
         run = json.loads(source.read_text())
+        if "networks" in run:
+            networks += networks_page.section(run)
+            continue
         if "videos" in run:
             videos += videos_page.section(run)
             continue
         of_tasks = runs.setdefault((run["engine"], run["device"]), {})
         of_tasks.update({json.dumps(r["task"]): r for r in run["results"]})
-    text, rows = HEAD, []
+    text, rows = HEAD + networks + BLOCKS, []
     for (engine, device), of_tasks in runs.items():
         results = list(of_tasks.values())
         rows += [[engine, device, *row] for row in measurements(results)]

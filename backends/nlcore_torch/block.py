@@ -14,7 +14,13 @@ from nlcore import NonLocalSpec, check_weights, weight_shapes
 from nlcore.weights import check_options, has_bias
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.batch_norm import BATCH_NORMS
-from nlcore_torch.operation.arguments import check_dtypes, check_tensor, is_empty, nothing
+from nlcore_torch.operation.arguments import (
+    check_dtypes,
+    check_memory_budget,
+    check_tensor,
+    is_empty,
+    nothing,
+)
 from nlcore_torch.operation.embeddings import embeddings, embeddings_by_parts
 from nlcore_torch.operation.extent import unfold
 from nlcore_torch.operation.stages import attend, output
@@ -48,6 +54,8 @@ class NonLocalBlock(nn.Module):
         Without batch normalization, W_z is 0.
     momentum : float
         Weight of the new batch in the running statistics, as in `torch.nn.BatchNorm3d`.
+    memory_budget : int
+        Bytes of weights w_ij that a Gaussian may store for its gradients, see `non_local_block`.
     device, dtype
         Device and dtype of the parameters.
 
@@ -99,11 +107,13 @@ class NonLocalBlock(nn.Module):
         init: str = "he",
         identity: bool = True,
         momentum: float = 0.1,
+        memory_budget: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_options(init, identity, momentum)
+        check_memory_budget(memory_budget)
         fields: dict[str, Any] = {
             "inner_channels": inner_channels,
             "value_channels": value_channels,
@@ -121,7 +131,7 @@ class NonLocalBlock(nn.Module):
             "eps": eps,
         }
         self.spec = NonLocalSpec(channels, **fields)
-        self.init, self.identity = init, identity
+        self.init, self.identity, self.memory_budget = init, identity, memory_budget
         names = (name.partition(".") for name in weight_shapes(self.spec))
         self._parts = tuple(dict.fromkeys(part for part, _, _ in names if part != "bn"))
         initialize = partial(reset_part, self.spec, init, identity)
@@ -135,7 +145,7 @@ class NonLocalBlock(nn.Module):
 
     @classmethod
     def from_spec(cls, spec: NonLocalSpec, **options: Any) -> NonLocalBlock:
-        """The block of this spec. The options are init, identity, momentum, device and dtype."""
+        """The block of this spec. The options are the arguments from `init` on."""
         block = cls(**spec.arguments(), **options)
         block.spec = spec  # equal to the spec that it replaces, but with the name of its dialect
         return block
@@ -215,10 +225,10 @@ class NonLocalBlock(nn.Module):
 
     def _response(self, x: Tensor) -> Tensor:
         """W_z y + b (B, C, *positions)."""
-        spec, (theta, phi, g) = self.spec, self.embeddings(x)
+        spec, budget, (theta, phi, g) = self.spec, self.memory_budget, self.embeddings(x)
         if not calls_are_watched() and self._is_unchanged("out"):
-            return output(spec, self._weights_beside(x, "out"), x, theta, phi, g)
-        rows = self.out(unfold(spec, x, attend(spec, theta, phi, g)))  # (B, N, C)
+            return output(spec, self._weights_beside(x, "out"), x, theta, phi, g, budget)
+        rows = self.out(unfold(spec, x, attend(spec, theta, phi, g, budget)))  # (B, N, C)
         # contiguous: for a channels-last batch of one, torch 2.13 computes wrong gradients of bn
         return rows.mT.contiguous().unflatten(2, x.shape[2:])
 
@@ -258,4 +268,5 @@ class NonLocalBlock(nn.Module):
     def extra_repr(self) -> str:
         dialect = "" if self.spec.dialect is None else f"dialect={self.spec.dialect!r}, "
         shown = dialect + self.spec.fields_text()
-        return f"{shown}, init={self.init!r}, identity={self.identity}"
+        budget = f", memory_budget={self.memory_budget}" if self.memory_budget else ""
+        return f"{shown}, init={self.init!r}, identity={self.identity}{budget}"

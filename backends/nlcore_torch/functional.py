@@ -8,12 +8,22 @@ from torch import Tensor
 
 from nlcore import NonLocalSpec, check_weights
 from nlcore_torch.batch_norm import batch_norm
-from nlcore_torch.operation.arguments import check_dtypes, check_tensor, is_empty, nothing
+from nlcore_torch.operation.arguments import (
+    check_dtypes,
+    check_memory_budget,
+    check_tensor,
+    is_empty,
+    nothing,
+)
 from nlcore_torch.operation.stages import response
 
 
 def non_local_block(
-    spec: NonLocalSpec, weights: Mapping[str, Tensor], x: Tensor, training: bool = False
+    spec: NonLocalSpec,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    training: bool = False,
+    memory_budget: int = 0,
 ) -> Tensor:
     """z = BN(W_z y + b) + x with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j).
 
@@ -29,6 +39,10 @@ def non_local_block(
         Whether batch normalization uses the mean and the biased variance of this batch, over B and
         all positions. If False, it uses the running statistics. This function never changes them,
         but `NonLocalBlock` does.
+    memory_budget : int
+        Bytes of weights w_ij that the Gaussians may store for their gradients, instead of computing
+        them twice. By default none, so that memory is linear in the number of positions. On a GPU,
+        torch's fused attention stores none, and neither does the Gaussian without subsampling.
 
     Returns
     -------
@@ -63,12 +77,15 @@ def non_local_block(
     check_tensor(spec, x)
     check_weights(spec, weights)
     check_dtypes(x, weights)
+    check_memory_budget(memory_budget)
     if is_empty(x):
         return nothing(x, weights.values())
     if not spec.batch_norm:
-        return x + response(spec, weights, x)
+        return x + response(spec, weights, x, memory_budget)
     # the running statistics have no gradient
     mean = None if training else weights["bn.running_mean"].detach()
     variance = None if training else weights["bn.running_var"].detach()
     slope, bias = weights["bn.weight"], weights["bn.bias"]
-    return x + batch_norm(response(spec, weights, x), slope, bias, mean, variance, spec.eps)
+    return x + batch_norm(
+        response(spec, weights, x, memory_budget), slope, bias, mean, variance, spec.eps
+    )

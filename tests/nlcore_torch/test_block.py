@@ -281,3 +281,24 @@ def test_bad_input():
         module(x.double())
     with pytest.raises(ValueError, match=r"\(B, 4, H, W\); received shape \(2, 4, 3\)"):
         module(x[..., 0])
+
+
+@pytest.mark.parametrize("subsample_at", ["embedding", "input"])
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_a_channels_last_batch_of_one_keeps_the_strides_of_its_format(pairwise, subsample_at):
+    """With other strides torch is slow, and its gradients of batch normalization are wrong."""
+    found = NonLocalBlock(
+        4, pairwise=pairwise, subsample=(1, 2, 2), subsample_at=subsample_at, identity=False
+    ).double()
+    plain = random_x(dtype=torch.float64)[:1].requires_grad_()
+    last = plain.detach().contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    strides = []
+    found.bn.register_forward_pre_hook(lambda module, inputs: strides.append(inputs[0].stride()))
+    gradients = []
+    for x in (plain, last):
+        z = found(x)
+        d = torch.linspace(-1, 1, z.numel(), dtype=z.dtype).view(z.shape)  # channels-first
+        gradients.append(torch.autograd.grad(z, [x, *found.parameters()], d))
+    for ours, right in zip(gradients[1], gradients[0], strict=True):
+        torch.testing.assert_close(ours, right, rtol=1e-12, atol=1e-13)
+    assert strides == [plain.stride(), last.stride()]

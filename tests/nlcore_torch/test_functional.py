@@ -89,7 +89,7 @@ def test_block_and_gradients_match_reference(pairwise, normalization, case, trai
 @pytest.mark.parametrize("pairwise", ["gaussian", "embedded_gaussian"])
 def test_chunks_match_reference(pairwise, normalization, case, problem, monkeypatch):
     monkeypatch.setattr(nlcore_torch.operation.gaussian, "CHUNK", 16)
-    monkeypatch.setattr(nlcore_torch.operation.gaussian, "_takes", lambda *_: False)
+    monkeypatch.setattr(nlcore_torch.operation.gaussian, "takes", lambda *_: False)
     spec, positions = make_spec(case, pairwise, normalization)
     check_block_and_gradients(spec, False, *problem(spec, positions))
 

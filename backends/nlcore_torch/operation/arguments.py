@@ -1,4 +1,4 @@
-"""Checks of the tensor arguments of the block and of the bare operation."""
+"""Checks and properties of the tensor arguments of the block and of the bare operation."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def is_empty(x: Tensor) -> bool:
         return 0 in x.shape[:1]
 
 
+def is_channels_last(x: Tensor) -> bool:
+    """Whether x (B, C, *positions) is channels-last in memory, and not channels-first too."""
+    return x.movedim(1, -1).is_contiguous() and not x.is_contiguous()
+
+
 def nothing(x: Tensor, terms: Iterable[Tensor]) -> Tensor:
     """z for an empty batch x. As with torch's own layers, the gradients of `terms` are 0."""
     return x + sum(0 * term.sum() for term in terms)
@@ -57,3 +62,11 @@ def check_dtypes(x: Tensor, weights: Mapping[str, Tensor]) -> None:
                 f"x and weight {name!r} must have one dtype; received x {x.dtype} and "
                 f"weight {weight.dtype}"
             )
+
+
+def check_memory_budget(memory_budget: int) -> None:
+    """Raise TypeError or ValueError unless the budget is a number of bytes."""
+    if not isinstance(memory_budget, int) or isinstance(memory_budget, bool):
+        raise TypeError(f"memory_budget must be an int; received {memory_budget!r}")
+    if memory_budget < 0:
+        raise ValueError(f"memory_budget must not be negative; received {memory_budget}")

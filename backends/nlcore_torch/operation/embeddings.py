@@ -22,8 +22,9 @@ Weights = Mapping[str, Tensor]
 def embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """theta (B', N', D), phi (B', M', D) and g (B', M', V), after `fold`.
 
-    For the Gaussian, theta and phi are the rows of x. For the concatenation, they are the terms
-    a (B', N', 1) and b (B', M', 1) of its logits, a_i + b_j = w_f . [theta_i, phi_j] + b_f.
+    For the Gaussian, theta and phi are the rows of x, and one tensor if nothing is pooled. For the
+    concatenation, they are the terms a (B', N', 1) and b (B', M', 1) of its logits,
+    a_i + b_j = w_f . [theta_i, phi_j] + b_f.
     """
     make = _logit_shares if spec.pairwise == "concatenation" else _embeddings
     return _folded(spec, x, *make(spec, weights, x))
@@ -44,7 +45,7 @@ def embeddings_by_parts(
         theta = parts["theta"](rows)  # (B, N, D)
         phi = _pooled_rows(spec, x, parts["phi"](key_rows))  # (B, M, D)
     else:
-        theta, phi = rows, _rows(_pooled(spec, pooled, "embedding"))
+        theta, phi = rows, _pooled_input(spec, rows, pooled)
     g = _pooled_rows(spec, x, parts["g"](key_rows))  # (B, M, V)
     if "f" in parts:
         theta, phi = parts["f"](theta, phi)
@@ -56,7 +57,7 @@ def _embeddings(spec: NonLocalSpec, weights: Weights, x: Tensor) -> tuple[Tensor
     d, v = spec.inner_channels, spec.value_channels
     rows, pooled = _rows(x), _pooled(spec, x, "input")
     if not spec.embedded:
-        phi = _rows(_pooled(spec, pooled, "embedding"))  # (B, M, C), pooled x in either case
+        phi = _pooled_input(spec, rows, pooled)  # (B, M, C)
         (g,) = embedded(_rows(pooled), _stacked(weights, "g"))
         return rows, phi, _pooled_rows(spec, x, g)
     if spec.subsample is None:
@@ -130,7 +131,8 @@ def _cat(tensors: list[Tensor]) -> Tensor:
 
 def _rows(x: Tensor) -> Tensor:
     """(B, C, *positions) -> (B, N, C)."""
-    return x.flatten(2).mT
+    # Not x.flatten(2).mT, whose gradient has strides with which torch is slow for a batch of one.
+    return x.movedim(1, -1).flatten(1, -2)
 
 
 def _folded(
@@ -139,7 +141,9 @@ def _folded(
     """theta (B, N, D), phi (B, M, D) and g (B, M, V) after `fold`."""
     positions = x.shape[2:]
     pooled = tuple(n // w for n, w in zip(positions, spec.pool, strict=True))
-    return fold(spec, theta, positions), fold(spec, phi, pooled), fold(spec, g, pooled)
+    queries = fold(spec, theta, positions)
+    keys = queries if phi is theta else fold(spec, phi, pooled)
+    return queries, keys, fold(spec, g, pooled)
 
 
 def _pools(spec: NonLocalSpec, at: str) -> bool:
@@ -153,6 +157,11 @@ def _pooled(spec: NonLocalSpec, x: Tensor, at: str) -> Tensor:
         return x
     # On a tie, torch's gradient goes to the first position in row-major order, as in NL-9.4.
     return (F.max_pool1d, F.max_pool2d, F.max_pool3d)[spec.ndim - 1](x, spec.pool)
+
+
+def _pooled_input(spec: NonLocalSpec, rows: Tensor, pooled: Tensor) -> Tensor:
+    """The Gaussian's phi (B, M, C), pooled x wherever the spec pools, and else the rows of x."""
+    return rows if spec.subsample is None else _rows(_pooled(spec, pooled, "embedding"))
 
 
 def _pooled_rows(spec: NonLocalSpec, x: Tensor, rows: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nlcore import NonLocalSpec
 from nlcore.arguments import check_operation
-from nlcore_torch.operation.arguments import dtype_name
+from nlcore_torch.operation.arguments import check_memory_budget, dtype_name
 from nlcore_torch.operation.concatenation import logit_share
 from nlcore_torch.operation.precision import autocasts
 from nlcore_torch.operation.stages import attend
@@ -19,11 +19,13 @@ def non_local_operation(
     g: Tensor,
     f_weight: Tensor | None = None,
     f_bias: Tensor | None = None,
+    memory_budget: int = 0,
 ) -> Tensor:
     """y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j, where C(x) is sum_j f or the number M of j.
 
     Where C(x) = 0, y_i = 0. Memory is O(N + M): no N x M array is larger than an argument or y. For
     Gaussians of shapes that no fused attention kernel supports, chunks of a fixed size are stored.
+    If theta and phi are one tensor, a Gaussian computes f_ij = f_ji once.
 
     Parameters
     ----------
@@ -38,6 +40,8 @@ def non_local_operation(
         w_f, for concatenation only. The first D entries multiply theta_i and the last D phi_j.
     f_bias : (), optional
         b_f, for concatenation only. Default 0.
+    memory_budget : int
+        See `non_local_block`.
 
     Returns
     -------
@@ -76,8 +80,9 @@ def non_local_operation(
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     dtypes = {name: dtype_name(tensor) for name, tensor in tensors.items()}
     check_operation(spec, shapes, dtypes, mixed=autocasts(theta))
+    check_memory_budget(memory_budget)
     if f_weight is not None:
         theta_weight, phi_weight = f_weight.chunk(2)  # (D,), (D,)
         theta = logit_share(theta, theta_weight, f_bias).unsqueeze(2)  # (B, N, 1)
         phi = logit_share(phi, phi_weight).unsqueeze(2)  # (B, M, 1)
-    return attend(spec, theta, phi, g)
+    return attend(spec, theta, phi, g, memory_budget)

@@ -37,6 +37,8 @@ def scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:
     """scale a b for a (B, N, K) and b (B, K, M), scaled before rounding to the dtype."""
     if torch.jit.is_tracing():  # the scale depends on a size, and is then a tensor
         return (scale * a) @ b
+    if scale == 1:
+        return torch.bmm(a, b)  # (B, N, M)
     # With beta=0, baddbmm does not read the value of its first argument.
     return torch.baddbmm(a.new_zeros(1, 1, 1), a, b, beta=0, alpha=scale)  # (B, N, M)
 

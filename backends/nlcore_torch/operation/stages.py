@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from nlcore import NonLocalSpec
+from nlcore_torch.operation.arguments import is_channels_last
 from nlcore_torch.operation.concatenation import concatenation
 from nlcore_torch.operation.dot_product import dot_product, merged_with_w_z
 from nlcore_torch.operation.embeddings import Weights, embeddings
@@ -13,30 +14,41 @@ from nlcore_torch.operation.gaussian import gaussian
 from nlcore_torch.operation.linear import mapped
 
 
-def response(spec: NonLocalSpec, weights: Weights, x: Tensor) -> Tensor:
+def response(spec: NonLocalSpec, weights: Weights, x: Tensor, memory_budget: int = 0) -> Tensor:
     """W_z y + b (B, C, *positions) from x (B, C, *positions). The arguments must be checked."""
-    return output(spec, weights, x, *embeddings(spec, weights, x))
+    return output(spec, weights, x, *embeddings(spec, weights, x), memory_budget)
 
 
 def output(
-    spec: NonLocalSpec, weights: Weights, x: Tensor, theta: Tensor, phi: Tensor, g: Tensor
+    spec: NonLocalSpec,
+    weights: Weights,
+    x: Tensor,
+    theta: Tensor,
+    phi: Tensor,
+    g: Tensor,
+    memory_budget: int = 0,
 ) -> Tensor:
     """W_z y + b (B, C, *positions) from theta, phi and g as `embeddings` returns them."""
     if spec.pairwise == "dot_product":
         maps = merged_with_w_z(spec, weights["out.weight"], theta, phi, g)
         if maps is not None:  # (B, C, D), and theta takes the place of y
             return project(spec, weights, x, theta, maps)
-    return project(spec, weights, x, attend(spec, theta, phi, g))
+    return project(spec, weights, x, attend(spec, theta, phi, g, memory_budget))
 
 
-def attend(spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
-    """y (B', N', V) from theta, phi and g as `embeddings` returns them."""
+def attend(
+    spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor, memory_budget: int = 0
+) -> Tensor:
+    """y (B', N', V) from theta, phi and g as `embeddings` returns them.
+
+    For the gradients of the Gaussians, up to `memory_budget` bytes of w are stored.
+    """
     by_sum = spec.normalization == "sum"
     if spec.pairwise == "concatenation":
         return concatenation(theta.squeeze(2), phi.squeeze(2), g, by_sum)
     if spec.pairwise == "dot_product":
         return dot_product(theta, phi, g, spec.scale, by_sum)
-    return gaussian(theta, phi, g, spec.scale, by_sum)
+    return gaussian(theta, phi, g, spec.scale, by_sum, memory_budget)
 
 
 def project(
@@ -49,4 +61,10 @@ def project(
     if maps is None:
         maps = weights["out.weight"].expand(x.shape[0], -1, -1)  # (B, C, V)
     rows = unfold(spec, x, y)  # (B, N, V)
-    return mapped(maps, rows, weights.get("out.bias")).unflatten(2, x.shape[2:])
+    last = is_channels_last(x)
+    found = mapped(maps, rows, weights.get("out.bias"), last)  # (B, C, N)
+    if not last:
+        return found.unflatten(2, x.shape[2:])
+    # Not found.unflatten(2, ...), which for a batch of one has the strides of no memory format.
+    # torch 2.13 computes wrong gradients of batch normalization with them.
+    return found.mT.unflatten(1, x.shape[2:]).movedim(-1, 1)

@@ -32,7 +32,8 @@ class TorchLearner(SgdLearner):
     precision : {"float32", "bfloat16", "float16"}
         Of autocast. The loss of float16 is scaled (`torch.amp.GradScaler`).
     channels_last : bool
-        Whether clips and kernels have the memory format ``torch.channels_last_3d``.
+        Whether clips and kernels have the memory format ``torch.channels_last_3d``. On a CPU clips
+        always have it, and that of the kernels makes no difference.
     compile : bool
         Whether `torch.compile` compiles the network.
 
@@ -57,6 +58,7 @@ class TorchLearner(SgdLearner):
         self.network = Network(recipe.network, device=place.device)
         self.network.to(memory_format=self._format)
         self._forward = torch.compile(self.network) if compile else self.network
+        self._fused: Network | None = None  # of the present weights, once scores are asked for
         groups = recipe.groups(name for name, _ in self.network.named_parameters())
         super().__init__(
             self.network,
@@ -72,6 +74,7 @@ class TorchLearner(SgdLearner):
 
     def import_weights(self, weights: dict[str, np.ndarray]) -> None:
         """See `Network.import_weights`."""
+        self._fused = None
         self.network.import_weights(weights)
 
     def compute(self, batch: Batch) -> Tensor:
@@ -80,6 +83,7 @@ class TorchLearner(SgdLearner):
 
     def gradients(self, batches: Iterable[Batch], clips: int) -> tuple[float, int]:
         """See `nlcore.video.running.Learner`."""
+        self._fused = None
         total = torch.zeros((), dtype=torch.float64, device=self.place.device)
         right = torch.zeros((), dtype=torch.int64, device=self.place.device)
         for batch in batches:
@@ -96,13 +100,25 @@ class TorchLearner(SgdLearner):
                 right += (logits.argmax(1) == target).sum()
         return float(total), int(right)
 
+    def update(self, rate: float) -> None:
+        """See `nlcore.video.running.Learner`."""
+        self._fused = None
+        super().update(rate)
+
+    def statistics(self, batches: Iterable[Batch]) -> None:
+        """See `nlcore.video.running.Learner`."""
+        self._fused = None
+        super().statistics(batches)
+
     @torch.no_grad()
     def scores(self, pixels: np.ndarray) -> np.ndarray:
-        """See `nlcore.video.running.Learner`."""
-        self.norms.evaluate()
+        """See `nlcore.video.running.Learner`. They are those of the fused network."""
+        if self._fused is None:
+            self.norms.evaluate()
+            self._fused = self.network.fused().to(memory_format=self._format)
         activation = "softmax" if one_label(self.recipe) else "sigmoid"
         with self._autocast():
-            found = self.network.scores(self._clips(pixels), activation)
+            found = self._fused.scores(self._clips(pixels), activation)
         return array(found.float())
 
     def _clips(self, pixels: np.ndarray) -> Tensor:

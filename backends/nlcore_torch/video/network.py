@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from nlcore_torch.arrays import array, tensor
 from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
 from nlcore_torch.parts import current_weights, unwrapped
+from nlcore_torch.video.convolution import Conv3d
+from nlcore_torch.video.folding import fold
 
 Options = dict[str, Any]  # device, dtype
 
@@ -88,6 +91,8 @@ class Network(nn.Module):
 
     def window_logits(self, x: Tensor) -> Tensor:
         """Logits of every window, (B, H', W', classes), or (B, classes) for the head "mean"."""
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last_3d)
         x = self.pool1(F.relu(self.bn1(self.conv1(x)), inplace=True))  # (B, width, T', H', W')
         x = self.res3(self.pool2(self.res2(x)))
         x = self.res5(self.res4(x))  # (B, features, T', H', W')
@@ -119,6 +124,18 @@ class Network(nn.Module):
         logits = logits if logits.dtype == torch.float64 else logits.float()
         scores = logits.sigmoid() if activation == "sigmoid" else logits.softmax(-1)
         return scores.mean((1, 2)) if windows else scores
+
+    def fused(self) -> Network:
+        """A copy for inference, with each batch normalization folded into the layer before it.
+
+        It computes the same logits up to rounding, in less time. Its parameters are constants.
+
+        Raises
+        ------
+        TypeError
+            A convolution was replaced by a module of another class.
+        """
+        return fold(copy.deepcopy(self).eval().requires_grad_(False))
 
     def export_weights(self) -> dict[str, np.ndarray]:
         """The weights by name as NumPy arrays, with which the network computes.
@@ -188,13 +205,14 @@ class ResidualBlock(nn.Module):
         y = F.relu(self.bn1(self.conv1(x)), inplace=True)
         y = F.relu(self.bn2(self.conv2(y)), inplace=True)
         y = self.bn3(self.conv3(y))
-        y = F.relu(y + (x if self.shortcut is None else self.shortcut_bn(self.shortcut(x))))
+        y += x if self.shortcut is None else self.shortcut_bn(self.shortcut(x))
+        y = F.relu(y, inplace=True)
         return y if self.non_local is None else self.non_local(y)
 
 
-def _conv(conv: Conv, options: Options) -> tuple[nn.Conv3d, BatchNorm3d]:
+def _conv(conv: Conv, options: Options) -> tuple[Conv3d, BatchNorm3d]:
     """A convolution without bias, and the batch normalization after it."""
-    module = nn.Conv3d(
+    module = Conv3d(
         conv.inputs,
         conv.outputs,
         conv.kernel,

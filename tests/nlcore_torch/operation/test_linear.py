@@ -102,16 +102,23 @@ def test_one_gradient_of_the_rows_is_made(rows):
 
 
 @pytest.fixture(params=["bias", "no bias"])
-def mapping(request):
-    """maps (B, C, D), rows (B, N, D) and a bias (C,)."""
-    bias = integers(4, seed=2) if request.param == "bias" else None
-    return integers(3, 4, 2), integers(3, 5, 2, seed=1), bias
+def bias(request):
+    """(C,) or None."""
+    return integers(4, seed=2) if request.param == "bias" else None
+
+
+@pytest.fixture(params=[False, True], ids=["channels first", "channels last"])
+def mapping(request, bias):
+    """maps (B, C, D), rows (B, N, D), a bias (C,), and the memory of the result."""
+    return integers(3, 4, 2), integers(3, 5, 2, seed=1), bias, request.param
 
 
 def test_mapped_equals_torch(mapping):
-    maps, rows, bias = mapping
+    maps, rows, bias, channels_last = mapping
     expected = maps @ rows.mT + (0 if bias is None else bias[:, None])
-    assert torch.equal(mapped(maps, rows, bias), expected)
+    found = mapped(*mapping)  # (B, C, N)
+    assert torch.equal(found, expected)
+    assert (found.mT if channels_last else found).is_contiguous()
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

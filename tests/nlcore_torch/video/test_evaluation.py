@@ -50,6 +50,7 @@ def test_scores_are_those_of_the_network(trained, tmp_path):
     found = evaluate(EvaluationSettings(recipe, index, tmp_path), folder / "run", device="cpu")
     network = Network(recipe.network).eval()
     network.import_weights(load_file(path / "weights.safetensors"))
+    network = network.fused()
     clips = EvaluationClips(index, recipe)
     with torch.no_grad():
         for video in range(5):

@@ -239,10 +239,34 @@ def test_scores_use_the_running_statistics():
     network = Network(recipe.network).eval()
     network.import_weights(learner.state().weights)
     with torch.no_grad():
-        assert np.array_equal(found, network.scores(torch.from_numpy(pixels)).numpy())
+        right = network.fused().scores(torch.from_numpy(pixels)).numpy()
+    assert np.array_equal(found, right)
     several = learner_of(small_recipe(loss="sigmoid_cross_entropy")).scores(pixels)
     assert found.shape == (3, 4) and np.allclose(found.sum(1), 1)
     assert not np.allclose(several.sum(1), 1)
+
+
+@pytest.mark.parametrize("change", ["gradients", "update", "statistics", "load"])
+def test_scores_are_those_of_the_present_weights(change):
+    learner = learner_of(small_recipe())
+    pixels = batch_of(0, 3).pixels
+    before = learner.scores(pixels)
+    if change == "load":
+        state = learner.state()
+        weights = {name: value * np.float32(1.25) for name, value in state.weights.items()}
+        learner.load(state._replace(weights=weights))
+    elif change == "statistics":
+        learner.statistics([batch_of(0, 2)])
+    else:
+        learner.gradients([batch_of(0, 2)], 2)  # which changes the running statistics too
+        if change == "update":
+            learner.scores(pixels)
+            learner.update(1e-3)
+    found = learner.scores(pixels)
+    assert np.abs(found - before).max() > 1e-5
+    fresh = learner_of(small_recipe())
+    fresh.load(learner.state())
+    assert np.array_equal(found, fresh.scores(pixels))
 
 
 def test_a_state_is_all_there_is():

@@ -1,0 +1,60 @@
+"""The section of docs/speed.md on whole networks, from what benchmarks.networks has written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+from typing import Any
+
+HEAD = """
+## Whole networks, {engine}, {device}
+
+`python -m benchmarks.networks` times ResNet-50 as C2D and I3D, with 5 non-local blocks (NL) and
+without. All have the same weights and compute the same scores. Sizes are clips × frames
+× height × width. A training step is forward, backward and an update (SGD with momentum), in
+float32.
+
+- **fused** is `Network.fused()`, which `evaluate` and the trainer's validation use: batch
+  normalization is folded into the convolutions. The ratios of inference are of it.
+- **bare products** are the convolutions and matrix products of the same call, on operands of the
+  same shapes, without normalization, ReLU, pooling, softmax, sums and updates.
+- **Peak** is what a call needs above what is allocated before it, in a process of its own.
+"""
+
+
+def section(run: dict[str, Any]) -> str:
+    """One table for each direction, with its explanation."""
+    text = HEAD.format(**run)
+    for direction in ("inference", "training"):
+        results = [r for r in run["networks"] if r["direction"] == direction]
+        if results:
+            text += f"\n**{direction.capitalize()}.**\n\n" + "\n".join(_table(results)) + "\n"
+    return text
+
+
+def _table(results: list[dict[str, Any]]) -> Iterator[str]:
+    """A row for each network and size: the times and peaks of the others over nlcore's."""
+    fused = "fused" in results[0]["seconds"]
+    own = "fused" if fused else "nlcore"
+    measured = {name for result in results for name in result["seconds"]}
+    peers = [name for name in ("slowfast", "pytorchvideo") if name in measured]
+    head = ["network", "clips", own, *(["not fused / fused"] if fused else [])]
+    head += [f"{name} / {own}" for name in peers] + [f"{own} / bare products", f"{own}, peak"]
+    head += [f"{name}, peak / {own}'s" for name in peers]
+    yield _row(head)
+    yield _row(["---", "---", *["---:"] * (len(head) - 2)])
+    for result in results:
+        seconds = {name: median(times) for name, times in result["seconds"].items()}
+        ours, held = seconds[own], result["memory"]
+        batch, _, *positions = result["clips"]
+        cells = [result["architecture"], " × ".join(map(str, (batch, *positions))), f"{ours:.3g} s"]
+        cells += [f"{seconds['nlcore'] / ours:.2f}"] if fused else []
+        cells += [f"{seconds[name] / ours:.2f}" if name in seconds else "" for name in peers]
+        cells += [f"{ours / seconds['products']:.2f}"]
+        cells += [f"{held[own] / 2**20:.0f} MiB" if own in held else ""]
+        cells += [f"{held[name] / held[own]:.2f}" if name in held else "" for name in peers]
+        yield _row(cells)
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

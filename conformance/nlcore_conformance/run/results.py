@@ -32,8 +32,8 @@ class Diagnosis:
         The mistakes that explain them. Where there are several, the problems do not tell them
         apart.
     only : str
-        Where no known mistake explains them: what all problems that fail have, and no other, like
-        "extent=time".
+        What all problems that fail have, and no other, like "extent=time". The causes, if any,
+        explain these problems only.
     """
 
     checks: tuple[str, ...]
@@ -46,7 +46,8 @@ class Diagnosis:
         if not self.causes:
             return [f"fails where {self.only}, and only there, by no mistake that is known"]
         first, *others = self.causes
-        lines = [f"computes what {first.name!r} computes ({first.clause}): {first.mistake}"]
+        where = f"where {self.only}, and only there, " if self.only else ""
+        lines = [f"{where}computes what {first.name!r} computes ({first.clause}): {first.mistake}"]
         return lines + [f"or {c.name!r} ({c.clause}), equal here: {c.mistake}" for c in others]
 
 

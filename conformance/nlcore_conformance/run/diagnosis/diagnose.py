@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from nlcore_conformance.mutants.mutant import together
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.run.diagnosis.first_weights import starting_alike
 from nlcore_conformance.run.diagnosis.history import changing_alike
-from nlcore_conformance.run.diagnosis.modes import modes
+from nlcore_conformance.run.diagnosis.modes import modes, values_of
 from nlcore_conformance.run.diagnosis.replies import Answers, Known, agrees, answers_of
 from nlcore_conformance.run.results import Cause, Diagnosis
 
@@ -32,6 +33,9 @@ PAIRED, PROBLEMS = 300, 8
 PAIRS = 2**16
 #: How many larger problems are used then, which the backend gets right.
 LARGER = 4
+#: Pairs of positions of the largest problem in which all mutants are asked, and of which there are
+#: as many as make up a few.
+ALL, FEW = 2**21, 4
 
 
 def diagnose(
@@ -56,18 +60,20 @@ def diagnose(
     unexplained = [check for check, fits in fitting.items() if not fits]
     found = []
     while any(fitting.values()):
-        # the mutant that explains the most checks, and those that explain the same ones
-        every = {m.name: m for m in itertools.chain.from_iterable(fitting.values())}
+        # the mistake that explains the most checks, and those that explain the same ones
+        every = {fit.key: fit for fits in fitting.values() for fit in fits}
         explained = {
-            name: tuple(c for c, fits in fitting.items() if name in (m.name for m in fits))
-            for name in every
+            key: tuple(c for c, fits in fitting.items() if key in (fit.key for fit in fits))
+            for key in every
         }
-        checks = max(explained.values(), key=len)
-        causes = [m for name, m in every.items() if explained[name] == checks]
+        best = max(explained, key=lambda key: len(explained[key]))
+        only, checks = every[best].only, explained[best]
+        causes = [f.mutant for k, f in every.items() if (f.only, explained[k]) == (only, checks)]
         found.append(
             Diagnosis(
                 tuple(check.name for check in checks),
                 tuple(Cause(m.name, m.mistake, m.clause) for m in causes),
+                only,
             )
         )
         for check in checks:
@@ -75,13 +81,26 @@ def diagnose(
     return found + modes({check: known[check] for check in unexplained})
 
 
+class _Fit(NamedTuple):
+    """A mutant that explains a check, perhaps only where a field has one value."""
+
+    mutant: Mutant
+    only: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What is the same in several checks."""
+        return self.mutant.name, self.only
+
+
 def _known(check: Check, backend: Backend, cases: Sequence[Case]) -> Known:
     """A few problems of a check that the backend gets wrong, and some that it gets right."""
     wrong, right = known = Known([], [])
     # large numbers last, and only if no other is wrong: there, two codes of one mistake differ
-    for case in sorted(cases, key=lambda case: case.data == "large"):
+    for case in sorted(cases, key=lambda case: (case.data == "large", case.pairs > PAIRS)):
         enough = len(wrong) >= WRONG and len(right) >= RIGHT
-        if enough or (wrong and (case.pairs > PAIRS or case.data == "large")):
+        few = len(wrong) < FEW and case.pairs <= ALL
+        if enough or (wrong and (case.data == "large" or (case.pairs > PAIRS and not few))):
             continue
         answers = answers_of(check, backend, case)
         if answers is not None:
@@ -108,20 +127,40 @@ def _larger(
             yield case, answers
 
 
-def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) -> list[Mutant]:
+def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) -> list[_Fit]:
     """The mutants whose answers are the backend's, or else the pairs of them."""
     wrong, right = known
     if not wrong:
         return []
     if check.initial:
-        return starting_alike(backend, zoo, known)
-    if all(case.pairs > PAIRS for case, _ in wrong):  # other mistakes are seen at small sizes, too
-        return _agreeing(check, (m for m in zoo if issubclass(m.make, Conditional)), wrong + right)
-    return (
-        _agreeing(check, zoo, wrong + right)
-        or _agreeing(check, _pairs(check, zoo, wrong), wrong + right)
-        or changing_alike(check, backend, zoo, [case for case, _ in wrong + right])
-    )
+        return [_Fit(m) for m in starting_alike(backend, zoo, known)]
+    if all(case.pairs > ALL for case, _ in wrong):  # other mistakes are seen at small sizes, too
+        conditional = (m for m in zoo if issubclass(m.make, Conditional))
+        return [_Fit(m) for m in _agreeing(check, conditional, wrong + right)]
+    if found := _agreeing(check, zoo, wrong + right):
+        return [_Fit(m) for m in found]
+    if in_one_path := _in_one_path(check, known, zoo):
+        return in_one_path
+    found = _agreeing(check, _pairs(check, zoo, wrong), wrong + right)
+    found = found or changing_alike(check, backend, zoo, [case for case, _ in wrong + right])
+    return [_Fit(m) for m in found]
+
+
+def _in_one_path(check: Check, known: Known, zoo: Iterable[Mutant]) -> list[_Fit]:
+    """The mutants whose answers are the backend's where a field has one value, as in one path.
+
+    All problems that fail have the value, and the fewest of the others.
+    """
+    left = _agreeing(check, zoo, known.wrong)
+    if not left:
+        return []
+    shared = set.intersection(*(values_of(check, case) for case, _ in known.wrong))
+    having = {v: [r for r in known.right if v in values_of(check, r[0])] for v in sorted(shared)}
+    for value in sorted(having, key=lambda value: len(having[value])):
+        fits = _agreeing(check, left, having[value])
+        if fits and len(having[value]) < len(known.right):
+            return [_Fit(m, value) for m in fits]
+    return []
 
 
 def _agreeing(

@@ -11,8 +11,8 @@ from nlcore_conformance.run.results import Diagnosis
 
 def modes(known: dict[Check, Known]) -> list[Diagnosis]:
     """The values, like extent=time, with which checks fail and without which they pass."""
-    wrong = {c: [_values(c, case) for case, _ in k.wrong] for c, k in known.items()}
-    right = {c: [_values(c, case) for case, _ in k.right] for c, k in known.items()}
+    wrong = {c: [values_of(c, case) for case, _ in k.wrong] for c, k in known.items()}
+    right = {c: [values_of(c, case) for case, _ in k.right] for c, k in known.items()}
     left = [check for check in known if wrong[check]]
     found = []
     while left:
@@ -33,6 +33,6 @@ def modes(known: dict[Check, Known]) -> list[Diagnosis]:
     return found
 
 
-def _values(check: Check, case: Case) -> set[str]:
+def values_of(check: Check, case: Case) -> set[str]:
     """The values of a problem's fields, like "extent=time"."""
     return {f"{name}={value}" for name, value in values(case, check.gradient).items()}

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nlcore.block_cost import seen
+from nlcore.spec import FLOATS
 from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.backend.protocol import as_backend
 from nlcore_conformance.checks.catalogue import CHECKS
@@ -95,6 +97,37 @@ def test_every_mutant_is_named(name):
         if name in itertools.chain.from_iterable(names(report)):
             return
     pytest.fail("no check names it")
+
+
+class WrongFallback(Plain):
+    """Where many positions see each other, f is not scaled."""
+
+    def block(self, spec, weights, x, training=False):
+        kind = ZOO["no scale"].make if seen(spec, x.shape[2:]) > 600 else Plain
+        return kind().block(spec, weights, x, training)
+
+
+def test_a_mistake_of_one_path_is_named():
+    report = run(WrongFallback(), only=lambda check: check.name == "forward / embedded_gaussian")
+    (found,) = report.diagnoses
+    assert [cause.name for cause in found.causes] == ["no scale"]
+    assert found.lines[0].startswith("where positions=up to 4096")
+
+
+class WrongInHalf(Plain):
+    """In float16, theta has no part in dx."""
+
+    def block_vjp(self, spec, weights, x, dz, training=False):
+        kind = ZOO["dx without theta"].make if x.dtype == np.float16 else Plain
+        return kind().block_vjp(spec, weights, x, dz, training)
+
+
+def test_a_mistake_in_one_dtype_is_one_mistake():
+    backend = WrongInHalf(FLOATS)
+    report = run(backend, only=lambda check: check.name == "gradient / dot_product")
+    (found,) = report.diagnoses
+    assert [cause.name for cause in found.causes] == ["dx without theta"]
+    assert found.only.startswith("dtype=float16")
 
 
 def test_a_mistake_at_large_sizes_is_named():

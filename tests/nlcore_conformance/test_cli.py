@@ -80,7 +80,7 @@ def wrong(tmp_path, monkeypatch) -> str:
 def test_help_names_the_commands_and_the_exit_statuses():
     result = invoke("--help")
     assert result.exit_code == 0
-    for word in ("run", "replay", "identify", "self-test", "vectors", "list", "2:"):
+    for word in ("run", "replay", "identify", "self-test", "vectors", "list", "and 2 if"):
         assert word in result.output
 
 

@@ -40,7 +40,7 @@ def gaussian(
         return fused(theta, phi, g, scale)
     (batch, queries), keys, dtype = theta.shape[:2], phi.shape[1], sum_dtype(g)
     with without_autocast(theta):
-        rows = max(1, CHUNK // (batch * keys))
+        rows = 0 if exporting else max(1, CHUNK // (batch * keys))
         if exporting or 2 * rows >= queries:
             weights = weights_of(theta.to(dtype), phi.to(dtype), scale, by_sum)
             return (weights @ g.to(dtype)).to(g.dtype)

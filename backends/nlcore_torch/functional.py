@@ -52,7 +52,7 @@ def non_local_block(
     ------
     TypeError, ValueError
         See `nlcore.check_input` and `nlcore.check_weights`. Also if dtypes differ, except under
-        autocast.
+        autocast, or if the memory budget is not an int of at least 0.
 
     Notes
     -----

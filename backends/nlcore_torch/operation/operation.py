@@ -50,10 +50,10 @@ def non_local_operation(
     Raises
     ------
     TypeError
-        The arguments are not floating-point tensors of one dtype.
+        The arguments are not floating-point tensors of one dtype, or the budget is not an int.
     ValueError
-        The shapes are inconsistent, f_weight is missing for concatenation, or f_weight or f_bias is
-        given for another pairwise function.
+        The shapes are inconsistent, the budget is negative, f_weight is missing for concatenation,
+        or f_weight or f_bias is given for another pairwise function.
 
     Notes
     -----

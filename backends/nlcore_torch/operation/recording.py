@@ -56,9 +56,9 @@ def differentiates(d: Tensor) -> bool:
     It is differentiated under `create_graph=True`. Under `is_grads_batched=True` it is mapped, and
     torch does not call the rule of `_Unrecorded`.
     """
-    if torch.is_grad_enabled() or records():
-        return torch.is_grad_enabled()
-    return torch._C._functorch.is_legacy_batchedtensor(d)
+    if torch.is_grad_enabled():
+        return True
+    return not records() and torch._C._functorch.is_legacy_batchedtensor(d)
 
 
 class _Unrecorded(torch.autograd.Function):
@@ -80,9 +80,8 @@ class _Unrecorded(torch.autograd.Function):
                 mapped = argument.unsqueeze(0) if dim is None else argument.movedim(dim, 0)
                 folded[n] = mapped.expand(info.batch_size, *mapped.shape[1:]).flatten(0, 1)
         found = _Unrecorded.apply(*folded)
-        return tuple(array.unflatten(0, (info.batch_size, -1)) for array in found), (0,) * len(
-            found
-        )
+        unfolded = tuple(array.unflatten(0, (info.batch_size, -1)) for array in found)
+        return unfolded, (0,) * len(found)
 
 
 def without_tracer_warnings() -> AbstractContextManager[object]:

@@ -112,9 +112,7 @@ def _gradients_in_tiles(
     by_sum: bool,
     tile: int,
 ) -> tuple[Tensor, Tensor]:
-    """dx and dg from dy, one tile of pairs at a time. The logits of both orders have one product
-    with x.
-    """
+    """dx (B, N, D) and dg (B, N, V) from dy (B, N, V), one tile of pairs at a time."""
     d = dy / total  # (B, N, V)
     mean = (d * y).sum(2, keepdim=True) if by_sum else torch.zeros_like(total)  # (B, N, 1)
     dx, dg = torch.zeros_like(x), torch.zeros_like(g)

@@ -29,13 +29,12 @@ from nlcore_conformance.run.results import Cause, Diagnosis
 WRONG, RIGHT = 24, 12
 #: How many pairs of mutants are tried, and in how many problems it is seen which ones may fit.
 PAIRED, PROBLEMS = 300, 8
-#: Pairs of positions of the largest problem that is used, unless no smaller one is wrong.
+#: Pairs of positions of the largest problem that is used, where enough smaller ones are wrong.
 PAIRS = 2**16
-#: How many larger problems are used then, which the backend gets right.
-LARGER = 4
-#: Pairs of positions of the largest problem in which all mutants are asked, and of which there are
-#: as many as make up a few.
-ALL, FEW = 2**21, 4
+#: Pairs of positions of the largest problem in which all mutants are asked.
+ALL = 2**21
+#: How many wrong problems are enough, and how many right ones above PAIRS are used.
+FEW = LARGER = 4
 
 
 def diagnose(
@@ -43,9 +42,10 @@ def diagnose(
 ) -> list[Diagnosis]:
     """The diagnoses of a backend, from problems of each check that it fails.
 
-    Checks that no known mistake explains are put together by the one value of a spec's field, or of
-    another property of the problems, with which they fail and without which they pass. If there is
-    no such value, they have no diagnosis.
+    A mutant may explain a check only where a spec's field, or another property of the problems, has
+    one value, as a mistake in one of several code paths does. Checks that no known mistake explains
+    are put together by the value with which they fail and without which they pass. If there is no
+    such value, they have no diagnosis.
 
     Parameters
     ----------
@@ -98,10 +98,11 @@ def _known(check: Check, backend: Backend, cases: Sequence[Case]) -> Known:
     wrong, right = known = Known([], [])
     # large numbers last, and only if no other is wrong: there, two codes of one mistake differ
     for case in sorted(cases, key=lambda case: (case.data == "large", case.pairs > PAIRS)):
-        enough = len(wrong) >= WRONG and len(right) >= RIGHT
-        few = len(wrong) < FEW and case.pairs <= ALL
-        if enough or (wrong and (case.data == "large" or (case.pairs > PAIRS and not few))):
+        largest = ALL if len(wrong) < FEW else PAIRS
+        if wrong and (case.data == "large" or case.pairs > largest):
             continue
+        if len(wrong) >= WRONG and len(right) >= RIGHT:
+            break
         answers = answers_of(check, backend, case)
         if answers is not None:
             kept, most = (wrong, WRONG) if answers.failed else (right, RIGHT)
@@ -149,16 +150,16 @@ def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) ->
 def _in_one_path(check: Check, known: Known, zoo: Iterable[Mutant]) -> list[_Fit]:
     """The mutants whose answers are the backend's where a field has one value, as in one path.
 
-    All problems that fail have the value, and the fewest of the others.
+    All problems that fail have the value. Of those that pass, the fewest have it, and not all.
     """
     left = _agreeing(check, zoo, known.wrong)
     if not left:
         return []
+    right = [(answered, values_of(check, answered[0])) for answered in known.right]
     shared = set.intersection(*(values_of(check, case) for case, _ in known.wrong))
-    having = {v: [r for r in known.right if v in values_of(check, r[0])] for v in sorted(shared)}
+    having = {value: [a for a, have in right if value in have] for value in sorted(shared)}
     for value in sorted(having, key=lambda value: len(having[value])):
-        fits = _agreeing(check, left, having[value])
-        if fits and len(having[value]) < len(known.right):
+        if len(having[value]) < len(right) and (fits := _agreeing(check, left, having[value])):
             return [_Fit(m, value) for m in fits]
     return []
 

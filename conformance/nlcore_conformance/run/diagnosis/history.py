@@ -34,19 +34,22 @@ def changing_alike(
     case, theirs = next((found for found in changes if found[1] is not None), (None, None))
     if case is None or theirs is None:
         return _second_wrong(check, backend, zoo, cases)
-    fits = []
-    for mutant in zoo:
-        ours = _change(check, mutant.make(), case)
-        if ours is not None:
-            bounds = theirs[1].bound(0, accumulates(mutant.make(), case.dtype))
-            if close(ours[0], theirs[0], {n: 2 * b for n, b in bounds.items()}):
-                fits.append(mutant)
-    if fits:
+    fits = [m for m in zoo if _changes_so(check, m.make(), case, *theirs)]
+    random = None if fits else _random_outputs(check, backend, case)
+    if random is None:
         return fits
-    random = _random_outputs(check, backend, case)
-    return [
-        m for m in zoo if random is not None and _random_outputs(check, m.make(), case) == random
-    ]
+    return [m for m in zoo if _random_outputs(check, m.make(), case) == random]
+
+
+def _changes_so(
+    check: Check, mutant: Backend, case: Case, change: dict[str, np.ndarray], answers: Answers
+) -> bool:
+    """Whether the mutant's second answer less its first is this change, within both bounds."""
+    ours = _change(check, mutant, case)
+    if ours is None:
+        return False
+    bounds = answers.bound(0, accumulates(mutant, case.dtype))
+    return close(ours[0], change, {n: 2 * b for n, b in bounds.items()})
 
 
 def _change(

@@ -12,7 +12,9 @@ from nlcore_conformance.mutants import mutants
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("file", ["self_test.json", "mutation.md", "verdicts.md"])
+@pytest.mark.parametrize(
+    "file", ["self_test.json", "mutation.md", "verdicts.md", "false_alarms.md"]
+)
 def test_evidence_is_of_the_present_checks(file):
     """After a change of the specification, the bounds or the checks it has to be made again."""
     assert stamp() in (DOCS / file).read_text(encoding="utf-8")

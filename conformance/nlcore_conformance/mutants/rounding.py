@@ -121,8 +121,8 @@ class _Single(Plain):
         return super().rows(call, x).astype(np.float32)
 
 
-class _Running(Plain):
-    """Sums in sequence, kept in another dtype, where they are long enough."""
+class Running(Plain):
+    """Sums in sequence, kept in another dtype, where they have at least `least` terms."""
 
     sums: type
     least = 2
@@ -154,7 +154,7 @@ ZOO.replace(
     "embedding",
     "Running sums are kept in float16.",
     dtypes=HALF,
-    base=_Running,
+    base=Running,
     sums=np.float16,
 )
 ZOO.replace(
@@ -163,7 +163,7 @@ ZOO.replace(
     "operation",
     "Running sums of 4096 terms and more are kept in float16.",
     dtypes=HALF,
-    base=_Running,
+    base=Running,
     sums=np.float16,
     least=4096,
 )
@@ -173,13 +173,13 @@ ZOO.replace(
     "embedding",
     "Running sums are kept in bfloat16.",
     dtypes=("bfloat16",),
-    base=_Running,
+    base=Running,
     sums=ml_dtypes.bfloat16,
 )
 
 
-class _OneHalfSum(_Running):
-    """Only sums for which a method calls `_Running.total` are kept in float16."""
+class _OneHalfSum(Running):
+    """Only sums for which a method calls `Running.total` are kept in float16."""
 
     sums = np.float16
     product, total = Plain.product, Plain.total
@@ -192,7 +192,7 @@ class _HalfSoftmax(_OneHalfSum):
     def normalizer(self, call: Call, t: np.ndarray, f: np.ndarray) -> np.ndarray:
         if not (by_sum(call) and gaussian(call)):
             return super().normalizer(call, t, f)
-        return _Running.total(self, call, f, -1)
+        return Running.total(self, call, f, -1)
 
 
 @ZOO.wrong("float16 mean", "NL-12.3", "batch normalization", HALF)
@@ -201,7 +201,7 @@ class _HalfMean(_OneHalfSum):
 
     def mean(self, call: Call, out: np.ndarray) -> np.ndarray:
         rows = out.reshape(-1, out.shape[-1])
-        return _Running.total(self, call, rows, 0)[0] / call.work.type(len(rows))
+        return Running.total(self, call, rows, 0)[0] / call.work.type(len(rows))
 
 
 @ZOO.wrong("f kept in float16", "NL-4.5", "operation", HALF)

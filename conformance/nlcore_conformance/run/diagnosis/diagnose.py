@@ -18,6 +18,7 @@ from nlcore_conformance.checks.check import Check
 from nlcore_conformance.mutants import Mutant, mutants
 from nlcore_conformance.mutants.conditions import Conditional
 from nlcore_conformance.mutants.mutant import together
+from nlcore_conformance.mutants.rounding import Running
 from nlcore_conformance.problems.case import Case
 from nlcore_conformance.run.diagnosis.first_weights import starting_alike
 from nlcore_conformance.run.diagnosis.history import changing_alike
@@ -136,8 +137,8 @@ def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) ->
     if check.initial:
         return [_Fit(m) for m in starting_alike(backend, zoo, known)]
     if all(case.pairs > ALL for case, _ in wrong):  # other mistakes are seen at small sizes, too
-        conditional = (m for m in zoo if issubclass(m.make, Conditional))
-        return [_Fit(m) for m in _agreeing(check, conditional, wrong + right)]
+        large = (m for m in zoo if _may_need_length(m))
+        return [_Fit(m) for m in _agreeing(check, large, wrong + right)]
     if found := _agreeing(check, zoo, wrong + right):
         return [_Fit(m) for m in found]
     if in_one_path := _in_one_path(check, known, zoo):
@@ -145,6 +146,13 @@ def _fitting(check: Check, backend: Backend, known: Known, zoo: list[Mutant]) ->
     found = _agreeing(check, _pairs(check, zoo, wrong), wrong + right)
     found = found or changing_alike(check, backend, zoo, [case for case, _ in wrong + right])
     return [_Fit(m) for m in found]
+
+
+def _may_need_length(mutant: Mutant) -> bool:
+    """Whether it is wrong only under a condition, which may be one of long rows."""
+    if issubclass(mutant.make, Running):
+        return mutant.make.least > Running.least
+    return issubclass(mutant.make, Conditional)
 
 
 def _in_one_path(check: Check, known: Known, zoo: Iterable[Mutant]) -> list[_Fit]:

@@ -110,9 +110,11 @@ def _gradients(
             else:
                 torch.exp(pairs, out=weights).div_(phi.shape[1])
         dg.baddbmm_(weights.mT, d)
-        dlogits = torch.bmm(d, values.mT, out=pairs).mul_(weights)
-        if by_sum:
-            dlogits.addcmul_(weights, dlogits.sum(-1, keepdim=True), value=-1)
+        dlogits = torch.bmm(d, values.mT, out=pairs)  # of w, until the next lines
+        if by_sum:  # w (dw - sum_j w dw), row by row in the processor's cache
+            torch._softmax_backward_data(dlogits, weights, -1, dtype, grad_input=dlogits)
+        else:
+            dlogits.mul_(weights)
         dqueries.baddbmm_(dlogits, keys, beta=0, alpha=scale)
         dphi.baddbmm_(dlogits.mT, queries, alpha=scale)
     return dtheta.to(theta.dtype), dphi.to(phi.dtype), dg.to(g.dtype)

@@ -103,7 +103,7 @@ class TrainingClips:
         number = self.video(iteration, slot)
         frames, view = _random(self.index, self.recipe, number, Draw(self.seed, iteration, slot))
         labels = labels_of(self.index.videos[number], spanned(frames))
-        return _loaded(self.index, self.recipe, number, frames, view, labels)
+        return _one(_loaded(self.index, self.recipe, number, frames, [view], labels))
 
     def named(self, iteration: int, slot: int) -> str:
         """The key and the video in words."""
@@ -130,7 +130,7 @@ class ValidationClips:
         """Read the clip of a video."""
         frames, view = _random(self.index, self.recipe, video, Draw(self.seed, VALIDATION, video))
         labels = labels_of(self.index.videos[video])
-        return _loaded(self.index, self.recipe, video, frames, view, labels)
+        return _one(_loaded(self.index, self.recipe, video, frames, [view], labels))
 
     def named(self, video: int) -> str:
         """The key and the video in words."""
@@ -139,7 +139,11 @@ class ValidationClips:
 
 @dataclass(frozen=True)
 class EvaluationClips:
-    """The test views of a recipe, by (video, view). Labels are those of the whole video."""
+    """The test views of a recipe, by (video, view). Labels are those of the whole video.
+
+    With a third number, `end`, the views before it too, which are crops of the same clip. Its
+    frames are decoded once, and pixels are (views, 3, T, h, w).
+    """
 
     index: Index
     recipe: Recipe
@@ -147,28 +151,33 @@ class EvaluationClips:
     def __post_init__(self) -> None:
         check_targets(self.index, self.recipe)
 
-    def load(self, video: int, view: int) -> LoadedClip:
-        """Read one view of a video."""
+    def load(self, video: int, view: int, end: int | None = None) -> LoadedClip:
+        """Read one view of a video, or some crops of one clip."""
         recipe, shown = self.recipe, self.index.videos[video]
-        clip, crop = clip_and_crop(view, recipe.test_crops)
+        clip, first = clip_and_crop(view, recipe.test_crops)
         rules = dialect(recipe.sampling)
         frames = rules.test_clip(
             shown.frames, shown.fps, recipe.frames, recipe.stride, clip, recipe.test_clips
         )
-        seen = rules.test_view(
-            shown.height,
-            shown.width,
-            recipe.test_short_side,
-            recipe.test_crop,
-            crop,
-            recipe.test_crops,
-        )
-        return _loaded(self.index, recipe, video, frames, seen, labels_of(shown))
+        seen = [
+            rules.test_view(
+                shown.height,
+                shown.width,
+                recipe.test_short_side,
+                recipe.test_crop,
+                crop,
+                recipe.test_crops,
+            )
+            for crop in range(first, first + (1 if end is None else end - view))
+        ]
+        found = _loaded(self.index, recipe, video, frames, seen, labels_of(shown))
+        return _one(found) if end is None else found
 
-    def named(self, video: int, view: int) -> str:
+    def named(self, video: int, view: int, end: int | None = None) -> str:
         """The key and the video in words."""
         clip, crop = clip_and_crop(view, self.recipe.test_crops)
-        return f"video {video}, clip {clip}, crop {crop}: {_path(self.index, video)}"
+        last = "" if end is None or end == view + 1 else f" to {crop + end - view - 1}"
+        return f"video {video}, clip {clip}, crop {crop}{last}: {_path(self.index, video)}"
 
 
 def spanned(frames: Iterable[int]) -> set[int]:
@@ -207,23 +216,29 @@ def _loaded(
     recipe: Recipe,
     number: int,
     frames: np.ndarray,
-    view: View,
+    views: list[View],
     labels: Iterable[int],
 ) -> LoadedClip:
+    """Views of the same frames, with pixels (views, 3, T, h, w)."""
     video = index.videos[number]
     if not video.images:
         check_file(video, index.root)
-    one = _OneFrame(dialect(recipe.sampling), view, (video.height, video.width))
-    pixels = index.read(number, frames.tolist(), each=one, axis=1)  # (3, T, h, w)
+    each = _OneFrame(dialect(recipe.sampling), views, (video.height, video.width))
+    pixels = index.read(number, frames.tolist(), each=each, axis=2)  # (views, 3, T, h, w)
     return LoadedClip(number, frames, pixels, target_of(labels, recipe))
+
+
+def _one(clip: LoadedClip) -> LoadedClip:
+    """The clip with the pixels (3, T, h, w) of its only view."""
+    return clip._replace(pixels=clip.pixels[0])
 
 
 @dataclass(frozen=True)
 class _OneFrame:
-    """The numbers (3, h, w) of a frame's pixels (H, W, 3)."""
+    """The numbers (views, 3, h, w) of a frame's pixels (H, W, 3)."""
 
     rules: ClipDialect
-    view: View
+    views: list[View]
     size: tuple[int, int]
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
@@ -232,7 +247,9 @@ class _OneFrame:
                 f"frames must have {self.size} pixels, as when they were indexed; "
                 f"received {picture.shape[:2]}"
             )
-        return self.rules.pixels(picture[None], self.view)[:, 0]
+        if len(self.views) == 1:  # without a copy
+            return self.rules.pixels(picture[None], self.views[0])[None, :, 0]
+        return np.stack([self.rules.pixels(picture[None], view)[:, 0] for view in self.views])
 
 
 def _path(index: Index, number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from nlcore.spec import positive_int
 from nlcore.video.labels.videos import Index
-from nlcore.video.loading.clip_sources import EvaluationClips, LoadedClip
+from nlcore.video.loading.clip_sources import EvaluationClips
 from nlcore.video.loading.worker_pool import Workers
 from nlcore.video.recipes.definition import Recipe
 from nlcore.video.running.learner import Learner
@@ -78,11 +79,13 @@ def run_evaluation(
     scores = ViewScores(names, recipe.test_clips, recipe.test_crops, recipe.network.classes)
     own = assigned(len(names), recipe.views, process, processes).tolist()
     settings.output.mkdir(parents=True, exist_ok=True)
-    with Workers({EVALUATION: clips}, settings.workers, 2 * settings.batch) as workers:
-        stream = workers.clips(EVALUATION, ((video, view) for video, view in own))
+    ahead = -(-2 * settings.batch // recipe.test_crops)
+    with Workers({EVALUATION: clips}, settings.workers, ahead) as workers:
+        stream = workers.clips(EVALUATION, _crops_together(own, recipe.test_crops))
+        views = (view for clip in stream for view in clip.pixels)
         done = 0
-        for group in _of_one_size(stream, settings.batch):
-            found = learner.scores(np.stack([clip.pixels for clip in group]))
+        for group in _of_one_size(views, settings.batch):
+            found = learner.scores(np.stack(group))
             for row in found:
                 video, view = own[done]
                 scores.add(names[video], view, row)
@@ -94,14 +97,21 @@ def run_evaluation(
     return scores
 
 
-def _of_one_size(clips: Iterable[LoadedClip], count: int) -> Iterator[list[LoadedClip]]:
-    """Neighbouring clips of the same size, `count` or fewer at a time."""
-    group: list[LoadedClip] = []
-    for clip in clips:
-        if group and (len(group) == count or group[0].pixels.shape != clip.pixels.shape):
+def _crops_together(views: list[list[int]], crops: int) -> Iterator[tuple[int, int, int]]:
+    """(video, first view, end) of neighbouring views that are crops of one clip."""
+    for (video, _), group in groupby(views, lambda pair: (pair[0], pair[1] // crops)):
+        numbers = [view for _, view in group]
+        yield video, numbers[0], numbers[-1] + 1
+
+
+def _of_one_size(views: Iterable[np.ndarray], count: int) -> Iterator[list[np.ndarray]]:
+    """Neighbouring views (3, T, h, w) of the same size, `count` or fewer at a time."""
+    group: list[np.ndarray] = []
+    for view in views:
+        if group and (len(group) == count or group[0].shape != view.shape):
             yield group
             group = []
-        group.append(clip)
+        group.append(view)
     if group:
         yield group
 

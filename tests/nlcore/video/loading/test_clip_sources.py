@@ -115,6 +115,20 @@ def test_evaluation_clips_are_the_test_views(index):
     assert whole.pixels.shape == (3, 4, 40, 53)
 
 
+def test_crops_of_a_clip_are_read_at_once(index, monkeypatch):
+    clips = EvaluationClips(index, small_recipe(test_crops=3, test_crop=36, test_short_side=40))
+    alone = [clips.load(1, view) for view in (4, 5)]
+    read, reads = type(index).read, []
+    monkeypatch.setattr(
+        type(index), "read", lambda *given, **k: (reads.append(given), read(*given, **k))[1]
+    )
+    together = clips.load(1, 4, 6)
+    assert len(reads) == 1
+    assert np.array_equal(together.pixels, [clip.pixels for clip in alone])
+    assert not np.array_equal(*together.pixels)
+    assert np.array_equal(together.frames, alone[0].frames)
+
+
 def test_keys_in_words(index):
     root = index.root
     recipe = small_recipe()
@@ -123,5 +137,7 @@ def test_keys_in_words(index):
     assert words == f"iteration 3, slot 1: {root / index.videos[number].path}"
     words = EvaluationClips(index, recipe).named(0, 1)
     assert words == f"video 0, clip 1, crop 0: {root / '0-astronaut.mp4'}"
+    words = EvaluationClips(index, small_recipe(test_crops=3, test_crop=36)).named(0, 3, 5)
+    assert words == f"video 0, clip 1, crop 0 to 1: {root / '0-astronaut.mp4'}"
     words = ValidationClips(index, recipe, 7).named(0)
     assert words == f"validation, video 0: {root / '0-astronaut.mp4'}"

@@ -52,6 +52,9 @@ FLOAT64 = arithmetic("float64")
 #: Roundings of batch normalization with constant statistics: its factor w / sqrt(var + eps) and
 #: its shift have four each, then there are a product and two sums.
 BN_ROUNDINGS = 8
+#: Roundings of a weight into which such a factor is folded: the factor's four and the product. The
+#: shift, which is the convolution's bias then, has one more than the factor.
+FOLDED_ROUNDINGS = 5
 #: More pairs than res3 of a whole clip has, so that its blocks are bounded at every position.
 PAIRS = 2**23
 
@@ -136,6 +139,26 @@ def origin_agreement(name: str, spec: NetworkSpec, clips: np.ndarray, *, scores:
     return Agreement(ours, found.numpy(), 2 * bounds, tuple(range(spec.classes)))
 
 
+def folded_agreement(spec: NetworkSpec, clips: np.ndarray) -> Agreement:
+    """PyTorch's logits before and after its normalizations are folded (`Network.fused`).
+
+    Parameters
+    ----------
+    clips : (B, 3, T, H, W)
+        float64.
+    """
+    network, x = calibrated(spec, clips), torch.from_numpy(clips)
+    for norm in (module for module in network.modules() if isinstance(module, BatchNorm3d)):
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias)
+    chosen = tuple(range(spec.classes))
+    ours, bounds = output_bounds(network, x, chosen)
+    _, folded = output_bounds(network, x, chosen, folded=True)
+    with torch.no_grad():
+        theirs = network.fused()(x).numpy()
+    return Agreement(ours, theirs, bounds + folded, chosen)
+
+
 def calibrated(spec: NetworkSpec, clips: np.ndarray) -> Network:
     """A network with random weights, and the statistics of these clips."""
     network = Network(spec, identity=False, dtype=torch.float64).eval()
@@ -159,15 +182,22 @@ def calibrate(network: Network, clips: Tensor) -> None:
 class Roundings:
     """Hooks that record each stage's values, and the errors that the stage itself may make in them.
 
+    Parameters
+    ----------
+    folded
+        Whether the errors are those of a network whose normalizations are folded into convolutions.
+
     Attributes
     ----------
     stages
         (values, errors) of each stage, shaped alike, in the order in which they are computed.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, folded: bool = False) -> None:
         self.stages: list[tuple[Tensor, Tensor]] = []
-        self._convolved: list[Tensor] = []  # errors of the convolution before a normalization
+        self._folded = folded
+        # of the convolution before a normalization: its terms, and their absolute values' sum
+        self._convolved: list[tuple[int, Tensor]] = []
         self._last: list[Tensor] = []  # res5's values
         self._hooks = [
             network.res5.register_forward_hook(lambda m, i, output: self._last.append(output)),
@@ -197,14 +227,22 @@ class Roundings:
             module.stride,
             module.padding,
         )  # sum of the terms' absolute values, like the output
-        self._convolved.append(FLOAT64.gamma(module.weight[0].numel()) * size)
+        self._convolved.append((module.weight[0].numel(), size))
 
     def _norm(self, module: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         over = (-1, 1, 1, 1)  # channels of (B, C, T, H, W)
         factor = (module.weight / (module.running_var + module.eps).sqrt()).detach().abs()
         shift = factor * module.running_mean.abs() + module.bias.detach().abs()
-        size = factor.view(over) * inputs[0].detach().abs() + shift.view(over)
-        error = factor.view(over) * self._convolved.pop() + BN_ROUNDINGS * FLOAT64.unit * size
+        terms, size = self._convolved.pop()
+        size = factor.view(over) * size
+        if self._folded:  # one sum, in which the bias may be the first term
+            weights, bias = FOLDED_ROUNDINGS, FOLDED_ROUNDINGS + 1
+            error = FLOAT64.gamma(terms + 1 + weights) * size
+            error = error + FLOAT64.gamma(terms + 1 + bias) * shift.view(over)
+        else:
+            convolved = factor.view(over) * inputs[0].detach().abs()
+            error = FLOAT64.gamma(terms) * size
+            error = error + BN_ROUNDINGS * FLOAT64.unit * (convolved + shift.view(over))
         self.stages.append((output, error))
 
     def _sum(self, values: Tensor) -> None:
@@ -236,13 +274,19 @@ class Roundings:
 
 
 def output_bounds(
-    network: Network, clips: Tensor, classes: Sequence[int], *, scores: bool = False
+    network: Network,
+    clips: Tensor,
+    classes: Sequence[int],
+    *,
+    scores: bool = False,
+    folded: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Logits or scores (B, all classes), and bounds of those of `classes`, (B, len(classes)).
 
-    A first-order bound of the rounding errors of a network in float64, in evaluation.
+    A first-order bound of the rounding errors of a network in float64, in evaluation. `folded` is
+    that of `Roundings`.
     """
-    roundings = Roundings(network)
+    roundings = Roundings(network, folded=folded)
     try:
         outputs = network.scores(clips) if scores else network(clips)  # (B, all classes)
     finally:

@@ -63,6 +63,32 @@ def test_published_networks_within_the_bound(networks, clips, name, scores):
     assert found.bounds.max() < 1e-5 * np.abs(found.ours).max()
 
 
+@pytest.mark.parametrize("name", CHOSEN)
+def test_folded_normalizations_within_the_bound(networks, clips, name):
+    torch.manual_seed(0)
+    found = networks.folded_agreement(dict(networks.reduced())[name], clips)
+    assert found.ratio <= 1
+    assert found.bounds.max() < 1e-5 * np.abs(found.ours).max()
+
+
+@pytest.mark.parametrize("kind", ["weight", "bias", "running_mean", "running_var"])
+def test_a_fold_of_other_values_is_beyond_the_bound(networks, clips, kind):
+    """One value of one normalization of the network that is folded differs by 2^-20."""
+    torch.manual_seed(0)
+    spec = dict(networks.reduced())["ResNet-50, C2D, 5 blocks"]
+    fused = networks.Network.fused
+
+    def other(network):
+        values = getattr(network.res3[1].bn2, kind)
+        with torch.no_grad():
+            values[0] += 2.0**-20 * (1 + values[0].abs())
+        return fused(network)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks.Network, "fused", other)
+        assert networks.folded_agreement(spec, clips).ratio > 1
+
+
 #: Networks that are built by their origins' own code, a name of each kind.
 OF_ORIGINS = (
     "C2D_NLN_8x8_R50",

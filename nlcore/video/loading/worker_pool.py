@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import multiprocessing
 import os
 import signal
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -19,6 +21,8 @@ import numpy as np
 from nlcore.video.loading.clip_sources import ClipSource
 
 Key = tuple[int, ...]
+#: Keys that a process has at most, and as many files.
+KEYS = 2
 #: Seconds for which the next clip is waited for.
 PATIENCE = 600.0
 
@@ -56,7 +60,7 @@ class Workers:
         if count < 0:
             raise ValueError(f"workers must be at least 0; received {count}")
         self.sources, self.patience = dict(sources), patience
-        self.ahead = max(ahead, 2 * count)
+        self.ahead = max(ahead, KEYS * count)
         self._workers: list[_Worker] = []
         atexit.register(self.close)  # before multiprocessing's own, which waits for them
         try:
@@ -131,13 +135,15 @@ class _Stream:
         self._first_free, self._taken, self._ended = 0, 0, False
         self._changed = threading.Condition()
 
-    def next_task(self) -> tuple[int, Key] | None:
-        """The next place and key, as soon as it may be loaded, or None if there is none."""
+    def next_task(self, wait: bool) -> tuple[int, Key] | None:
+        """The next place and key, or None if there is none.
+
+        A key that may not be loaded yet is waited for, or there is none.
+        """
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._ended or self._first_free < self._taken + self._ahead
-            )
-            if self._ended:
+            if wait:
+                self._changed.wait_for(lambda: self._ended or self._may_load())
+            if self._ended or not self._may_load():
                 return None
             try:
                 key = next(self._keys)
@@ -148,6 +154,9 @@ class _Stream:
             self._given[place] = key
             self._first_free += 1
             return place, key
+
+    def _may_load(self) -> bool:
+        return self._first_free < self._taken + self._ahead
 
     def store(self, place: int, result: Any) -> None:
         with self._changed:
@@ -178,7 +187,11 @@ class _Stream:
 
 
 class _Worker:
-    """One process, the end of its pipe in this one, and a file that both have open."""
+    """One process, the end of its pipe in this one, and files that both have open.
+
+    The process gets its next key before its last clip is read, so that it never waits. Its clips go
+    through the files in turn.
+    """
 
     def __init__(self, sources: Mapping[str, ClipSource]) -> None:
         context = multiprocessing.get_context("spawn")  # threads and devices do not survive a fork
@@ -186,15 +199,21 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(other, sources), daemon=True)
         self.process.start()
         other.close()  # so that each side notices the other's end
-        self.file = _memory_file()
-        with suppress(OSError):  # of a process that has ended, which `load` notices
-            send_handle(self.connection, self.file, self.process.pid)
+        self._files = [_memory_file() for _ in range(KEYS)]
+        with suppress(OSError):  # of a process that has ended, which `receive` notices
+            for file in self._files:
+                send_handle(self.connection, file, self.process.pid)
+        self._next_file = itertools.cycle(self._files)
 
-    def load(self, source: str, key: Key) -> Any:
-        """The clip, or the reason for none."""
-        try:
+    def send(self, source: str, key: Key) -> None:
+        """Ask for a clip."""
+        with suppress(OSError):
             self.connection.send((source, key))
-            return _received(self.connection, self.file)
+
+    def receive(self) -> Any:
+        """The clip of the first key that was sent and not received, or the reason for none."""
+        try:
+            return _received(self.connection, next(self._next_file))
         except (EOFError, OSError):
             self.process.join(1.0)
             return f"its worker process ended with exit code {self.process.exitcode}"
@@ -202,14 +221,22 @@ class _Worker:
     def end(self) -> None:
         self.process.kill()
         self.process.join()
-        os.close(self.file)
+        for file in self._files:
+            os.close(file)
 
 
 def _drive(worker: _Worker, stream: _Stream, source: str) -> None:
-    """Give a process one key after another."""
-    while (task := stream.next_task()) is not None:
-        place, key = task
-        stream.store(place, worker.load(source, key))
+    """Give a process keys, and store its clips."""
+    sent: deque[int] = deque()  # places of the keys whose clips have not come
+    while True:
+        while len(sent) < KEYS and (task := stream.next_task(wait=not sent)) is not None:
+            place, key = task
+            worker.send(source, key)
+            sent.append(place)
+        if not sent:
+            return
+        result = worker.receive()
+        stream.store(sent.popleft(), result)
 
 
 def _serve(connection: Connection, sources: Mapping[str, ClipSource]) -> None:
@@ -217,8 +244,8 @@ def _serve(connection: Connection, sources: Mapping[str, ClipSource]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the trainer stops its processes itself
         signal.signal(number, signal.SIG_IGN)
     with suppress(EOFError, OSError):
-        file = recv_handle(connection)
-        while True:
+        files = [recv_handle(connection) for _ in range(KEYS)]
+        for file in itertools.cycle(files):
             _send(connection, file, _load(sources, *connection.recv()))
 
 

@@ -240,6 +240,6 @@ def test_two_devices_compute_what_one_does():
     found = json.loads(run.stdout.splitlines()[-1])
     for name, (apart, by_noise, _) in found.items():
         # A weight's rounding moves results by `by_noise`. Each of some fifty layers has a few such.
-        assert apart <= 2.0**10 * by_noise, name
+        assert apart <= 2.0**6 * by_noise, name
     # so a wrong gradient would be seen
     assert sorted(noise / size for _, noise, size in found.values())[len(found) // 2] < 1e-9

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import itertools
 import multiprocessing
-import os
 import signal
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -19,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from nlcore.video.loading.clip_sources import ClipSource
+from nlcore.video.loading.shared_blocks import Block, Blocks
 
 Key = tuple[int, ...]
-#: Keys that a process has at most, and as many files.
+#: Keys that a process has at most.
 KEYS = 2
 #: Seconds for which the next clip is waited for.
 PATIENCE = 600.0
@@ -187,10 +185,9 @@ class _Stream:
 
 
 class _Worker:
-    """One process, the end of its pipe in this one, and files that both have open.
+    """One process, the end of its pipe in this one, and the blocks into which it writes clips.
 
-    The process gets its next key before its last clip is read, so that it never waits. Its clips go
-    through the files in turn.
+    The process gets its next key before its last clip is read, so that it never waits.
     """
 
     def __init__(self, sources: Mapping[str, ClipSource]) -> None:
@@ -199,30 +196,38 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(other, sources), daemon=True)
         self.process.start()
         other.close()  # so that each side notices the other's end
-        self._files = [_memory_file() for _ in range(KEYS)]
-        with suppress(OSError):  # of a process that has ended, which `receive` notices
-            for file in self._files:
-                send_handle(self.connection, file, self.process.pid)
-        self._next_file = itertools.cycle(self._files)
+        self.blocks = Blocks()
+        self._known = 0  # how many blocks the process has
+        self._sent: deque[int] = deque()  # blocks of the clips that have not come
 
     def send(self, source: str, key: Key) -> None:
         """Ask for a clip."""
-        with suppress(OSError):
-            self.connection.send((source, key))
+        number = self.blocks.take()
+        self._sent.append(number)
+        with suppress(OSError):  # of a process that has ended, which `receive` notices
+            self.connection.send((source, key, number))
+            if number == self._known:
+                self._known += 1
+                send_handle(self.connection, self.blocks[number].file, self.process.pid)
 
     def receive(self) -> Any:
         """The clip of the first key that was sent and not received, or the reason for none."""
+        number = self._sent.popleft()
         try:
-            return _received(self.connection, next(self._next_file))
+            clip = self.connection.recv()
         except (EOFError, OSError):
             self.process.join(1.0)
             return f"its worker process ended with exit code {self.process.exitcode}"
+        if isinstance(clip, str):
+            self.blocks.give_back(number)
+            return clip
+        pixels = self.blocks.lent(number, clip.pixels.shape[1:], clip.pixels.dtype)
+        return clip._replace(pixels=pixels)
 
     def end(self) -> None:
         self.process.kill()
         self.process.join()
-        for file in self._files:
-            os.close(file)
+        self.blocks.close()
 
 
 def _drive(worker: _Worker, stream: _Stream, source: str) -> None:
@@ -243,48 +248,25 @@ def _serve(connection: Connection, sources: Mapping[str, ClipSource]) -> None:
     """Load the clips of the keys that come, until the other side of the pipe is closed."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the trainer stops its processes itself
         signal.signal(number, signal.SIG_IGN)
+    blocks: list[Block] = []
     with suppress(EOFError, OSError):
-        files = [recv_handle(connection) for _ in range(KEYS)]
-        for file in itertools.cycle(files):
-            _send(connection, file, _load(sources, *connection.recv()))
+        while True:
+            source, key, number = connection.recv()
+            if number == len(blocks):
+                blocks.append(Block(recv_handle(connection)))
+            connection.send(_written(_load(sources, source, key), blocks[number]))
 
 
-def _send(connection: Connection, file: int, clip: Any) -> None:
-    """Send a clip or an image, a named tuple with pixels, or the reason for none, a str.
+def _written(clip: Any, block: Block) -> Any:
+    """A clip or an image, a named tuple with pixels, whose pixels are in the block.
 
-    The pixels go through the file. Through the pipe, they would take a hundred parts, with a change
-    of processes for each.
+    In their place are as many axes and one more, without elements. A reason for none, a str, stays.
     """
     if isinstance(clip, str):
-        connection.send(clip)
-        return
-    pixels = np.ascontiguousarray(clip.pixels)
-    whole = pixels.reshape(-1).data.cast("B")
-    done = 0
-    while done < len(whole):
-        done += os.pwrite(file, whole[done:], done)
-    connection.send(clip._replace(pixels=np.empty((0, *pixels.shape), pixels.dtype)))
-
-
-def _received(connection: Connection, file: int) -> Any:
-    """What `_send` has sent."""
-    clip = connection.recv()
-    if isinstance(clip, str):
         return clip
-    pixels = np.empty(clip.pixels.shape[1:], clip.pixels.dtype)
-    whole = pixels.reshape(-1).data.cast("B")
-    done = 0
-    while done < len(whole):
-        done += os.preadv(file, [whole[done:]], done)
-    return clip._replace(pixels=pixels)
-
-
-def _memory_file() -> int:
-    """The descriptor of a file without a name, in memory where the system has such files."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("clip")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+    pixels = clip.pixels
+    block.array(pixels.shape, pixels.dtype)[...] = pixels
+    return clip._replace(pixels=np.empty((0, *pixels.shape), pixels.dtype))
 
 
 def _load(sources: Mapping[str, ClipSource], source: str, key: Key) -> Any:

@@ -10,8 +10,7 @@ from keras import layers
 from nlcore.video import NetworkSpec
 from nlcore.video.network_layers import BN_EPS, FC_STD, Conv, Pool, Residual, Sizes
 from nlcore_keras.block import NonLocalBlock
-from nlcore_keras.video.convolution import Conv3D
-from nlcore_keras.video.network_layers import BatchNorm, MaxPool, Mean, WindowMean
+from nlcore_keras.video.network_layers import BatchNorm, Conv3D, MaxPool, Mean, WindowMean
 
 
 class Builder:

@@ -12,7 +12,7 @@ pytest.importorskip("keras")
 import keras
 from keras import layers, ops
 
-from nlcore_keras.video.convolution import Conv3D
+from nlcore_keras.video.network_layers import Conv3D
 
 KERNELS = (
     ((1, 1, 1), (1, 1, 1)),

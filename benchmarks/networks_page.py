@@ -1,4 +1,4 @@
-"""The section of docs/speed.md on whole networks, from what benchmarks.networks has written."""
+"""The sections of docs/speed.md on whole networks, from what three benchmarks have written."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ float32.
 - **bare products** are the convolutions and matrix products of the same call, on operands of the
   same shapes, without normalization, ReLU, pooling, softmax, sums and updates.
 - **Peak** is what a call needs above what is allocated before it, in a process of its own.
+"""
+
+STEPS = """
+**Training, beside blocks that store all pairs.** `python -m benchmarks.training` times a step of
+C2D R50 with 5 blocks, for 8 × 8 × 112 × 112. It replaces nlcore's blocks by blocks that store all
+pairs, and by nothing.
+"""
+
+KERAS = """
+**{engine}.** `python -m benchmarks.keras_networks` times the same architectures for {clips}.
+Beside nlcore's: the same networks with Keras' own Conv3D.
 """
 
 
@@ -54,6 +65,42 @@ def _table(results: list[dict[str, Any]]) -> Iterator[str]:
         cells += [f"{held[own] / 2**20:.0f} MiB" if own in held else ""]
         cells += [f"{held[name] / held[own]:.2f}" if name in held else "" for name in peers]
         yield _row(cells)
+
+
+def steps_section(run: dict[str, Any]) -> str:
+    """One table: the steps with each pairwise function."""
+    return f"{STEPS}\n" + "\n".join(_steps(run["training"])) + "\n"
+
+
+def _steps(results: list[dict[str, Any]]) -> Iterator[str]:
+    """A row for each pairwise function: times and peaks of the three networks."""
+    head = ["pairwise", "nlcore", "all pairs / nlcore", "without blocks / nlcore"]
+    yield _row([*head, "nlcore, peak", "all pairs, peak / nlcore's"])
+    yield _row(["---", *["---:"] * 5])
+    for result in results:
+        seconds = {name: median(times) for name, times in result["seconds"].items()}
+        ours, held = seconds["nlcore"], result["memory"]
+        cells = [result["pairwise"].replace("_", " "), f"{ours:.3g} s"]
+        cells += [f"{seconds[name] / ours:.2f}" for name in ("materialized", "without")]
+        cells += [f"{held['nlcore'] / 2**20:.0f} MiB"]
+        yield _row([*cells, f"{held['materialized'] / held['nlcore']:.2f}"])
+
+
+def keras_section(run: dict[str, Any]) -> str:
+    """One table for an engine of Keras."""
+    batch, _, *positions = run["clips"]
+    text = KERAS.format(engine=run["engine"], clips=" × ".join(map(str, (batch, *positions))))
+    return f"{text}\n" + "\n".join(_convolutions(run["keras_networks"])) + "\n"
+
+
+def _convolutions(results: list[dict[str, Any]]) -> Iterator[str]:
+    """A row for each network and direction."""
+    yield _row(["network", "direction", "nlcore", "Keras' Conv3D / nlcore"])
+    yield _row(["---", "---", "---:", "---:"])
+    for result in results:
+        seconds = {name: median(times) for name, times in result["seconds"].items()}
+        ratio = f"{seconds['keras'] / seconds['nlcore']:.2f}"
+        yield _row([result["network"], result["direction"], f"{seconds['nlcore']:.3g} s", ratio])
 
 
 def _row(cells: list[str]) -> str:

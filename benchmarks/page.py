@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -49,6 +49,13 @@ BLOCKS = """
 {download}`speed.csv` contains every median in seconds and every peak in bytes.
 """
 
+#: What a file contains beside its circumstances -> its section of the page.
+SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "networks": networks_page.section,
+    "training": networks_page.steps_section,
+    "keras_networks": networks_page.keras_section,
+    "videos": videos_page.section,
+}
 #: Functions of docs/figures/growth.py, which draws the plots when the site is built.
 DRAWN = ("tensorflow", "jax", "pytorch")
 GROWTH = """
@@ -68,18 +75,17 @@ def main(
     Of a task that several files of one engine and device have, the last one's result counts.
     """
     runs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    networks = videos = ""
+    sections = dict.fromkeys(SECTIONS, "")
     for source in files:
         run = json.loads(source.read_text())
-        if "networks" in run:
-            networks += networks_page.section(run)
-            continue
-        if "videos" in run:
-            videos += videos_page.section(run)
+        kind = next((kind for kind in SECTIONS if kind in run), None)
+        if kind:
+            sections[kind] += SECTIONS[kind](run)
             continue
         of_tasks = runs.setdefault((run["engine"], run["device"]), {})
         of_tasks.update({json.dumps(r["task"]): r for r in run["results"]})
-    text, rows = HEAD + networks + BLOCKS, []
+    videos = sections.pop("videos")
+    text, rows = HEAD + "".join(sections.values()) + BLOCKS, []
     for (engine, device), of_tasks in runs.items():
         results = list(of_tasks.values())
         rows += [[engine, device, *row] for row in measurements(results)]

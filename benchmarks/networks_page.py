@@ -61,7 +61,7 @@ def _table(results: list[dict[str, Any]]) -> Iterator[str]:
         cells = [result["architecture"], " × ".join(map(str, (batch, *positions))), f"{ours:.3g} s"]
         cells += [f"{seconds['nlcore'] / ours:.2f}"] if fused else []
         cells += [f"{seconds[name] / ours:.2f}" if name in seconds else "" for name in peers]
-        cells += [f"{ours / seconds['products']:.2f}"]
+        cells += [f"{ours / seconds['products']:.2f}" if "products" in seconds else ""]
         cells += [f"{held[own] / 2**20:.0f} MiB" if own in held else ""]
         cells += [f"{held[name] / held[own]:.2f}" if name in held else "" for name in peers]
         yield _row(cells)

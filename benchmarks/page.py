@@ -29,8 +29,8 @@ HEAD = """# Speed and memory
 These tables compare nlcore with other ways to compute the same network or block. [How nlcore
 computes blocks fast](fast.md) explains the results, and lists [where nlcore is
 slower](fast.md#where-nlcore-is-slower). Times are medians of interleaved runs in one process.
-`python -m benchmarks --help` describes how to measure on another machine, and blocks on a GPU with
-`--device cuda`.
+No GPU has been measured. To measure on another machine, see `python -m benchmarks --help`. With
+`--device cuda`, this command, `benchmarks.networks` and `benchmarks.training` measure on a GPU.
 """
 BLOCKS = """
 ## How to read the tables of blocks

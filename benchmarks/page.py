@@ -41,10 +41,15 @@ BLOCKS = """
   it. The other columns "peak" are divided by nlcore's.
 - **Bare products** is the time of the four embeddings, and of a Gaussian's two products over all
   pairs, with their gradients, on operands of the same shapes. No Gaussian can do without them.
-  (The dot product needs more. The concatenation needs less, because it can avoid most of θ's.)
+  The dot product needs more than these products. The concatenation needs less, because it can avoid
+  most of the product for θ.
 - **forward** is inference, without gradients. **both** is a training step, with the gradients of
   x and of every weight.
-- All tasks have one batch item. A summary gives the range over all sizes.
+- **Sizes** are frames × rows × columns × channels: res4 is 4 × 14 × 14 × 1024, res3 is
+  4 × 28 × 28 × 512, and res3 of 128 frames is 16 × 28 × 28 × 512. All tasks have one batch item.
+- **The N × M form** stores all pairs of positions: see [How nlcore computes blocks fast](fast.md).
+- A summary gives the range over all sizes. In the tables of growth, **time / half's** divides by
+  the time of half as many positions, and **peak / half's** by its peak.
 
 {download}`speed.csv` contains every median in seconds and every peak in bytes.
 """

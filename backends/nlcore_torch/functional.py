@@ -41,7 +41,7 @@ def non_local_block(
         but `NonLocalBlock` does.
     memory_budget : int, optional
         Bytes of weights w_ij that the Gaussians may store for their gradients, instead of computing
-        them twice. By default 12 D weights for each position i, where D is the width of theta, so
+        them twice. By default 8 D weights for each position i, where D is the width of theta, so
         that memory is linear in the number of positions. 0 stores none of more than two chunks. On
         a GPU, torch's fused attention stores none, and neither does the Gaussian without
         subsampling.

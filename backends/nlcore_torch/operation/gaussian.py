@@ -22,8 +22,8 @@ from nlcore_torch.operation.precision import sum_dtype, without_autocast
 from nlcore_torch.operation.recording import applied, exports, records
 
 #: By default, weights w that are stored for the gradients, per element of theta. All of them are
-#: stored if there are at most 12 D keys.
-STORED = 12
+#: stored if there are at most 8 D keys.
+STORED = 8
 #: Number of elements of f in a chunk or a tile, over the whole batch (at least one query per batch
 #: item).
 CHUNK = 1 << 21

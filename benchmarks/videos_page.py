@@ -93,7 +93,8 @@ def processes(results: list[dict[str, Any]]) -> Iterator[str]:
         s = {n: median(times) for n, times in result["seconds"].items()}
         one, two, sums = s["one process"], s["processes"], s["sums"]
         times = [f"{one:.3g} s", f"{two:.3g} s", f"{two / one:.2f}", f"{1e3 * sums:.0f} ms"]
-        yield _row(result["clips"].replace("x", " × "), *times, f"{100 * sums / two:.0f}%")
+        batch, _, *positions = result["clips"].split("x")
+        yield _row(" × ".join([batch, *positions]), *times, f"{100 * sums / two:.0f}%")
 
 
 def _row(*cells: str) -> str:

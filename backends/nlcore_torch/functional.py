@@ -42,9 +42,9 @@ def non_local_block(
     memory_budget : int, optional
         Bytes of weights w_ij that the Gaussians may store for their gradients, instead of computing
         them twice. By default 8 D weights for each position i, where D is the width of theta, so
-        that memory is linear in the number of positions. 0 stores none of more than two chunks. On
-        a GPU, torch's fused attention stores none, and neither does the Gaussian without
-        subsampling.
+        that memory is linear in the number of positions. With 0, only blocks of at most two chunks
+        (2^22 pairs) store them. On a GPU, torch's fused attention stores none, and neither does the
+        Gaussian without subsampling.
 
     Returns
     -------

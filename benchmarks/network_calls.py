@@ -88,7 +88,12 @@ def call_of(task: NetworkTask, name: str, device: str = "cpu") -> Call:
         theirs = _peer(name, task, network).to(device)
         inputs = (lambda: [x]) if name == "slowfast" else (lambda: x)  # slowfast writes to the list
         return _call(task, theirs, inputs)
-    return _call(task, network.fused() if name == "fused" else network, x)
+    if name == "nlcore":
+        return _call(task, network, x)
+    fused = network.fused()
+    if name == "compiled":
+        fused.scores = torch.compile(fused.scores)
+    return _call(task, fused, x)
 
 
 def _calibrated(spec: NetworkSpec) -> Network:

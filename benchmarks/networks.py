@@ -25,6 +25,9 @@ def main(
     only: Annotated[str, typer.Option(help="Only tasks whose line contains this.")] = "",
     clips: Annotated[str, typer.Option(help="Clips of this size instead, BxTxHxW.")] = "",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Also nlcore's under torch.compile, in inference.")
+    ] = False,
     peaks: Annotated[bool, typer.Option("--memory/--no-memory")] = True,
     output: Annotated[Path, typer.Option(help="Where results go.")] = Path("networks.json"),
 ) -> None:
@@ -47,7 +50,8 @@ def main(
     }
     results: list[dict[str, Any]] = []
     for task in track(chosen, "networks", console=Console(stderr=True)):
-        calls = {name: call_of(task, name, device) for name in task.names(device)}
+        also = ["compiled"] if compiled and task.direction == "inference" else []
+        calls = {name: call_of(task, name, device) for name in (*task.names(device), *also)}
         found = interleaved(calls, seconds, synchronize=wait(device))
         print(task.line, {name: f"{s:.3g} s" for name, s in medians(found).items()}, flush=True)
         held = {}

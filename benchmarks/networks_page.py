@@ -16,6 +16,7 @@ float32.
 
 - **fused** is `Network.fused()`, which `evaluate` and the trainer's validation use: batch
   normalization is folded into the convolutions. The ratios of inference are of it.
+- **compiled** is `torch.compile` of the fused network. Compiling takes minutes.
 - **bare products** are the convolutions and matrix products of the same call, on operands of the
   same shapes, without normalization, ReLU, pooling, softmax, sums and updates.
 - **Peak** is what a call needs above what is allocated before it, in a process of its own.
@@ -62,7 +63,8 @@ def _times(results: list[dict[str, Any]]) -> Iterator[str]:
     """A row for each network and size: the times of the others over nlcore's."""
     own, peers = _own(results)
     fused = ["not fused / fused"] if own == "fused" else []
-    head = ["network", "clips", own, *fused, *(f"{name} / {own}" for name in peers)]
+    compiled = ["compiled / fused"] if any("compiled" in r["seconds"] for r in results) else []
+    head = ["network", "clips", own, *fused, *compiled, *(f"{name} / {own}" for name in peers)]
     yield _row([*head, f"{own} / bare products"])
     yield _row(["---", "---", *["---:"] * (len(head) - 1)])
     for result in results:
@@ -70,7 +72,8 @@ def _times(results: list[dict[str, Any]]) -> Iterator[str]:
         ours = seconds[own]
         cells = [*_task(result), f"{ours:.3g} s"]
         cells += [f"{seconds['nlcore'] / ours:.2f}"] if fused else []
-        cells += [f"{seconds[name] / ours:.2f}" if name in seconds else "" for name in peers]
+        others = [*(["compiled"] if compiled else []), *peers]
+        cells += [f"{seconds[name] / ours:.2f}" if name in seconds else "" for name in others]
         yield _row([*cells, f"{ours / seconds['products']:.2f}" if "products" in seconds else ""])
 
 

@@ -1,9 +1,11 @@
-"""The benchmarks of videos run, in small."""
+"""The benchmarks of videos and networks run, in small."""
 
 import importlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,3 +49,40 @@ def test_steps_of_two_processes(benchmark):
         "sums": 2,
     }
     assert min(map(min, found.values())) > 0
+
+
+@contextmanager
+def torch_default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("direction", ["inference", "training"])
+def test_networks_of_a_task_compute_the_same(benchmark, direction):
+    calls = benchmark("network_calls")
+    clips = (2, 3, 8, 64, 64) if direction == "training" else (1, 3, 8, 64, 64)
+    task = calls.NetworkTask("NL I3D", direction, clips)
+    names = [name for name in task.names() if name != "products"]
+    if len(names) == 1:
+        pytest.skip("no other project's networks are installed")
+    with torch_default_dtype(torch.float64):  # large logits magnify float32's roundings
+        expected, *found = (calls.call_of(task, name)() for name in names)
+    assert expected.dtype == torch.float64
+    for name, result in zip(names[1:], found, strict=True):
+        torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_a_column_for_compiled_networks(benchmark):
+    section = benchmark("networks_page").section
+    result = {"architecture": "C2D", "direction": "inference", "clips": [1, 3, 8, 64, 64]}
+    times = {"nlcore": [3.0], "fused": [2.0], "compiled": [1.8]}
+    run = {"engine": "PyTorch", "device": "CPU"}
+    text = section(run | {"networks": [result | {"seconds": times, "memory": {}}]})
+    assert "| C2D | 1×8×64×64 | 2 s | 1.50 | 0.90 |" in text
+    del times["compiled"]
+    text = section(run | {"networks": [result | {"seconds": times, "memory": {}}]})
+    assert "| C2D | 1×8×64×64 | 2 s | 1.50 |" in text and "compiled / fused" not in text

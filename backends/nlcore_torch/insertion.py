@@ -86,12 +86,9 @@ def insert(
                 f"module {name!r} must have no attribute {NAME!r}; remove(model) removes blocks"
             )
         if type(module).forward is nn.Module.forward:
-            raise ValueError(
-                f"a block must follow a module that is called; received {name!r}, "
-                f"a {type(module).__name__}"
-            )
-        same = [other for other in modules if modules[other] is module]
-        if len(same) > 1:
+            wrong = f"received {name!r}, a {type(module).__name__}"
+            raise ValueError(f"a block must follow a module that is called; {wrong}")
+        if len(same := [other for other in modules if modules[other] is module]) > 1:
             raise ValueError(f"a module must have one block; received several names of it: {same}")
     seen = _shapes(model, modules, example, before) if example is not None else {}
     made = {}
@@ -238,10 +235,9 @@ def _module(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError:
-        near = [n for n, _ in model.named_modules() if n.startswith(name.rpartition(".")[0])]
-        raise ValueError(
-            f"a block must follow a module of the model, such as {near[:12]}; received {name!r}"
-        ) from None
+        near = [n for n, _ in model.named_modules() if n.startswith(name.rpartition(".")[0])][:12]
+        wrong = f"a block must follow a module of the model, such as {near}; received {name!r}"
+        raise ValueError(wrong) from None
 
 
 def _size(
@@ -254,15 +250,21 @@ def _size(
     """channels and ndim of the module's output, or of its input."""
     if "channels" in given and "ndim" in given:
         return {}
+    # isinstance, because models have their own subclasses of convolutions
+    convolutions = [m for m in module.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))]
+    widths = {m.out_features for m in module.modules() if isinstance(m, nn.Linear)}
     if shapes:
         if len({(shape[1], len(shape)) for shape in shapes}) > 1:
             raise ValueError(
                 f"a module must have one number of channels in every call; received {name!r}, "
                 f"called with {[tuple(shape) for shape in shapes]}"
             )
+        if not convolutions and shapes[0][-1] in widths and shapes[0][1] not in widths:
+            raise ValueError(
+                f"a block takes (B, channels, positions); received {tuple(shapes[0])} at {name!r}, "
+                "with channels last: transpose it to insert a block, and back"
+            )
         return {"channels": shapes[0][1], "ndim": len(shapes[0]) - 2}
-    # isinstance, because models have their own subclasses of convolutions
-    convolutions = [m for m in module.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))]
     if not convolutions:
         raise ValueError(
             f"channels and ndim, or an example, must be given for {name!r}, because it contains no "
@@ -282,8 +284,7 @@ def _shapes(
 
     def look(name: str, arguments: tuple[Any, ...], output: Any) -> None:
         x = (*arguments, None)[0] if before else output
-        shape = _tensor(name, x, before).shape
-        found.setdefault(name, []).append(shape)
+        found.setdefault(name, []).append(_tensor(name, x, before).shape)
 
     hooks = [
         module.register_forward_hook(lambda _, given, out, name=name: look(name, given, out))

@@ -194,6 +194,15 @@ def test_a_list_of_modules_is_not_called(listed):
     assert non_local_blocks(model) == {}
 
 
+@pytest.mark.parametrize("shape", [(2, 9, 8), (2, 3, 5, 8)])
+def test_channels_last(shape):
+    model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 6)))
+    wanted = rf"takes \(B, channels, positions\); received \({shape[0]}, .*, 6\) at '1', with chann"
+    with pytest.raises(ValueError, match=wanted):
+        insert(model, {"1": {}}, example=torch.zeros(shape))
+    assert not non_local_blocks(model)
+
+
 def test_two_names_of_one_module():
     shared = nn.Conv2d(3, 3, 1)
     model = nn.Sequential(shared, shared)

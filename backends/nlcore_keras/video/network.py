@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ from keras import layers, ops
 from nlcore.video import Imported, NetworkSpec
 from nlcore.video.network_layers import check_activation
 from nlcore.video.network_weights import selected_weights
+from nlcore.video.running.run_folder import load_run
 from nlcore_keras.block import NonLocalBlock
 from nlcore_keras.operation.arguments import checked_data_format
 from nlcore_keras.video.building import Builder
@@ -139,6 +141,32 @@ class Network(keras.Model):
             elif isinstance(layer, NonLocalBlock) and "bn.weight" in layer.named_variables():
                 found[f"{name}.bn"] = layer
         return found
+
+    @classmethod
+    def from_run(cls, path: Path | str, **options: Any) -> Network:
+        """The trained network of a run's newest checkpoint, or of a checkpoint.
+
+        Parameters
+        ----------
+        path : path
+            Of the folder of a run, or of one of its `checkpoints`. Either framework may have
+            trained it.
+        **options
+            Of the constructor: positions, data_format, dtype.
+
+        Raises
+        ------
+        ValueError
+            There is no whole checkpoint.
+
+        Examples
+        --------
+        >>> network = Network.from_run("runs/mine")  # doctest: +SKIP
+        """
+        found = load_run(path)
+        network = cls(found.recipe.network, **options)
+        network.import_weights(found.state.weights)
+        return network
 
     def export_weights(self) -> dict[str, np.ndarray]:
         """The weights by name as NumPy arrays, as `nlcore.video.network_weight_shapes` has them."""

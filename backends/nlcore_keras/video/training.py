@@ -70,7 +70,8 @@ def train(
     with chosen_devices(device) as devices, tensorboard_log(settings.output) as log:
         learner = KerasLearner(settings.recipe, settings.seed, devices, precision)
         more = {"device": device, "devices": devices.count, "precision": precision}
-        return run_training(settings, learner, start, (*reporters, *log), keras_facts(**more))
+        facts = keras_facts(names=settings.index.names, **more)
+        return run_training(settings, learner, start, (*reporters, *log), facts)
 
 
 def keras_facts(**more: Any) -> dict[str, Any]:

@@ -6,14 +6,20 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nlcore.checkpoints import read_arrays
-from nlcore.video import NetworkSpec, placement
+from nlcore.video import NetworkSpec, Recipe, placement
+from nlcore.video.running import Checkpoint
+from nlcore.video.running.run_folder import checkpoint_at
+from nlcore.video.sampling import dialect
+from nlcore.video.sampling.cropping import whole
 from nlcore_torch.attention_weights import top_responses
 from nlcore_torch.insertion import NAME, non_local_blocks
 from nlcore_torch.video.network import Network, ResidualBlock
@@ -34,6 +40,8 @@ except ImportError as error:
 app = typer.Typer(add_completion=False)
 console = Console(stderr=True)
 
+#: How many weights are drawn, and after which residual block, unless options say otherwise.
+LARGEST, FIRST = 20, "res3.3"
 UNTRAINED = "Untrained: the weights of this network are random"
 
 
@@ -41,34 +49,60 @@ Video = Annotated[Path, typer.Argument(help="Any file that FFmpeg reads.")]
 Weights = Annotated[
     Path | None,
     typer.Option(
-        help="Weights of the network by nlcore's names, a .safetensors file. Without it the "
-        "weights are random, and the title of the figure states it."
+        help="A run, a checkpoint, or a .safetensors file with nlcore's names. A run and a "
+        "checkpoint state their network and clips. Without weights they are random, and the title "
+        "of the figure states it."
     ),
 ]
 Output = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
-Block = Annotated[str, typer.Option(help="Residual block that the non-local block follows.")]
+Block = Annotated[
+    str | None,
+    typer.Option(
+        help="Residual block that the non-local block follows. Default: res3.3, or the last one."
+    ),
+]
 Position = Annotated[
     str | None,
     typer.Option(
         help="Position in the block's grid, counted from 0. Default: the middle.", metavar="T,H,W"
     ),
 ]
-Largest = Annotated[int, typer.Option("-k", help="Number of weights to draw.", min=1)]
-Depth = Annotated[int, typer.Option(help="Depth of the ResNet: 50, 101 or 152.")]
-Inflation = Annotated[str, typer.Option(help="none (C2D), or 3x1x1 or 3x3x3 (I3D).")]
-Count = Annotated[int, typer.Option("--blocks", help="Number of non-local blocks: 1, 5 or 10.")]
+Largest = Annotated[
+    int | None,
+    typer.Option("-k", help="Number of weights to draw. Default: 20, or all of fewer.", min=1),
+]
+Depth = Annotated[
+    int | None, typer.Option(help="Depth of the ResNet: 50, 101 or 152. Default: 50.")
+]
+Inflation = Annotated[
+    str | None, typer.Option(help="none (C2D), or 3x1x1 or 3x3x3 (I3D). Default: none.")
+]
+Count = Annotated[
+    int | None,
+    typer.Option("--blocks", help="Number of non-local blocks: 1, 5 or 10. Default: 5."),
+]
 Fields = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="Other fields of nlcore.video.NetworkSpec in JSON, such as "
         """'{"block": {"pairwise": "dot_product"}, "classes": 157}'.""",
         metavar="JSON",
     ),
 ]
-Frames = Annotated[int, typer.Option(help="Number of frames of the clip.")]
-Every = Annotated[int, typer.Option(help="Step between frames of the clip.")]
+Frames = Annotated[
+    int | None, typer.Option(help="Number of frames of the clip. Default: the run's, or 32.")
+]
+Every = Annotated[
+    int | None, typer.Option(help="Step between frames of the clip. Default: the run's, or 2.")
+]
 Start = Annotated[float, typer.Option(help="Start of the clip, in seconds.")]
-ShortSide = Annotated[int, typer.Option(help="Resize frames to this shorter side, in pixels.")]
+ShortSide = Annotated[
+    int | None,
+    typer.Option(
+        help="Resize frames to this shorter side, in pixels. Default: that of the run's test "
+        "views, or 256."
+    ),
+]
 Crop = Annotated[
     int | None, typer.Option(help="Crop frames to a centre with at most this side, in pixels.")
 ]
@@ -82,17 +116,17 @@ def attend(
     video: Video,
     weights: Weights = None,
     output: Output = Path("responses.png"),
-    block: Block = "res3.3",
+    block: Block = None,
     position: Position = None,
-    k: Largest = 20,
-    depth: Depth = 50,
-    inflation: Inflation = "none",
-    count: Count = 5,
-    fields: Fields = "{}",
-    frames: Frames = 32,
-    every: Every = 2,
+    k: Largest = None,
+    depth: Depth = None,
+    inflation: Inflation = None,
+    count: Count = None,
+    fields: Fields = None,
+    frames: Frames = None,
+    every: Every = None,
     start: Start = 0.0,
-    short_side: ShortSide = 256,
+    short_side: ShortSide = None,
     crop: Crop = None,
     columns: Columns = 2,
     device: Device = "cpu",
@@ -107,21 +141,29 @@ def attend(
         _check_output(output)
         _check_device(device)
         torch.manual_seed(seed)
-        network = Network(_spec(depth, inflation, count, fields), device=device).eval()
-        name = _named(network, block)
+        found = None if weights is None else checkpoint_at(weights)
+        recipe = None if found is None else found.recipe
+        described = {"depth": depth, "inflation": inflation, "blocks": count, "fields": fields}
+        network = Network(_spec(found, described), device=device).eval()
+        residual = _chosen(network, block)
         if weights is not None:
-            network.import_weights(read_arrays(weights))
+            _load(network, weights, found)
+        if recipe is not None:
+            frames, every = frames or recipe.frames, every or recipe.stride
+            short_side = short_side or recipe.test_short_side
         with console.status(f"reading {video}"):
-            clip = read_clip(video, frames, every, start, short_side)
+            clip = read_clip(video, frames or 32, every or 2, start, short_side or 256)
         seen = cropped(clip.frames, crop)
-        x = _input_of(network, name, torch.from_numpy(normalized(seen)).to(device))
+        name = f"{residual}.{NAME}"
+        x = _input_of(network, name, torch.from_numpy(_normalized(seen, recipe)).to(device))
         sizes = tuple(x.shape[2:])  # (T', H', W')
         query = tuple(n // 2 for n in sizes) if position is None else _indices(position)
         module = non_local_blocks(network)[name]
+        keys = prod(n // w for n, w in zip(sizes, module.spec.pool, strict=True))
+        k = min(LARGEST, keys) if k is None else k
         top = top_responses(module, x, query, k)
-        what = (
-            f"{k} largest weights of position {query} in {sizes} at {block}, {module.spec.pairwise}"
-        )
+        what = f"{k} largest weights of position {query} in {sizes} at {residual}, "
+        what += module.spec.pairwise
         figure = draw_responses(
             seen,
             sizes,
@@ -137,12 +179,41 @@ def attend(
     print(f"{output}: {what}")
 
 
-def _spec(depth: int, inflation: str, count: int, fields: str) -> NetworkSpec:
+def _spec(found: Checkpoint | None, described: dict[str, Any]) -> NetworkSpec:
+    """The network of a checkpoint, or the one that is described by options."""
+    given = [f"--{name}" for name, value in described.items() if value is not None]
+    if found is not None:
+        if given:
+            raise ValueError(f"the run states its network; leave out {', '.join(given)}")
+        return found.recipe.network
+    fields = described["fields"] or "{}"
     more = json.loads(fields)
     if not isinstance(more, dict):
         raise ValueError(f"--fields must be a JSON object; received {fields}")
-    given = {"depth": depth, "inflation": inflation, **more}
-    return NetworkSpec(**{"non_local": placement(given["depth"], count), **given})
+    named = {"depth": described["depth"] or 50, "inflation": described["inflation"] or "none"}
+    named |= more
+    count = 5 if described["blocks"] is None else described["blocks"]
+    return NetworkSpec(**{"non_local": placement(named["depth"], count), **named})
+
+
+def _load(network: Network, weights: Path, found: Checkpoint | None) -> None:
+    if found is not None:
+        network.import_weights(found.state.weights)
+        return
+    try:
+        network.import_weights(read_arrays(weights))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}. Describe the network of the file by --depth, --inflation, --blocks and "
+            "--fields, or pass its run or checkpoint instead"
+        ) from None
+
+
+def _normalized(frames: np.ndarray, recipe: Recipe | None) -> np.ndarray:
+    """Frames (T, H, W, 3) as numbers (1, 3, T, H, W), as the recipe's dialect makes them."""
+    if recipe is None:
+        return normalized(frames)
+    return dialect(recipe.sampling).pixels(frames, whole(frames.shape[1:3]))[None]
 
 
 def _indices(position: str) -> tuple[int, ...]:
@@ -153,15 +224,19 @@ def _indices(position: str) -> tuple[int, ...]:
     return t, h, w
 
 
-def _named(network: Network, block: str) -> str:
-    """The name of the non-local block that follows a residual block."""
-    name, known = f"{block}.{NAME}", list(non_local_blocks(network))
-    if name not in known:
-        after = ", ".join(other.removesuffix(f".{NAME}") for other in known)
+def _chosen(network: Network, block: str | None) -> str:
+    """The residual block that the non-local block follows, by default res3.3 or the last one."""
+    known = [name.removesuffix(f".{NAME}") for name in non_local_blocks(network)]
+    if not known:
+        raise ValueError("the network must have non-local blocks; received one without")
+    if block is None:
+        return FIRST if FIRST in known else known[-1]
+    if block not in known:
         raise ValueError(
-            f"--block must be one of: {after or 'none, because of --blocks 0'}; received {block}"
+            f"--block must be one of: {', '.join(known)} (set --blocks or --fields if your "
+            f"network has others); received {block}"
         )
-    return name
+    return block
 
 
 @torch.no_grad()
@@ -202,7 +277,7 @@ def _or_exit() -> Iterator[None]:
     try:
         yield
     except (OSError, TypeError, ValueError) as error:
-        print(f"nlcore_torch.video.attend: {error}", file=sys.stderr)
+        print(f"nlcore-video attend: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
 
 

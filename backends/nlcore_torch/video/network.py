@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nlcore.video import Imported, NetworkSpec, network_weight_shapes
 from nlcore.video.network_layers import BN_EPS, FC_STD, Conv, Pool, Residual, check_activation
 from nlcore.video.network_weights import layer_of, selected_weights
+from nlcore.video.running.run_folder import load_run
 from nlcore_torch.arrays import array, tensor
 from nlcore_torch.batch_norm import BatchNorm3d
 from nlcore_torch.block import NonLocalBlock
@@ -136,6 +138,30 @@ class Network(nn.Module):
             A convolution was replaced by a module of another class.
         """
         return fold(copy.deepcopy(self).eval().requires_grad_(False))
+
+    @classmethod
+    def from_run(cls, path: Path | str, *, device: torch.device | str | None = None) -> Network:
+        """The trained network of a run's newest checkpoint, or of a checkpoint, in eval mode.
+
+        Parameters
+        ----------
+        path : path
+            Of the folder of a run, or of one of its `checkpoints`.
+        device : optional
+
+        Raises
+        ------
+        ValueError
+            There is no whole checkpoint.
+
+        Examples
+        --------
+        >>> network = Network.from_run("runs/mine")  # doctest: +SKIP
+        """
+        found = load_run(path)
+        network = cls(found.recipe.network, device=device)
+        network.import_weights(found.state.weights)
+        return network.eval()
 
     def export_weights(self) -> dict[str, np.ndarray]:
         """The weights by name as NumPy arrays, with which the network computes.

@@ -67,5 +67,6 @@ def train(
         learner = TorchLearner(
             settings.recipe, settings.seed, place, precision, channels_last, compile
         )
-        facts = facts_of("torch", ("torch",), device=str(place.device), precision=precision)
+        more = {"device": str(place.device), "precision": precision}
+        facts = facts_of("torch", ("torch",), names=settings.index.names, **more)
         return run_training(settings, learner, start, (*reporters, *log), facts)

@@ -25,12 +25,18 @@ from nlcore_conformance.identify.asking import (
 )
 from nlcore_conformance.identify.conclusion import Conclusion, conclude
 from nlcore_conformance.identify.explanations import Examined
+from nlcore_conformance.identify.mistakes import mistakes
 from nlcore_conformance.identify.rules import RULES, changed
 from nlcore_conformance.identify.table import Found, table
 
 Progress = Callable[[str, int, int], None]
 #: A description, and specs with the rule that each is about, or "".
 Questions = tuple[str, list[tuple[NonLocalSpec, str]]]
+#: What may help if there is no explanation.
+MORE = (
+    "`nlcore-conformance run` tries more known mistakes. For it, let the backend refuse by "
+    "`supports` what the implementation lacks."
+)
 #: How many characters of a reason the table shows. All of it follows the tables.
 _WHY = 120
 #: The rules that answered specs are changed in. D is the first: at some D scales are the same.
@@ -54,12 +60,15 @@ class Identification(Conclusion):
         What was found about each rule.
     answers : list of Answer
         Its answers.
+    mistakes : list of str
+        What it computes in answers that no rules explain, by a known mistake.
     """
 
     ratio: float = 0.0
     backend: str = ""
     rules: dict[str, Found] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
+    mistakes: list[str] = field(default_factory=list)
 
     @property
     def rows(self) -> list[tuple[str, str, str, str]]:
@@ -108,7 +117,12 @@ def identify(
         far = f"{found.sentence} (error / bound of {found.nearest.name} itself: {ratio:.2g})"
         found = replace(found, sentence=far)
     return Identification(
-        **vars(found), ratio=ratio, backend=backend.name, rules=rules, answers=answers
+        **vars(found),
+        ratio=ratio,
+        backend=backend.name,
+        rules=rules,
+        answers=answers,
+        mistakes=mistakes(answers),
     )
 
 
@@ -169,6 +183,10 @@ def show(identification: Identification, console: Console) -> None:
     """Print the sentence, the rules, the dialects, and why specs were not answered."""
     found = identification
     console.print(f"{found.backend} {found.sentence}", style="bold", soft_wrap=True, markup=False)
+    for mistake in found.mistakes:
+        console.print(f"It computes {mistake}", soft_wrap=True, markup=False)
+    if not found.mistakes and any(a.z is not None and a.computed is None for a in found.answers):
+        console.print(MORE, soft_wrap=True, markup=False)
     if found.rules:
         rules = Table("rule", "computed", "why not more")
         for name, value in found.rules.items():

@@ -61,7 +61,8 @@ def _set_outcome(case: TestCase, verdict: Verdict, result: CheckResult) -> None:
     elif result.failure is not None:
         message = status or result.failure.error or f"error / bound = {ratio_of(result):.3g}"
         failure = Failure(_text(str(message)), result.clause)
-        lines = [f"{label}: {text}" for label, text in described(result.failure)]
+        said = described(result.failure, verdict.report.explains(result.name))
+        lines = [f"{label}: {text}" for label, text in said]
         lines.append(reproduction(verdict.report.backend, result.name, result.failure.case))
         failure.text = _text("\n".join(lines))
         case.result = [failure]

@@ -72,9 +72,10 @@ def table(verdict: Verdict, width: int = WIDE) -> Table:
 def failure(report: Report, result: CheckResult) -> Text:
     """The smallest failing case, the values expected and received, and a line to paste."""
     assert result.failure is not None
+    lines = described(result.failure, report.explains(result.name))
     return Text.assemble(
         (f"FAIL {result.name} ({result.clause})\n", "bold red"),
-        "".join(_labelled(*line) for line in described(result.failure)),
+        "".join(_labelled(*line) for line in lines),
         "  to see it again:\n",
         (reproduction(report.backend, result.name, result.failure.case) + "\n", "cyan"),
     )

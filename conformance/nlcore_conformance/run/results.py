@@ -99,6 +99,10 @@ class Report:
         """Whether any check was run."""
         return any(r.verdict != "not run" for r in self.results)
 
+    def explains(self, check: str) -> bool:
+        """Whether a known mistake explains why a check fails."""
+        return any(found.causes and check in found.checks for found in self.diagnoses)
+
     def to_json(self) -> dict[str, Any]:
         """The fields, and the verdict of each check."""
         out = asdict(self)

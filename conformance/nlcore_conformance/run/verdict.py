@@ -92,8 +92,11 @@ class Verdict:
         }
 
 
-def described(failure: Failure) -> list[tuple[str, str]]:
-    """A failure as labels and texts: the case, and the values expected and received."""
+def described(failure: Failure, explained: bool = False) -> list[tuple[str, str]]:
+    """A failure as labels and texts: the case, and the values expected and received.
+
+    `explained`: whether a known mistake explains it, so that its size does not have to.
+    """
     case, j = failure.case, failure.judgement
     shape = (case.batch, case.spec.channels, *case.positions)
     lines = [
@@ -115,7 +118,7 @@ def described(failure: Failure) -> list[tuple[str, str]]:
             ("received", f"{place} = {j.received!r}"),
             ("bound", f"{j.bound:.3g}; error / bound = {j.ratio:.3g}"),
         ]
-        if said := precision(j, case.dtype):
+        if not explained and (said := precision(j, case.dtype)):
             lines.append(("precision", said))
     if failure.stage:
         lines.append(("stage", f"first difference in: {failure.stage}"))

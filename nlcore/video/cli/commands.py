@@ -5,10 +5,11 @@ from __future__ import annotations
 import typer
 
 from nlcore.video.cli.attend import ALL, attend
+from nlcore.video.cli.classify import classify
 from nlcore.video.cli.convert import convert
 from nlcore.video.cli.curves import curves
 from nlcore.video.cli.evaluate import evaluate
-from nlcore.video.cli.index import index
+from nlcore.video.cli.index import index, split
 from nlcore.video.cli.options import VersionOption
 from nlcore.video.cli.plan import plan
 from nlcore.video.cli.train import train
@@ -25,9 +26,11 @@ def options(version: VersionOption = False) -> None:
 
 
 app.command()(index)
+app.command()(split)
 app.command()(plan)
 app.command()(train)
 app.command()(evaluate)
+app.command()(classify)
 app.command()(curves)
 app.command()(convert)
 app.command(context_settings=ALL)(attend)

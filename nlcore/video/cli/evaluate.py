@@ -99,7 +99,8 @@ def evaluate(
     """Classify the test views of videos, and merge the scores of each video.
 
     The recipe determines the views, unless options change them. The command writes scores.npz,
-    metrics.json, classes.csv and confusion.png into DIR. A file of weights needs --recipe.
+    metrics.json, classes.csv, videos.csv and confusion.png into DIR. A file of weights needs
+    --recipe.
 
     Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-video evaluate ...
     """
@@ -150,7 +151,8 @@ def _recipe(model: Path, name: str | None) -> Recipe:
 
 def _print(results: Results, scores: ViewScores, folder: Path) -> None:
     table = Table(box=None, pad_edge=False)
-    for column in ("class", "videos", "value", "confused with"):
+    value = "accuracy" if "top1" in results.metrics else "average precision"
+    for column in ("class", "videos", value, "confused with"):
         table.add_column(column, header_style="dim")
     worst = sorted(results.classes, key=lambda row: (row.value != row.value, row.value))
     for row in worst[:SHOWN]:

@@ -1,4 +1,4 @@
-"""nlcore-video index: a list of videos becomes an index file."""
+"""nlcore-video index and split: a list of videos becomes an index file, and one becomes two."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 
 from nlcore.video.cli.terminal import or_exit, progress
+from nlcore.video.labels import divided, read_index
 from nlcore.video.labels.formats import FORMATS, read_list
+from nlcore.video.labels.index_file import write_index
 from nlcore.video.labels.listing import Source
 from nlcore.video.labels.making import IMAGE_FPS, Summary, beside, make_index
 
@@ -76,6 +78,35 @@ def index(
             summary = make_index(listing, output, format.value, workers, image_fps, tell)
     _print(summary, output)
     raise typer.Exit(int(bool(summary.skipped)))
+
+
+def split(
+    index: Annotated[Path, typer.Argument(help="The index to divide.", metavar="INDEX")],
+    training: Annotated[
+        Path,
+        typer.Argument(help="Index to write, of the videos to train with.", metavar="TRAINING"),
+    ],
+    validation: Annotated[
+        Path, typer.Argument(help="Index to write, of the other videos.", metavar="VALIDATION")
+    ],
+    fraction: Annotated[
+        float, typer.Option(help="Fraction of each label's videos that go to VALIDATION.")
+    ] = 0.2,
+    seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
+) -> None:
+    """Divide an index by chance into one to train with and one to validate with.
+
+    Nothing is decoded. Videos that are cut from one recording may come to both sides: make two
+    lists of such videos instead.
+    """
+    with or_exit():
+        for path in (training, validation):
+            if path.exists():
+                raise FileExistsError(f"{path} exists; it is not replaced")
+        parts = divided(read_index(index), fraction, seed)
+        for path, part in zip((training, validation), parts, strict=True):
+            write_index(path, part)
+            print(f"{path}: {len(part)} videos")
 
 
 def _names(file: Path | None) -> tuple[str, ...] | None:

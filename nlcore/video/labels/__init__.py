@@ -3,7 +3,8 @@
 from nlcore.video.labels.formats import FORMATS, read_list
 from nlcore.video.labels.index_file import read_index
 from nlcore.video.labels.listing import ListError, Source
-from nlcore.video.labels.making import Summary, make_index
+from nlcore.video.labels.making import Summary, index_of_files, make_index
+from nlcore.video.labels.splitting import divided
 from nlcore.video.labels.videos import Index, Video, labels_of
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "Source",
     "Summary",
     "Video",
+    "divided",
+    "index_of_files",
     "labels_of",
     "make_index",
     "read_index",

@@ -132,6 +132,21 @@ def make_index(
     return summary
 
 
+def index_of_files(paths: Iterable[Path | str]) -> Index:
+    """An index of video files without labels, each decoded once: label 0 stands for the unknown.
+
+    Raises
+    ------
+    ValueError, OSError
+        A file cannot be decoded.
+    """
+    videos = []
+    for path in map(Path, paths):
+        state = state_of([path])
+        videos.append(Video(str(path.absolute()), *measured(path), *state, labels=(0,)))
+    return Index("files", ("unknown",), Path(), tuple(videos))
+
+
 def beside(path: Path, kind: str) -> Path:
     """NAME.kind.jsonl beside NAME.jsonl."""
     return path.with_name(f"{path.stem}.{kind}.jsonl")

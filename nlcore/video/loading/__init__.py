@@ -11,6 +11,7 @@ from nlcore.video.loading.clip_sources import (
     LoadedClip,
     TrainingClips,
     ValidationClips,
+    views_of,
 )
 from nlcore.video.loading.targets import check_targets, target_of
 from nlcore.video.loading.worker_pool import LoadingError, Workers
@@ -28,4 +29,5 @@ __all__ = [
     "target_of",
     "training_batches",
     "validation_batches",
+    "views_of",
 ]

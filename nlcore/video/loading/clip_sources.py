@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from nlcore.video.draws import WORDS, Draw, element, element_in_epoch
 from nlcore.video.labels.index_file import check_file
+from nlcore.video.labels.making import index_of_files
 from nlcore.video.labels.videos import Index, labels_of
 from nlcore.video.loading.targets import check_targets, target_of
 from nlcore.video.recipes.definition import Recipe
@@ -178,6 +180,28 @@ class EvaluationClips:
         clip, crop = clip_and_crop(view, self.recipe.test_crops)
         last = "" if end is None or end == view + 1 else f" to {crop + end - view - 1}"
         return f"video {video}, clip {clip}, crop {crop}{last}: {_path(self.index, video)}"
+
+
+def views_of(path: Path | str, recipe: Recipe) -> Iterator[np.ndarray]:
+    """The test views of one video file, one after another: the input of a network.
+
+    Parameters
+    ----------
+    path : path
+    recipe : Recipe
+
+    Yields
+    ------
+    (1, 3, T, h, w) float32
+
+    Raises
+    ------
+    ValueError, OSError
+        The file cannot be decoded, or a view does not fit.
+    """
+    clips = EvaluationClips(index_of_files([path]), recipe)
+    for view in range(recipe.views):
+        yield clips.load(0, view).pixels[None]
 
 
 def spanned(frames: Iterable[int]) -> set[int]:

@@ -80,9 +80,10 @@ class Recipe:
         Iterations of forward passes from which the running statistics are computed anew before
         each evaluation. 0 keeps the running averages.
     initial : {"random", "imagenet", "network", "baseline"}
-        Initial weights: random, of an inflated ImageNet network, of the same network trained by
-        `initial_recipe`, or of the network without non-local blocks trained by it.
+        Initial weights: random, of an inflated ImageNet network, of the same network after another
+        training, or of the network without non-local blocks after another training.
     initial_recipe : str or None
+        The recipe of that other training, if it is a published one. It changes nothing.
     block_init, block_identity
         Initial weights of non-local blocks that are not loaded, see `nlcore.init_weights`.
     zero_residual : bool

@@ -215,11 +215,9 @@ def _training(r: Any) -> list[str]:
             f"precise_statistics must be 0 for batch_norm={r.batch_norm!r}, whose statistics are "
             f"fixed; received {r.precise_statistics}"
         )
-    trained = r.initial in ("network", "baseline")
-    if trained == (r.initial_recipe is None):
-        expected = "the recipe of the initial weights" if trained else "None"
+    if r.initial in ("random", "imagenet") and r.initial_recipe is not None:
         wrong.append(
-            f"initial_recipe must be {expected} for initial={r.initial!r}; "
+            f"initial_recipe must be None for initial={r.initial!r}, which no recipe trains; "
             f"received {r.initial_recipe!r}"
         )
     if unknown := sorted(set(r.sources) - {f.name for f in fields(r)}):

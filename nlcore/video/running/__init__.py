@@ -11,7 +11,7 @@ from nlcore.video.running.checkpoint_files import (
 )
 from nlcore.video.running.curve_picture import draw_curves
 from nlcore.video.running.learner import Learner
-from nlcore.video.running.run_folder import RunFolder
+from nlcore.video.running.run_folder import RunFolder, load_run
 from nlcore.video.running.run_settings import RunSettings
 from nlcore.video.running.training_loop import NotFinite, Outcome, run_training
 from nlcore.video.running.video_task import index_digest
@@ -25,6 +25,7 @@ __all__ = [
     "RunSettings",
     "draw_curves",
     "index_digest",
+    "load_run",
     "newest_checkpoint",
     "read_checkpoint",
     "run_training",

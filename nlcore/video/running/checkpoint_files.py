@@ -74,7 +74,8 @@ class Checkpoint:
     evaluated : bool
         Whether statistics were computed and validation was done at this point.
     facts : dict
-        What else is stored as JSON: the framework, versions, number of processes.
+        What else is stored as JSON: the framework, versions, number of processes, names of the
+        labels.
     """
 
     iteration: int
@@ -84,6 +85,11 @@ class Checkpoint:
     index: str = ""
     evaluated: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the labels, from label 0 on. Empty if the training did not store them."""
+        return tuple(self.facts.get("names", ()))
 
 
 def checkpoint_name(iteration: int) -> str:

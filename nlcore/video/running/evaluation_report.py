@@ -18,6 +18,7 @@ from nlcore.video.metrics import (
     draw_confusion,
     mean_average_precision,
     precision_table,
+    predictions,
     top_k,
 )
 from nlcore.video.recipes.definition import Recipe
@@ -46,7 +47,10 @@ def write_results(
     output: Path,
     dialect: str = "charades",
 ) -> Results:
-    """Merge the scores, and write metrics.json, classes.csv and confusion.png into a folder.
+    """Merge the scores, and write them and what follows from them into a folder.
+
+    The files are metrics.json, classes.csv and videos.csv, and confusion.png if each video has one
+    label.
 
     Parameters
     ----------
@@ -82,6 +86,7 @@ def write_results(
     about = {"videos": len(scores.videos), "views": scores.scores.shape[1], "merge": recipe.merge}
     (output / "metrics.json").write_text(json.dumps(metrics | about, indent=2) + "\n", "utf-8")
     _write_classes(output / "classes.csv", rows)
+    _write_videos(output / "videos.csv", scores.videos, merged, targets, names)
     return Results(metrics, rows)
 
 
@@ -102,3 +107,17 @@ def _write_classes(path: Path, rows: list[ClassRow]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("class", "videos", "value", "confused_with"))
         writer.writerows((row.name, row.videos, row.value, row.confused_with) for row in rows)
+
+
+def _write_videos(
+    path: Path, videos: list[str], merged: np.ndarray, targets: np.ndarray, names: list[str]
+) -> None:
+    """A row for each video: its labels, the class with the largest score, and that score."""
+    predicted = predictions(merged)
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("video", "labels", "predicted", "score", "right"))
+        for video, row, target, first in zip(videos, merged, targets, predicted, strict=True):
+            own = np.flatnonzero(target) if target.ndim else [target]
+            labels = "; ".join(names[label] for label in own)
+            writer.writerow((video, labels, names[first], f"{row[first]:.6g}", int(first in own)))

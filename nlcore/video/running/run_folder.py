@@ -126,3 +126,16 @@ def load_run(
     if found is None:
         raise ValueError(f"{path} must be a run or a checkpoint; received no whole checkpoint")
     return found
+
+
+def checkpoint_at(path: Path) -> Checkpoint | None:
+    """The checkpoint of a run, of a checkpoint's folder or of a file in it; None for other files.
+
+    Raises
+    ------
+    ValueError
+        A folder has no whole checkpoint, or it is damaged.
+    """
+    if path.is_dir():
+        return load_run(path)
+    return load_run(path.parent) if (path.parent / DESCRIPTION).exists() else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 from dialect_backends import PLAIN, fixed, strict
 from rich.console import Console
 
 from nlcore_conformance.backend.plain import Plain
 from nlcore_conformance.backend.protocol import as_backend
 from nlcore_conformance.identify import identify, show
+from nlcore_conformance.mutants import mutants
 
 
 def test_what_is_refused_is_counted_and_what_is_left_is_listed():
@@ -72,3 +74,34 @@ def test_progress_hears_of_every_spec():
     assert all(done <= total for _, done, total in heard)
     assert heard[-1][1:] == (len(heard), len(heard))
     assert len(heard) >= len(found.answers)
+
+
+def narrow(kind):
+    """A backend of few specs, so that few are asked for."""
+
+    class Narrow(kind):
+        def supports(self, spec, dtype):
+            same = spec.pairwise == "embedded_gaussian" and spec.normalization == "sum"
+            return (same and spec.ndim == 2 and not spec.subsample) or "images, without pooling"
+
+    return Narrow(("float32",))
+
+
+def test_a_known_mistake_is_named():
+    (mutant,) = (m for m in mutants() if m.name == "softmax over queries")
+    found = identify(narrow(mutant.make))
+    assert not found.identified
+    (said,) = found.mistakes
+    assert said.startswith("what 'softmax over queries' computes (NL-4.1), in ")
+    assert said.endswith("answers that no rules explain: The softmax is taken over i.")
+    assert f"It computes {said}" in " ".join(shown(found).split())
+
+
+def test_an_unknown_mistake_is_left_to_the_suite():
+    class Roots(Plain):
+        def logits(self, call, theta, phi):
+            return np.sqrt(np.abs(super().logits(call, theta, phi)))
+
+    found = identify(narrow(Roots))
+    assert not found.identified and found.mistakes == []
+    assert "`nlcore-conformance run` tries more known mistakes" in " ".join(shown(found).split())

@@ -10,7 +10,7 @@ from verdicts import MISSHAPEN, NOT_RUN, PASS, RAISED, WRONG, known, verdict
 
 from nlcore_conformance.checks.comparison import Judgement
 from nlcore_conformance.document import dumps
-from nlcore_conformance.run.results import Report
+from nlcore_conformance.run.results import Cause, Diagnosis, Report
 from nlcore_conformance.run.verdict import (
     Verdict,
     described,
@@ -109,3 +109,18 @@ def test_an_error_of_the_size_of_a_less_precise_format_is_said(dtype, relative, 
     judgement = Judgement("z", ratio, (0,), 1.0, 1.0 + relative, relative / ratio, 1, 0)
     said = precision(judgement, dtype)
     assert said == (f"the error is as large as rounding to {name} makes it" if name else "")
+
+
+def test_a_known_mistake_explains_the_size_of_an_error():
+    judgement = Judgement("z", 500.0, (0,), 1.0, 1.0 + 4e-4, 4e-4 / 500, 1, 0)
+    failure = replace(WRONG.failure, judgement=judgement)
+    assert dict(described(failure))["precision"].startswith("the error is as large as rounding to")
+    assert "precision" not in dict(described(failure, explained=True))
+
+
+def test_what_a_known_mistake_explains():
+    cause = Cause("no scale", "The scale is 1.", "NL-3.1")
+    report = replace(verdict().report, diagnoses=[Diagnosis(("a", "b"), (cause,))])
+    assert report.explains("a") and not report.explains("c")
+    somewhere = Diagnosis(("c",), (), "extent=time")  # where it fails, but not why
+    assert not replace(report, diagnoses=[somewhere]).explains("c")

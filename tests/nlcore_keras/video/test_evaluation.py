@@ -19,6 +19,7 @@ from nlcore.video.running import Checkpoint, write_checkpoint
 from nlcore.video.running.learner import LearnerState
 from nlcore.video.running.view_scoring import EvaluationSettings
 from nlcore.video.views import read_scores
+from nlcore_keras.video import Network
 from nlcore_keras.video.evaluation import evaluate
 
 pytest.importorskip("safetensors")
@@ -69,6 +70,15 @@ def test_scores_are_torchs_within_the_bound(trained, tmp_path, networks):
             assert 0.01 < exact.max() < 0.99 and bounds.max() < 0.01 * exact.max()
 
 
+def test_the_network_of_a_run(trained):
+    folder, _, recipe, weights = trained
+    network = Network.from_run(folder / "run", positions=(4, 40, 40))
+    assert network.spec == recipe.network and network.positions == (4, 40, 40)
+    found = network.export_weights()
+    assert found.keys() == weights.keys()
+    assert all(np.array_equal(found[name], weights[name]) for name in found)
+
+
 def test_the_command_writes_the_same_files(trained, tmp_path, monkeypatch, capsys):
     folder, *_ = trained
     arguments = [
@@ -82,6 +92,6 @@ def test_the_command_writes_the_same_files(trained, tmp_path, monkeypatch, capsy
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert f"2 videos, 2 views each: top1 {metrics['top1']:.4f}" in capsys.readouterr().out
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["classes.csv", "confusion.png", "metrics.json", "scores.npz"]
+    assert names == ["classes.csv", "confusion.png", "metrics.json", "scores.npz", "videos.csv"]
     scores, (facts,) = read_scores([tmp_path / "scores.npz"])
     assert facts["framework"] == "keras" and scores.clips == 2

@@ -12,9 +12,14 @@ from matplotlib.image import imread
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from nlcore.video import NetworkSpec, placement
+from nlcore.video import NetworkSpec, placement, recipe
 from nlcore.video.figure import draw_responses
+from nlcore.video.initial_weights import initial_network_weights
 from nlcore.video.reading import cropped, normalized, read_clip
+from nlcore.video.running import Checkpoint, write_checkpoint
+from nlcore.video.running.learner import LearnerState
+from nlcore.video.sampling import dialect
+from nlcore.video.sampling.cropping import whole
 from nlcore_torch import NonLocalBlock, top_responses
 from nlcore_torch.video.attend import UNTRAINED, app
 from nlcore_torch.video.network import Network
@@ -140,7 +145,7 @@ def test_as_a_module(video, tmp_path):
     )
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1] == (
-        "nlcore_torch.video.attend: position must be an index into (4, 8, 8); received (9, 0, 0)"
+        "nlcore-video attend: position must be an index into (4, 8, 8); received (9, 0, 0)"
     )
 
 
@@ -148,8 +153,8 @@ def test_as_a_module(video, tmp_path):
     ("arguments", "message"),
     [
         (("--position", "1,2"), "--position must be T,H,W, three ints; received '1,2'"),
-        (("--block", "res4.4"), "--block must be one of: res3.1, res3.3, res4.1, res4.3, res4.5;"),
-        (("--blocks", "0"), "--block must be one of: none, because of --blocks 0; received res3.3"),
+        (("--block", "res4.4"), "--block must be one of: res3.1, res3.3, res4.1, res4.3, res4.5 ("),
+        (("--blocks", "0"), "the network must have non-local blocks; received one without"),
         (("--blocks", "2"), "count must be one of (0, 1, 5, 10) for ResNet-50; received 2"),
         (("--fields", "[1]"), "--fields must be a JSON object; received [1]"),
         (("--fields", '{"wide": 3}'), "unexpected keyword argument 'wide'"),
@@ -188,3 +193,56 @@ def test_wrong_weights(video, tmp_path):
     result = invoke(video, "--weights", file, *TINY)
     assert result.exit_code == 2
     assert "weight 'res3.1.non_local.phi.weight' is missing: expected shape (4, 8)" in result.stderr
+    assert "or pass its run or checkpoint instead" in result.stderr
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of a network that has the shapes of the default one, but not its function."""
+    block = {"pairwise": "dot_product", "scale": 0.5}
+    network = {**FIELDS, "non_local": ("res4.5",), "block": block, "inflation": "none"}
+    network["head"] = "mean"
+    mine = recipe(
+        "slowfast_scratch", network=network, frames=6, stride=3, test_short_side=72, test_crop=64
+    )
+    weights = initial_network_weights(mine.network, 1, block_identity=False)
+    checkpoint = Checkpoint(1, mine, 0, LearnerState(weights, {}, {}))
+    return write_checkpoint(tmp_path / "run" / "checkpoints", checkpoint)
+
+
+@pytest.mark.parametrize("given", ["run", "checkpoint", "weights"])
+def test_a_run_states_its_network_and_clips(video, tmp_path, seen, run, given):
+    path = {"run": run.parents[1], "checkpoint": run, "weights": run / "weights.safetensors"}[given]
+    result = invoke(video, "--weights", path, "--output", tmp_path / "a.png")
+    assert result.exit_code == 0, result.stderr
+    assert "18 largest weights of position (1, 2, 3) in (3, 4, 6) at res4.5, dot_product" in (
+        " ".join(result.stdout.split())
+    )
+    (((frames, _, _, weights, positions), _),) = seen
+    clip = read_clip(video, 6, 3, 0.0, 72)
+    assert np.array_equal(frames, cropped(clip.frames))
+    network, x = Network.from_run(run), []
+    assert not network.training
+    block = network.get_submodule("res4.5.non_local")
+    block.register_forward_pre_hook(lambda _, arguments: x.append(arguments[0]))
+    pixels = dialect("slowfast").pixels(frames, whole(frames.shape[1:3]))
+    with torch.no_grad():
+        network(torch.from_numpy(pixels[None]))
+    expected = top_responses(block, x[0], (1, 2, 3), 18)
+    np.testing.assert_array_equal(positions, expected.positions[0])
+    np.testing.assert_array_equal(weights, expected.weights[0])
+
+
+def test_a_run_leaves_nothing_to_describe(video, run):
+    result = invoke(video, "--weights", run, *TINY)
+    assert result.exit_code == 2
+    assert "the run states its network; leave out --fields" in result.stderr
+
+
+def test_as_many_weights_as_there_are(video, tmp_path, seen):
+    arguments = [a for a in TINY if a not in ("-k", "4")]
+    result = invoke(video, "--output", tmp_path / "a.png", *arguments, "--block", "res4.1",
+                    "--short-side", "32")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    (((_, sizes, *_, positions), _),) = seen
+    assert len(positions) == sizes[0] * (sizes[1] // 2) * (sizes[2] // 2) < 20

@@ -13,7 +13,7 @@ from training_set import small_index, small_recipe
 from nlcore.video import recipe_to_json
 from nlcore.video.cli import main
 from nlcore.video.initial_weights import initial_network_weights
-from nlcore.video.loading import EvaluationClips
+from nlcore.video.loading import EvaluationClips, views_of
 from nlcore.video.running import Checkpoint, write_checkpoint
 from nlcore.video.running.learner import LearnerState
 from nlcore.video.running.view_scoring import EvaluationSettings
@@ -32,7 +32,8 @@ def trained(tmp_path_factory):
     index, recipe = small_index(folder), small_recipe(network={"width": 4})
     weights = initial_network_weights(recipe.network, 2)
     weights["fc.weight"] = weights["fc.weight"] * np.float32(100)
-    checkpoint = Checkpoint(8, recipe, 0, LearnerState(weights, {}, {}))
+    facts = {"names": ["run", "sit", "jump", "eat"]}
+    checkpoint = Checkpoint(8, recipe, 0, LearnerState(weights, {}, {}), facts=facts)
     path = write_checkpoint(folder / "run" / "checkpoints", checkpoint)
     (folder / "recipe.json").write_text(recipe_to_json(recipe))
     return folder, index, recipe, path
@@ -81,6 +82,38 @@ def test_the_command(trained, tmp_path, monkeypatch, capsys):
     assert command(monkeypatch, "evaluate", file, index, *named, *views, *common) == 0
     scores, _ = read_scores([tmp_path / "views" / "scores.npz"])
     assert (scores.clips, scores.crops) == (3, 3)
+
+
+def test_one_file_by_hand(trained, tmp_path):
+    folder, index, recipe, path = trained
+    found = evaluate(EvaluationSettings(recipe, index, tmp_path), folder / "run", device="cpu")
+    for run in (folder / "run", path):
+        network = Network.from_run(run, device="cpu").fused()
+        with torch.no_grad():
+            for number, video in enumerate(index.videos):
+                views = views_of(index.root / video.path, recipe)
+                scores = [network.scores(torch.from_numpy(view)).numpy()[0] for view in views]
+                assert np.array_equal(scores, found.scores[number])
+
+
+def test_classify(trained, tmp_path, monkeypatch, capsys):
+    folder, index, recipe, _ = trained
+    found = evaluate(EvaluationSettings(recipe, index, tmp_path), folder / "run", device="cpu")
+    files = [index.root / index.videos[number].path for number in (3, 1)]
+    monkeypatch.setenv("COLUMNS", "300")
+    arguments = ("classify", folder / "run", *files, "-k", 2, "--device", "cpu")
+    assert command(monkeypatch, *arguments) == 0
+    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert head == ["video", "class", "score"] and len(rows) == 4
+    names = ("run", "sit", "jump", "eat")
+    for place, number in enumerate((3, 1)):
+        scores = found.merged("mean")[number]
+        first, second = np.argsort(-scores, kind="stable")[:2]
+        one, other = rows[2 * place], rows[2 * place + 1]
+        assert one == [str(files[place]), names[first], f"{scores[first]:.3f}"]
+        assert other == [names[second], f"{scores[second]:.3f}"]
+    assert command(monkeypatch, "classify", folder / "run", "none.mp4") == 2
+    assert "none.mp4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

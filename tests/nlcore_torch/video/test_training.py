@@ -16,7 +16,7 @@ from training_set import small_index, small_recipe
 
 from nlcore.video import recipe_to_json
 from nlcore.video.cli import main
-from nlcore.video.running import RunSettings, newest_checkpoint
+from nlcore.video.running import RunSettings, load_run, newest_checkpoint
 from nlcore.video.running.metric_tables import read_table
 from nlcore_torch.video.training import train
 
@@ -86,6 +86,7 @@ def test_a_network_learns(films, tmp_path):
     train(run_settings(films, tmp_path / "run", recipe=recipe, every=40), device="cpu")
     loss = read_table(tmp_path / "run" / "training.csv")["loss"]
     assert loss[-5:].mean() < 0.5 * loss[:5].mean()
+    assert load_run(tmp_path / "run").names == ("0", "1", "2", "3")
 
 
 def test_initial_weights_of_another_run(films, tmp_path):

@@ -55,6 +55,17 @@ def test_skipped_videos_set_the_status(folder, monkeypatch, capsys):
     assert printed[3].startswith(f"  line 2, 1.mp4: {folder / '1.mp4'} must be a video")
 
 
+def test_split(folder, monkeypatch, capsys):
+    whole, *parts = (folder / name for name in ("index.jsonl", "train.jsonl", "val.jsonl"))
+    assert run(monkeypatch, "index", "slowfast", folder / "list.csv", whole, "--workers", 0) == 0
+    assert run(monkeypatch, "split", whole, *parts, "--fraction", "0.5") == 0
+    assert capsys.readouterr().out.endswith(f"{parts[0]}: 2 videos\n{parts[1]}: 1 videos\n")
+    training, validation = map(read_index, parts)
+    assert {v.path for v in training.videos + validation.videos} == {"0.mp4", "1.mp4", "2.mp4"}
+    assert run(monkeypatch, "split", whole, *parts) == 2
+    assert f"{parts[0]} exists; it is not replaced" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

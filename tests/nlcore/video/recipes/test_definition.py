@@ -93,9 +93,9 @@ def test_errors_name_the_field_and_both_values(field, value, error, expected):
             "received 200",
         ),
         (
-            {"initial": "network"},
-            "initial_recipe must be the recipe of the initial weights for initial='network'; "
-            "received None",
+            {"initial_recipe": "paper_128"},
+            "initial_recipe must be None for initial='imagenet', which no recipe trains; "
+            "received 'paper_128'",
         ),
     ],
     ids=repr,
@@ -103,6 +103,10 @@ def test_errors_name_the_field_and_both_values(field, value, error, expected):
 def test_fields_that_depend_on_one_another(overrides, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         recipe("paper", **overrides)
+
+
+def test_weights_of_a_training_of_your_own_need_no_recipe():
+    assert recipe("paper", initial="network").initial_recipe is None
 
 
 def test_sources_are_of_fields():

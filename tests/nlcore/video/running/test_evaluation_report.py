@@ -46,6 +46,12 @@ def test_one_label(tmp_path):
     about = json.loads((tmp_path / "metrics.json").read_text())
     assert about == {"top1": 2 / 3, "top5": 1.0, "videos": 3, "views": 2, "merge": "mean"}
     assert (tmp_path / "classes.csv").read_text().splitlines()[2:4] == ["b,1,1.0,", "c,2,0.5,a"]
+    assert (tmp_path / "videos.csv").read_text().splitlines() == [
+        "video,labels,predicted,score,right",
+        "2.mp4,c,c,0.5,1",
+        "1.mp4,c,a,0.375,0",
+        "0.mp4,b,b,0.5,1",
+    ]
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -59,6 +65,11 @@ def test_several_labels(tmp_path):
         targets[n, list(own)] = 1
     right = mean_average_precision(merged[::-1], targets[::-1], "slowfast")
     assert found.metrics == {"mean_average_precision": right}
+    assert (tmp_path / "videos.csv").read_text().splitlines()[1:] == [
+        "2.mp4,c,c,1,1",
+        "1.mp4,,a,0.5,0",
+        "0.mp4,a; b,b,0.75,1",
+    ]
     assert not (tmp_path / "confusion.png").exists()
 
 

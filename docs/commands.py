@@ -63,6 +63,7 @@ class TyperCommands(SphinxDirective):
     """All commands of an application, a section each."""
 
     required_arguments = 2
+    final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
         place, name = self.arguments

@@ -16,6 +16,7 @@ from nlcore.video.cli.commands import app as video_app
 from nlcore_conformance.backend.protocol import as_backend
 from nlcore_conformance.cli import app
 from nlcore_conformance.run.runner import run
+from nlcore_torch.video.attend import app as attend_app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -137,6 +138,8 @@ def test_commands_are_there(script, app, least):
     for name, rest in found:
         assert name in commands, name
         command = commands[name]
+        if name == "attend":  # its options are those of another application
+            command = typer.main.get_command(attend_app)
         if hasattr(command, "commands"):
             command = command.commands[rest.split()[0]]
         options = {option for p in command.params for option in p.opts}

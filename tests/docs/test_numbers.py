@@ -28,7 +28,7 @@ PAGES = {
 SOURCES = tomllib.loads((HERE / "numbers.toml").read_text(encoding="utf-8"))
 ACCURACIES = set(re.findall(r"\b[3-9]\d\.\d\b", PAGES["paper_results.md"]))
 
-BLOCKS = re.compile(r"(?s:^```.*?^```$)|^\n(?:    .*\n)+", re.MULTILINE)
+BLOCKS = re.compile(r"(?s:^ *```.*?^ *```$)|^\n(?:    .*\n)+", re.MULTILINE)
 #: Made by programs, quoted from elsewhere, or not a number of the text.
 NOT_PROSE = re.compile(
     r"(?s:<!-- table.*?<!-- end.*?-->|\$\$.*?\$\$)|^\|.*$|\$[^$\n]*\$|`[^`\n]*`|\]\([^)]*\)"

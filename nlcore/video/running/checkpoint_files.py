@@ -277,5 +277,6 @@ def check_same_training(
     if wrong:
         raise ValueError(
             f"the checkpoint of iteration {checkpoint.iteration} must be of the same training to "
-            "be resumed; they differ in " + "; ".join(wrong)
+            f"be resumed; they differ in {'; '.join(wrong)}. To go on with other settings, begin "
+            "another run with this one as its initial weights"
         )

@@ -185,12 +185,16 @@ def _spec(found: Checkpoint | None, described: dict[str, Any]) -> NetworkSpec:
     if found is not None:
         if given:
             raise ValueError(f"the run states its network; leave out {', '.join(given)}")
-        return found.recipe.network
+        network: NetworkSpec = found.recipe.network
+        return network
     fields = described["fields"] or "{}"
     more = json.loads(fields)
     if not isinstance(more, dict):
         raise ValueError(f"--fields must be a JSON object; received {fields}")
-    named = {"depth": described["depth"] or 50, "inflation": described["inflation"] or "none"}
+    named: dict[str, Any] = {
+        "depth": described["depth"] or 50,
+        "inflation": described["inflation"] or "none",
+    }
     named |= more
     count = 5 if described["blocks"] is None else described["blocks"]
     return NetworkSpec(**{"non_local": placement(named["depth"], count), **named})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def _write_classes(path: Path, rows: list[ClassRow]) -> None:
 
 
 def _write_videos(
-    path: Path, videos: list[str], merged: np.ndarray, targets: np.ndarray, names: list[str]
+    path: Path, videos: Sequence[str], merged: np.ndarray, targets: np.ndarray, names: list[str]
 ) -> None:
     """A row for each video: its labels, the class with the largest score, and that score."""
     predicted = predictions(merged)

@@ -90,6 +90,10 @@ def call_of(task: NetworkTask, name: str, device: str = "cpu") -> Call:
         return _call(task, theirs, inputs)
     if name == "nlcore":
         return _call(task, network, x)
+    if name not in ("fused", "compiled"):
+        raise ValueError(
+            f"name must be one of {task.names(device)} or 'compiled'; received {name!r}"
+        )
     fused = network.fused()
     if name == "compiled":
         fused.scores = torch.compile(fused.scores)

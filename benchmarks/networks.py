@@ -58,7 +58,7 @@ def main(
         for name in calls if peaks else ():
             if device != "cpu":
                 held[name] = memory.peak_on_gpu(calls[name], device)
-            elif name != "products":
+            elif name not in ("products", "compiled"):  # compiled anew in each process
                 held[name] = memory.peak(call_of, task, name)
         print(task.line, {name: f"{b / 2**20:.0f} MiB" for name, b in held.items()}, flush=True)
         fields = {"architecture": task.architecture, "direction": task.direction}

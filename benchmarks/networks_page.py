@@ -16,7 +16,6 @@ float32.
 
 - **fused** is `Network.fused()`, which `evaluate` and the trainer's validation use: batch
   normalization is folded into the convolutions. The ratios of inference are of it.
-- **compiled** is `torch.compile` of the fused network. Compiling takes minutes.
 - **bare products** are the convolutions and matrix products of the same call, on operands of the
   same shapes, without normalization, ReLU, pooling, softmax, sums and updates.
 - **Peak** is what a call needs above what is allocated before it, in a process of its own.
@@ -34,9 +33,14 @@ clips of {clips}. Beside nlcore's: the same networks with Keras' own Conv3D.
 """
 
 
+COMPILED = "- **compiled** is `torch.compile` of the fused network. Compiling takes minutes.\n"
+
+
 def section(run: dict[str, Any]) -> str:
     """Two tables for each direction, times and peaks, with their explanation."""
     text = HEAD.format(**run)
+    if any("compiled" in result["seconds"] for result in run["networks"]):
+        text += COMPILED
     for direction in ("inference", "training"):
         results = [r for r in run["networks"] if r["direction"] == direction]
         if results:

@@ -7,6 +7,7 @@ import pickle
 import re
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import typer
@@ -30,7 +31,7 @@ TEXT = ("", "console", "json", "toml", "yaml", "text", "{toctree}", "{eval-rst}"
 def fences(page: Path) -> list[tuple[str, str, int]]:
     """Language, text and first line of each fenced block."""
     text = page.read_text(encoding="utf-8")
-    return [(m[2], m[3], text.count("\n", 0, m.start(3))) for m in FENCE.finditer(text)]
+    return [(m[2], dedent(m[3]), text.count("\n", 0, m.start(3))) for m in FENCE.finditer(text)]
 
 
 def pages_with_python() -> list[Path]:

@@ -236,23 +236,21 @@ def _module(model: nn.Module, name: str) -> nn.Module:
         return model.get_submodule(name)
     except AttributeError:
         near = [n for n, _ in model.named_modules() if n.startswith(name.rpartition(".")[0])][:12]
-        wrong = f"a block must follow a module of the model, such as {near}; received {name!r}"
-        raise ValueError(wrong) from None
+        said = f"a block must follow a module of the model, such as {near}; received {name!r}"
+        raise ValueError(said) from None
 
 
 def _size(
-    name: str,
-    module: nn.Module,
-    shapes: Sequence[torch.Size],
-    given: Mapping[str, Any],
+    name: str, module: nn.Module, shapes: Sequence[torch.Size], given: Mapping[str, Any],
     before: bool,
-) -> dict[str, int]:
+) -> dict[str, int]:  # fmt: skip
     """channels and ndim of the module's output, or of its input."""
     if "channels" in given and "ndim" in given:
         return {}
     # isinstance, because models have their own subclasses of convolutions
     convolutions = [m for m in module.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))]
-    widths = {m.out_features for m in module.modules() if isinstance(m, nn.Linear)}
+    side = "in_features" if before else "out_features"
+    widths = {getattr(m, side) for m in module.modules() if isinstance(m, nn.Linear)}
     if shapes:
         if len({(shape[1], len(shape)) for shape in shapes}) > 1:
             raise ValueError(
@@ -261,8 +259,9 @@ def _size(
             )
         if not convolutions and shapes[0][-1] in widths and shapes[0][1] not in widths:
             raise ValueError(
-                f"a block takes (B, channels, positions); received {tuple(shapes[0])} at {name!r}, "
-                "with channels last: transpose it to insert a block, and back"
+                f"a block takes (B, channels, positions); the last axis of {tuple(shapes[0])} at "
+                f"{name!r} seems to be the channels. Transpose it in a module of your own, or pass "
+                "channels and ndim if axis 1 has the channels"
             )
         return {"channels": shapes[0][1], "ndim": len(shapes[0]) - 2}
     if not convolutions:

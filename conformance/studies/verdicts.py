@@ -154,10 +154,11 @@ def _failures(path: str, reports: list[Report]) -> list[dict[str, Any]]:
                 continue
             # errors are told apart by their first words; all wrong numbers are of one kind
             kind = " ".join(failure.error.split()[:8])
+            said = described(failure, report.explains(result.name))
             entry = {
                 "check": result.name,
                 "clause": result.clause,
-                "lines": [(label, text.splitlines()[0]) for label, text in described(failure)],
+                "lines": [(label, text.splitlines()[0]) for label, text in said],
                 "replay": reproduction(path, result.name, failure.case),
                 "dtypes": [],
             }

@@ -51,6 +51,28 @@ def test_steps_of_two_processes(benchmark):
     assert min(map(min, found.values())) > 0
 
 
+def twice(call):
+    """The second result: a step's loss, after the step before it has changed the weights."""
+    call()
+    return call()
+
+
+def test_other_names_are_errors(benchmark):
+    calls = benchmark("network_calls")
+    task = calls.NetworkTask("C2D", "inference", (1, 3, 8, 64, 64))
+    with pytest.raises(ValueError, match=r"name must be one of .*; received 'fast'"):
+        calls.call_of(task, "fast")
+
+
+def test_a_compiled_network_is_the_fused_one(benchmark, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda f: compiled.append(f) or f)
+    calls = benchmark("network_calls")
+    task = calls.NetworkTask("C2D", "inference", (1, 3, 8, 64, 64))
+    found, expected = (calls.call_of(task, name)() for name in ("compiled", "fused"))
+    assert len(compiled) == 1 and torch.equal(found, expected)
+
+
 @contextmanager
 def torch_default_dtype(dtype):
     before = torch.get_default_dtype()
@@ -70,7 +92,7 @@ def test_networks_of_a_task_compute_the_same(benchmark, direction):
     if len(names) == 1:
         pytest.skip("no other project's networks are installed")
     with torch_default_dtype(torch.float64):  # large logits magnify float32's roundings
-        expected, *found = (calls.call_of(task, name)() for name in names)
+        expected, *found = (twice(calls.call_of(task, name)) for name in names)
     assert expected.dtype == torch.float64
     for name, result in zip(names[1:], found, strict=True):
         torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12, msg=name)

@@ -1,8 +1,9 @@
-"""Every number in the prose of README and the pages is computed, or traced to a file.
+"""Every measured number in the prose of README and the pages is computed, or traced to a file.
 
-A number needs no entry in numbers.toml if a code block of its page shows it, or if it is one of
-the paper's accuracies, which paper_results.md quotes. Spec, clips and dialects define their
-numbers, and the pages in MADE are made from results.
+Seen are numbers with a unit, a point or a comma, and "44 of 60", but not those in tables. A number
+needs no entry in numbers.toml if a code block of its page shows it, or if it is one of the paper's
+accuracies, which paper_results.md quotes. Spec, clips and dialects define their numbers, and the
+pages in MADE are made from results.
 """
 
 from __future__ import annotations
@@ -47,22 +48,35 @@ def numbers(text: str) -> list[str]:
 
 
 def rounds_to(value: float, number: str) -> bool:
-    """Whether a value in the number's unit, in thousands, millions or billions of it, or as a
-    fraction of 1 is the number, rounded to its decimals.
+    """Whether a value is the number, rounded to its decimals.
+
+    The value is in the number's unit, or a fraction of 1 for percents, or in thousands, millions or
+    billions for numbers of bytes and for millions and billions.
     """
     (digits,) = re.findall(r"^[\d,.]*\d", number)
     decimals = len(digits.partition(".")[2])
-    powers = (0, 2) if number.endswith(("%", "percent")) else (0, -3, -6, -9)
+    large = number.endswith(("illion", "B"))
+    powers = (0, 2) if number.endswith(("%", "percent")) else (0, -3, -6, -9) if large else (0,)
     return any(f"{value * 10**k:.{decimals}f}" == digits.replace(",", "") for k in powers)
 
 
 def shown(text: str, number: str) -> bool:
-    """Whether a code block of the page shows the number. One digit proves nothing."""
+    """Whether a code block of the page shows the number. One digit needs its unit there."""
     blocks = " ".join(BLOCKS.findall(text))
-    if len(re.findall(r"\d", number)) == 1:
-        return re.search(rf"(?<![\d.]){re.escape(number)}\b", blocks) is not None
+    if " of " in number:
+        return False
+    if len(re.sub(r"[^\d]", "", number).strip("0")) < 2:
+        return re.search(rf"(?<![\d.]){re.escape(number)}(?!\w)", blocks) is not None
     values = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\d.]*\d)", blocks.replace(",", ""))
     return any(rounds_to(float(value), number) for value in values)
+
+
+def test_what_proves_a_number():
+    code = "Text.\n\n```python\n>>> f()\n7358464, 0.73, 16384, 10, 44, 12.5\n```\n"
+    for number in ("7.4 million", "73%", "12.5 times", "16 KB"):
+        assert shown(code, number), number
+    for number in ("7.4 times", "16 times", "10 s", "44 of 60", "7%", "2.5 times", "58 ms"):
+        assert not shown(code, number), number
 
 
 def test_numbers_are_found():
@@ -93,10 +107,12 @@ def test_every_number_is_traced(page):
 def test_every_source_has_its_number(page, number):
     ((kind, source),) = SOURCES[page][number].items()
     if kind == "computed":
+        assert set(re.findall(r"\b\d\d\.\d\b", source)) <= ACCURACIES  # of the page of results
         assert rounds_to(eval(source, vars(nlcore.video) | {"math": math}), number)
     elif kind == "test":
-        tests = "".join(path.read_text(encoding="utf-8") for path in HERE.glob("*.py"))
-        assert f"def {source}(" in tests
+        tests = (HERE / "test_claims.py").read_text(encoding="utf-8")
+        (found,) = re.findall(rf"^def {source}\(.*?(?=^def |\Z)", tests, re.DOTALL | re.MULTILINE)
+        assert f'"{page}"' in found
     elif kind == "file":
         path, words = source
         assert words in (ROOT / path).read_text(encoding="utf-8")

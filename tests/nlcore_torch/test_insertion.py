@@ -1,6 +1,7 @@
 """Blocks in a model that exists already."""
 
 import copy
+import re
 from collections import OrderedDict
 
 import pytest
@@ -195,12 +196,24 @@ def test_a_list_of_modules_is_not_called(listed):
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 8), (2, 3, 5, 8)])
-def test_channels_last(shape):
+@pytest.mark.parametrize("before", [False, True])
+def test_channels_last(shape, before):
     model = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 6)))
-    wanted = rf"takes \(B, channels, positions\); received \({shape[0]}, .*, 6\) at '1', with chann"
+    seen = (*shape[:-1], 8 if before else 6)
+    wanted = re.escape(f"the last axis of {seen} at '1' seems to be the channels. Transpose it")
     with pytest.raises(ValueError, match=wanted):
-        insert(model, {"1": {}}, example=torch.zeros(shape))
+        insert(model, {"1": {}}, example=torch.zeros(shape), before=before)
     assert not non_local_blocks(model)
+
+
+def test_linear_layers_over_positions():
+    """Where axis 1 has the channels, and the user says so, or pooling comes first."""
+    over_time = nn.Sequential(nn.Linear(9, 9))
+    insert(over_time, {"0": {"channels": 4, "ndim": 1}}, example=torch.zeros(2, 4, 9))
+    assert over_time(torch.zeros(2, 4, 9)).shape == (2, 4, 9)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7))
+    model = insert(nn.Sequential(head), {"0": {}}, example=torch.zeros(2, 8, 7, 7), before=True)
+    assert model[0].non_local.spec.channels == 8
 
 
 def test_two_names_of_one_module():

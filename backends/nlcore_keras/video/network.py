@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
@@ -150,7 +151,7 @@ class Network(keras.Model):
         ----------
         path : path
             Of the folder of a run, or of one of its `checkpoints`. Either framework may have
-            trained it.
+            trained it. A damaged checkpoint of a run is skipped with a warning.
         **options
             Of the constructor: positions, data_format, dtype.
 
@@ -163,7 +164,7 @@ class Network(keras.Model):
         --------
         >>> network = Network.from_run("runs/mine")  # doctest: +SKIP
         """
-        found = load_run(path)
+        found = load_run(path, warnings.warn)
         network = cls(found.recipe.network, **options)
         network.import_weights(found.state.weights)
         return network

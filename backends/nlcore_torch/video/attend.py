@@ -1,4 +1,4 @@
-"""python -m nlcore_torch.video.attend: draw the largest weights of one position of a video."""
+"""nlcore-video attend: draw the largest weights of one position of a video."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ try:
 except ImportError as error:
     if __name__ != "__main__":
         raise
-    sys.exit(f"nlcore_torch.video.attend needs {error.name}: pip install 'nlcore[torch,video]'")
+    sys.exit(f"nlcore-video attend needs {error.name}: pip install 'nlcore[torch,video]'")
 
 app = typer.Typer(add_completion=False)
 console = Console(stderr=True)
@@ -135,24 +135,22 @@ def attend(
     """Draw the largest weights of one position of a video in a network: the paper's Figure 3.
 
     The position i is marked. Arrows lead from it to the k positions j of the clip with the largest
-    weights w_ij = f(x_i, x_j) / C(x). Frames are resized and normalized as in the paper.
+    weights w_ij = f(x_i, x_j) / C(x). Without a run, frames are normalized as in the paper; with
+    one, as in its recipe. The step between frames counts frames of the file.
     """
     with _or_exit():
         _check_output(output)
         _check_device(device)
         torch.manual_seed(seed)
-        found = None if weights is None else checkpoint_at(weights)
+        found = None if weights is None else checkpoint_at(weights, console.print)
         recipe = None if found is None else found.recipe
         described = {"depth": depth, "inflation": inflation, "blocks": count, "fields": fields}
         network = Network(_spec(found, described), device=device).eval()
-        residual = _chosen(network, block)
+        residual = _chosen(network, block, found)
         if weights is not None:
             _load(network, weights, found)
-        if recipe is not None:
-            frames, every = frames or recipe.frames, every or recipe.stride
-            short_side = short_side or recipe.test_short_side
         with console.status(f"reading {video}"):
-            clip = read_clip(video, frames or 32, every or 2, start, short_side or 256)
+            clip = read_clip(video, *_clip(recipe, frames, every), start, _side(recipe, short_side))
         seen = cropped(clip.frames, crop)
         name = f"{residual}.{NAME}"
         x = _input_of(network, name, torch.from_numpy(_normalized(seen, recipe)).to(device))
@@ -187,17 +185,26 @@ def _spec(found: Checkpoint | None, described: dict[str, Any]) -> NetworkSpec:
             raise ValueError(f"the run states its network; leave out {', '.join(given)}")
         network: NetworkSpec = found.recipe.network
         return network
-    fields = described["fields"] or "{}"
+    default: dict[str, Any] = {"depth": 50, "inflation": "none", "blocks": 5, "fields": "{}"}
+    described = default | {name: value for name, value in described.items() if value is not None}
+    fields = described["fields"]
     more = json.loads(fields)
     if not isinstance(more, dict):
         raise ValueError(f"--fields must be a JSON object; received {fields}")
-    named: dict[str, Any] = {
-        "depth": described["depth"] or 50,
-        "inflation": described["inflation"] or "none",
-    }
-    named |= more
-    count = 5 if described["blocks"] is None else described["blocks"]
-    return NetworkSpec(**{"non_local": placement(named["depth"], count), **named})
+    named = {"depth": described["depth"], "inflation": described["inflation"], **more}
+    return NetworkSpec(**{"non_local": placement(named["depth"], described["blocks"]), **named})
+
+
+def _clip(recipe: Recipe | None, frames: int | None, every: int | None) -> tuple[int, int]:
+    """How many frames a clip has, and the step between them."""
+    default = (32, 2) if recipe is None else (recipe.frames, recipe.stride)
+    return default[0] if frames is None else frames, default[1] if every is None else every
+
+
+def _side(recipe: Recipe | None, side: int | None) -> int:
+    if side is not None:
+        return side
+    return 256 if recipe is None else recipe.test_short_side
 
 
 def _load(network: Network, weights: Path, found: Checkpoint | None) -> None:
@@ -228,7 +235,7 @@ def _indices(position: str) -> tuple[int, ...]:
     return t, h, w
 
 
-def _chosen(network: Network, block: str | None) -> str:
+def _chosen(network: Network, block: str | None, found: Checkpoint | None) -> str:
     """The residual block that the non-local block follows, by default res3.3 or the last one."""
     known = [name.removesuffix(f".{NAME}") for name in non_local_blocks(network)]
     if not known:
@@ -236,9 +243,9 @@ def _chosen(network: Network, block: str | None) -> str:
     if block is None:
         return FIRST if FIRST in known else known[-1]
     if block not in known:
+        others = " (set --blocks or --fields if your network has others)"
         raise ValueError(
-            f"--block must be one of: {', '.join(known)} (set --blocks or --fields if your "
-            f"network has others); received {block}"
+            f"--block must be one of: {', '.join(known)}{'' if found else others}; received {block}"
         )
     return block
 

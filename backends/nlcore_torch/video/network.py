@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,8 @@ class Network(nn.Module):
         Parameters
         ----------
         path : path
-            Of the folder of a run, or of one of its `checkpoints`.
+            Of the folder of a run, or of one of its `checkpoints`. Either framework may have
+            trained it. A damaged checkpoint of a run is skipped with a warning.
         device : optional
 
         Raises
@@ -158,7 +160,7 @@ class Network(nn.Module):
         --------
         >>> network = Network.from_run("runs/mine")  # doctest: +SKIP
         """
-        found = load_run(path)
+        found = load_run(path, warnings.warn)
         network = cls(found.recipe.network, device=device)
         network.import_weights(found.state.weights)
         return network.eval()

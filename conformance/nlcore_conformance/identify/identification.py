@@ -34,8 +34,8 @@ Progress = Callable[[str, int, int], None]
 Questions = tuple[str, list[tuple[NonLocalSpec, str]]]
 #: What may help if there is no explanation.
 MORE = (
-    "`nlcore-conformance run` tries more known mistakes. For it, let the backend refuse by "
-    "`supports` what the implementation lacks."
+    "`nlcore-conformance run` also tries two known mistakes at once, and shows the first stage "
+    "that differs. For it, let the backend refuse by `supports` what the implementation lacks."
 )
 #: How many characters of a reason the table shows. All of it follows the tables.
 _WHY = 120
@@ -62,6 +62,8 @@ class Identification(Conclusion):
         Its answers.
     mistakes : list of str
         What it computes in answers that no rules explain, by a known mistake.
+    explained : bool
+        Whether each answer is explained, by rules or by a known mistake.
     """
 
     ratio: float = 0.0
@@ -69,6 +71,7 @@ class Identification(Conclusion):
     rules: dict[str, Found] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     mistakes: list[str] = field(default_factory=list)
+    explained: bool = True
 
     @property
     def rows(self) -> list[tuple[str, str, str, str]]:
@@ -116,13 +119,15 @@ def identify(
     if found.nearest is not None:
         far = f"{found.sentence} (error / bound of {found.nearest.name} itself: {ratio:.2g})"
         found = replace(found, sentence=far)
+    made, explained = mistakes(answers)
     return Identification(
         **vars(found),
         ratio=ratio,
         backend=backend.name,
         rules=rules,
         answers=answers,
-        mistakes=mistakes(answers),
+        mistakes=made,
+        explained=explained,
     )
 
 
@@ -185,7 +190,7 @@ def show(identification: Identification, console: Console) -> None:
     console.print(f"{found.backend} {found.sentence}", style="bold", soft_wrap=True, markup=False)
     for mistake in found.mistakes:
         console.print(f"It computes {mistake}", soft_wrap=True, markup=False)
-    if not found.mistakes and any(a.z is not None and a.computed is None for a in found.answers):
+    if not found.explained:
         console.print(MORE, soft_wrap=True, markup=False)
     if found.rules:
         rules = Table("rule", "computed", "why not more")

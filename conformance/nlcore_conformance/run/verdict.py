@@ -92,7 +92,7 @@ class Verdict:
         }
 
 
-def described(failure: Failure, explained: bool = False) -> list[tuple[str, str]]:
+def described(failure: Failure, explained: bool) -> list[tuple[str, str]]:
     """A failure as labels and texts: the case, and the values expected and received.
 
     `explained`: whether a known mistake explains it, so that its size does not have to.

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nlcore.video.cli import options as shared
 from nlcore.video.cli.terminal import or_exit, progress
@@ -33,7 +34,8 @@ def classify(
 ) -> None:
     """Print the classes of video files with the largest scores.
 
-    The recipe of the run determines the views. The scores of a video are merged as in `evaluate`.
+    The recipe of the run determines the views, and how their scores are merged. If it merges by
+    sum, a score is a sum over the views.
     """
     with or_exit():
         found = load_run(run, print)
@@ -45,9 +47,10 @@ def classify(
             scores = compute(settings, run, tell=tell, **options).merged(recipe.merge)
     table = Table(box=None, pad_edge=False)
     for column in ("video", "class", "score"):
-        table.add_column(column, header_style="dim")
+        table.add_column(column, header_style="dim", overflow="fold")
     for path, row in zip(videos, scores, strict=True):
         for place, label in enumerate(np.argsort(-row, kind="stable")[:k]):
             name = found.names[label] if label < len(found.names) else str(label)
-            table.add_row("" if place else str(path), name, f"{row[label]:.3f}")
+            file = Text("" if place else str(path))  # Text, since names may have brackets
+            table.add_row(file, Text(name), f"{row[label]:.3f}")
     Console().print(table)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from nlcore.video.cli import options as shared
 from nlcore.video.cli.terminal import or_exit, progress
@@ -156,7 +157,9 @@ def _print(results: Results, scores: ViewScores, folder: Path) -> None:
         table.add_column(column, header_style="dim")
     worst = sorted(results.classes, key=lambda row: (row.value != row.value, row.value))
     for row in worst[:SHOWN]:
-        table.add_row(row.name, str(row.videos), f"{row.value:.3f}", row.confused_with)
+        table.add_row(  # Text, since names may have brackets
+            Text(row.name), str(row.videos), f"{row.value:.3f}", Text(row.confused_with)
+        )
     console = Console()
     console.print(table)
     if len(worst) > SHOWN:

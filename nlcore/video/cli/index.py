@@ -1,4 +1,4 @@
-"""nlcore-video index and split: a list of videos becomes an index file, and one becomes two."""
+"""nlcore-video index and split: a list becomes an index file, and an index is divided into two."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ def split(
         for path in (training, validation):
             if path.exists():
                 raise FileExistsError(f"{path} exists; it is not replaced")
-        parts = divided(read_index(index), fraction, seed)
+        if training.absolute() == validation.absolute():
+            raise ValueError(f"TRAINING and VALIDATION must differ; received {training} twice")
+        parts = divided(read_index(index, check=False), fraction, seed)
         for path, part in zip((training, validation), parts, strict=True):
             write_index(path, part)
             print(f"{path}: {len(part)} videos")

@@ -200,8 +200,8 @@ def views_of(path: Path | str, recipe: Recipe) -> Iterator[np.ndarray]:
         The file cannot be decoded, or a view does not fit.
     """
     clips = EvaluationClips(index_of_files([path]), recipe)
-    for view in range(recipe.views):
-        yield clips.load(0, view).pixels[None]
+    for first in range(0, recipe.views, recipe.test_crops):
+        yield from clips.load(0, first, first + recipe.test_crops).pixels[:, None]
 
 
 def spanned(frames: Iterable[int]) -> set[int]:

@@ -83,7 +83,7 @@ class Recipe:
         Initial weights: random, of an inflated ImageNet network, of the same network after another
         training, or of the network without non-local blocks after another training.
     initial_recipe : str or None
-        The recipe of that other training, if it is a published one. It changes nothing.
+        Name of the recipe of that other training. Nothing is computed from it.
     block_init, block_identity
         Initial weights of non-local blocks that are not loaded, see `nlcore.init_weights`.
     zero_residual : bool

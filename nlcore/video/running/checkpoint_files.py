@@ -22,7 +22,7 @@ from nlcore.video.running.learner import LearnerState
 VERSION = 1
 DESCRIPTION, WEIGHTS, MOMENTUM = "checkpoint.json", "weights.safetensors", "momentum.safetensors"
 #: Fields of recipes that do not change the training.
-WORDS = ("name", "sources")
+WORDS = ("name", "sources", "initial_recipe")
 
 
 class RecipeForm(NamedTuple):

@@ -1,4 +1,4 @@
-"""Results of an evaluation: metrics, a table by class, and a picture."""
+"""Results of an evaluation: metrics, tables by class and by video, and a picture."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_results(
     output: Path,
     dialect: str = "charades",
 ) -> Results:
-    """Merge the scores, and write them and what follows from them into a folder.
+    """Merge the scores, and write the results into a folder.
 
     The files are metrics.json, classes.csv and videos.csv, and confusion.png if each video has one
     label.

@@ -128,7 +128,9 @@ def load_run(
     return found
 
 
-def checkpoint_at(path: Path) -> Checkpoint | None:
+def checkpoint_at(
+    path: Path, warn: Callable[[str], None] = lambda message: None
+) -> Checkpoint | None:
     """The checkpoint of a run, of a checkpoint's folder or of a file in it; None for other files.
 
     Raises
@@ -137,5 +139,5 @@ def checkpoint_at(path: Path) -> Checkpoint | None:
         A folder has no whole checkpoint, or it is damaged.
     """
     if path.is_dir():
-        return load_run(path)
-    return load_run(path.parent) if (path.parent / DESCRIPTION).exists() else None
+        return load_run(path, warn)
+    return load_run(path.parent, warn) if (path.parent / DESCRIPTION).exists() else None

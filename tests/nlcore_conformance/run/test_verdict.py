@@ -77,16 +77,16 @@ def test_json_has_no_numbers_that_are_none():
 
 
 def test_a_failure_is_described():
-    lines = dict(described(WRONG.failure))
+    lines = dict(described(WRONG.failure, False))
     assert lines["spec"].startswith("NonLocalSpec(channels=2")
     assert "shape (1, 2, 3), float32, data normal" in lines["x"]
     assert lines["expected"] == "dx[0, 1, 2] = 1.0"
     assert lines["received"] == "dx[0, 1, 2] = 1.5"
     assert lines["bound"] == "0.04; error / bound = 12.5"
     assert lines["stage"] == "first difference in: pooling"
-    assert "stage" not in dict(described(replace(WRONG.failure, stage="")))
-    assert "RuntimeError" in dict(described(RAISED.failure))["backend"]
-    assert dict(described(MISSHAPEN.failure))["z"] == "expected dtype float32"
+    assert "stage" not in dict(described(replace(WRONG.failure, stage=""), False))
+    assert "RuntimeError" in dict(described(RAISED.failure, False))["backend"]
+    assert dict(described(MISSHAPEN.failure, False))["z"] == "expected dtype float32"
 
 
 def test_verdicts_are_written_and_read(tmp_path):
@@ -114,7 +114,9 @@ def test_an_error_of_the_size_of_a_less_precise_format_is_said(dtype, relative, 
 def test_a_known_mistake_explains_the_size_of_an_error():
     judgement = Judgement("z", 500.0, (0,), 1.0, 1.0 + 4e-4, 4e-4 / 500, 1, 0)
     failure = replace(WRONG.failure, judgement=judgement)
-    assert dict(described(failure))["precision"].startswith("the error is as large as rounding to")
+    assert dict(described(failure, False))["precision"].startswith(
+        "the error is as large as rounding to"
+    )
     assert "precision" not in dict(described(failure, explained=True))
 
 

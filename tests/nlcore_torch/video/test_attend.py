@@ -164,6 +164,9 @@ def test_as_a_module(video, tmp_path):
             ("--device", "abacus"),
             "--device must be a device that PyTorch supports; received abacus",
         ),
+        (("--frames", "0"), "count must be at least 1; received 0"),
+        (("--every", "0"), "every must be at least 1; received 0"),
+        (("--depth", "0"), "depth must be"),
         (("-k", "1000"), "k must be from 1 to 64, the number of positions j; received 1000"),
         (("--crop", "999"), "pixels, the frames' smaller side; received 999"),
         (("--weights", "none.safetensors"), "none.safetensors"),
@@ -196,6 +199,21 @@ def test_wrong_weights(video, tmp_path):
     assert "or pass its run or checkpoint instead" in result.stderr
 
 
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory):
+    """A film of 20 frames whose colours and rows and columns differ."""
+    path = tmp_path_factory.mktemp("video") / "coloured.mkv"
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.height, stream.width, stream.pix_fmt = *WIDE, "bgr0"
+        for _ in range(20):
+            picture = rng.integers(0, (256, 128, 64), (*WIDE, 3)).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run of a network that has the shapes of the default one, but not its function."""
@@ -203,7 +221,13 @@ def run(tmp_path):
     network = {**FIELDS, "non_local": ("res4.5",), "block": block, "inflation": "none"}
     network["head"] = "mean"
     mine = recipe(
-        "slowfast_scratch", network=network, frames=6, stride=3, test_short_side=72, test_crop=64
+        "slowfast_scratch",
+        network=network,
+        frames=6,
+        stride=3,
+        test_short_side=72,
+        test_crop=64,
+        sampling="mmaction2",
     )
     weights = initial_network_weights(mine.network, 1, block_identity=False)
     checkpoint = Checkpoint(1, mine, 0, LearnerState(weights, {}, {}))
@@ -211,26 +235,40 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize("given", ["run", "checkpoint", "weights"])
-def test_a_run_states_its_network_and_clips(video, tmp_path, seen, run, given):
+def test_a_run_states_its_network_and_clips(coloured, tmp_path, seen, run, given):
     path = {"run": run.parents[1], "checkpoint": run, "weights": run / "weights.safetensors"}[given]
-    result = invoke(video, "--weights", path, "--output", tmp_path / "a.png")
+    result = invoke(coloured, "--weights", path, "--output", tmp_path / "a.png")
     assert result.exit_code == 0, result.stderr
     assert "18 largest weights of position (1, 2, 3) in (3, 4, 6) at res4.5, dot_product" in (
         " ".join(result.stdout.split())
     )
     (((frames, _, _, weights, positions), _),) = seen
-    clip = read_clip(video, 6, 3, 0.0, 72)
+    clip = read_clip(coloured, 6, 3, 0.0, 72)
     assert np.array_equal(frames, cropped(clip.frames))
     network, x = Network.from_run(run), []
     assert not network.training
     block = network.get_submodule("res4.5.non_local")
     block.register_forward_pre_hook(lambda _, arguments: x.append(arguments[0]))
-    pixels = dialect("slowfast").pixels(frames, whole(frames.shape[1:3]))
+    pixels = dialect("mmaction2").pixels(frames, whole(frames.shape[1:3]))
     with torch.no_grad():
         network(torch.from_numpy(pixels[None]))
     expected = top_responses(block, x[0], (1, 2, 3), 18)
     np.testing.assert_array_equal(positions, expected.positions[0])
     np.testing.assert_array_equal(weights, expected.weights[0])
+
+
+def test_options_come_before_the_run(coloured, tmp_path, seen, run):
+    options = ("--frames", "4", "--every", "1", "--short-side", "64")
+    result = invoke(coloured, "--weights", run, "--output", tmp_path / "a.png", *options)
+    assert result.exit_code == 0, result.stderr
+    (((frames, *_), _),) = seen
+    assert np.array_equal(frames, cropped(read_clip(coloured, 4, 1, 0.0, 64).frames))
+
+
+def test_a_run_has_the_blocks_that_it_has(coloured, run):
+    result = invoke(coloured, "--weights", run, "--block", "res3.1")
+    assert result.exit_code == 2
+    assert "--block must be one of: res4.5; received res3.1" in result.stderr
 
 
 def test_a_run_leaves_nothing_to_describe(video, run):

@@ -1,8 +1,11 @@
 """Evaluation: the scores of all views, alone and by two processes, and the commands."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +27,8 @@ from nlcore_torch.video.evaluation import evaluate
 load_file = pytest.importorskip("safetensors.numpy").load_file
 pytest.importorskip("typer")
 
+NAMES = ["run", "play [guitar]", "jump", "eat"]
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -32,7 +37,7 @@ def trained(tmp_path_factory):
     index, recipe = small_index(folder), small_recipe(network={"width": 4})
     weights = initial_network_weights(recipe.network, 2)
     weights["fc.weight"] = weights["fc.weight"] * np.float32(100)
-    facts = {"names": ["run", "sit", "jump", "eat"]}
+    facts = {"names": NAMES}
     checkpoint = Checkpoint(8, recipe, 0, LearnerState(weights, {}, {}), facts=facts)
     path = write_checkpoint(folder / "run" / "checkpoints", checkpoint)
     (folder / "recipe.json").write_text(recipe_to_json(recipe))
@@ -96,22 +101,38 @@ def test_one_file_by_hand(trained, tmp_path):
                 assert np.array_equal(scores, found.scores[number])
 
 
-def test_classify(trained, tmp_path, monkeypatch, capsys):
+SEVERAL = {"loss": "sigmoid_cross_entropy", "merge": "max"}
+
+
+@pytest.mark.parametrize("fields", [{}, SEVERAL], ids=["one label", "several labels"])
+def test_classify(trained, tmp_path, monkeypatch, capsys, fields):
     folder, index, recipe, _ = trained
-    found = evaluate(EvaluationSettings(recipe, index, tmp_path), folder / "run", device="cpu")
-    files = [index.root / index.videos[number].path for number in (3, 1)]
+    settings = EvaluationSettings(replace(recipe, **fields), index, tmp_path)
+    merged = evaluate(settings, folder / "run", device="cpu").merged(fields.get("merge", "mean"))
+    files = [tmp_path / "a [b].mp4", index.root / index.videos[1].path]
+    shutil.copy(index.root / index.videos[3].path, files[0])
     monkeypatch.setenv("COLUMNS", "300")
-    arguments = ("classify", folder / "run", *files, "-k", 2, "--device", "cpu")
+    sets = [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
+    arguments = ("classify", folder / "run", *files, "-k", 2, "--device", "cpu", *sets)
     assert command(monkeypatch, *arguments) == 0
-    head, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    lines = capsys.readouterr().out.splitlines()
+    head, *rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
     assert head == ["video", "class", "score"] and len(rows) == 4
-    names = ("run", "sit", "jump", "eat")
     for place, number in enumerate((3, 1)):
-        scores = found.merged("mean")[number]
-        first, second = np.argsort(-scores, kind="stable")[:2]
+        first, second = np.argsort(-merged[number], kind="stable")[:2]
         one, other = rows[2 * place], rows[2 * place + 1]
-        assert one == [str(files[place]), names[first], f"{scores[first]:.3f}"]
-        assert other == [names[second], f"{scores[second]:.3f}"]
+        assert one == [str(files[place]), NAMES[first], f"{merged[number][first]:.3f}"]
+        assert other == [NAMES[second], f"{merged[number][second]:.3f}"]
+
+
+def test_classify_names_everything(trained, monkeypatch, capsys):
+    folder, index, *_ = trained
+    monkeypatch.setenv("COLUMNS", "40")
+    file = index.root / index.videos[0].path
+    arguments = ("classify", folder / "run", file, "-k", 9, "--device", "cpu")
+    assert command(monkeypatch, *arguments) == 0
+    printed = capsys.readouterr().out
+    assert "…" not in printed and len(re.findall(r"\d\.\d{3}$", printed, re.M)) == 4
     assert command(monkeypatch, "classify", folder / "run", "none.mp4") == 2
     assert "none.mp4" in capsys.readouterr().err
 

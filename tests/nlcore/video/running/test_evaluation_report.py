@@ -1,6 +1,7 @@
 """Results are those of the merged scores."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -79,3 +80,14 @@ def test_scores_of_other_videos(tmp_path):
     scores = ViewScores(["0.mp4"], 2, 1, 4)
     with pytest.raises(ValueError, match="all 2 views must be added"):
         write_results(scores, index_of([(1,)]), small_recipe(), tmp_path)
+
+
+def test_a_path_that_is_no_text(tmp_path):
+    path = os.fsdecode(b"caf\xe9.mp4")
+    scores = ViewScores([path], 1, 1, 3)
+    scores.add(path, 0, [0.25, 0.5, 0.25])
+    video = Video(path, 10, 24.0, 64, 48, 1, 1, labels=(1,))
+    write_results(
+        scores, Index("slowfast", ("a", "b", "c"), None, (video,)), small_recipe(), tmp_path
+    )
+    assert (tmp_path / "videos.csv").read_bytes().splitlines()[1] == b"caf\xe9.mp4,b,b,0.5,1"

@@ -8,7 +8,7 @@ from training_set import small_index, small_recipe
 from nlcore.video.initial_weights import initial_network_weights
 from nlcore.video.running import Checkpoint, RunFolder, RunSettings, index_digest, write_checkpoint
 from nlcore.video.running.learner import LearnerState
-from nlcore.video.running.run_folder import facts_of, load_run
+from nlcore.video.running.run_folder import checkpoint_at, facts_of, load_run
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +99,25 @@ def test_facts():
     facts = facts_of("torch", ("no-such-package",), device="cpu")
     assert facts["framework"] == "torch" and facts["device"] == "cpu"
     assert {"python", "nlcore", "numpy"} <= set(facts["versions"])
+
+
+def test_the_checkpoint_at_a_path(tmp_path):
+    checkpoint = checkpoint_of(small_recipe(), facts={"names": ["a", "b"]})
+    path = write_checkpoint(tmp_path / "run" / "checkpoints", checkpoint)
+    for place in (tmp_path / "run", path, path / "weights.safetensors"):
+        found = checkpoint_at(place)
+        assert found.iteration == 2 and found.names == ("a", "b")
+    (tmp_path / "other.safetensors").touch()
+    assert checkpoint_at(tmp_path / "other.safetensors") is None
+    with pytest.raises(ValueError, match="must be a run or a checkpoint; received no whole"):
+        checkpoint_at(tmp_path / "run" / "checkpoints")
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    folder, said = tmp_path / "run", []
+    for iteration in (2, 4):
+        checkpoint = checkpoint_of(small_recipe(), iteration=iteration)
+        path = write_checkpoint(folder / "checkpoints", checkpoint)
+    (path / "weights.safetensors").write_bytes(b"")
+    assert checkpoint_at(folder, said.append).iteration == 2
+    assert len(said) == 1 and path.name in said[0]

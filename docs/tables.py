@@ -117,7 +117,7 @@ class ClauseTests(GeneratedTable):
 
 
 class DialectTable(GeneratedTable):
-    """The dialects as they are at C = 1024, one row each: their fields, or their "sources"."""
+    """The dialects at C = 1024, one row each: whose blocks, or their "rules" or their "sources"."""
 
     optional_arguments = 1
 
@@ -125,15 +125,17 @@ class DialectTable(GeneratedTable):
         if self.arguments == ["sources"]:
             rows = [(f"`{n}`", d.source.replace("*", r"\*")) for n, d in nlcore.DIALECTS.items()]
             return [("name", "read in"), *rows]
-        columns = ("name", "pairwise", "ndim", "D", "scale", "subsample", "subsample_at")
-        rows = [(*columns, "bias", "pair_bias", "batch_norm")]
+        rules = self.arguments == ["rules"]
+        fields = ("subsample", "subsample_at", "bias", "pair_bias", "batch_norm")
+        rows = [("name", *(fields if rules else ("pairwise", "ndim", "D", "scale")))]
         for name, known in nlcore.DIALECTS.items():
             spec = nlcore.dialect(name, 1024)
             pairwise = "all" if len(known.pairwise) == 4 else ", ".join(known.pairwise)
-            pair_bias = known.fields.get("pair_bias", False)
-            values = (f"`{name}`", pairwise, known.ndims, spec.inner_channels, f"{spec.scale:.4g}")
-            values += (spec.subsample, spec.subsample_at, spec.bias, pair_bias, spec.batch_norm)
-            rows.append(values)
+            values = (pairwise, known.ndims, spec.inner_channels, f"{spec.scale:.4g}")
+            if rules:
+                pair_bias = known.fields.get("pair_bias", False)
+                values = (spec.subsample, spec.subsample_at, spec.bias, pair_bias, spec.batch_norm)
+            rows.append((f"`{name}`", *values))
         return rows
 
 

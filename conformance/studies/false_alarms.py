@@ -270,9 +270,9 @@ def write_page(files: list[Path]) -> None:
     by_name = merged(runs)
     for name, tallies in by_name.items():
         for dtype in (d for d in FLOATS if d in tallies):
-            t = tallies[dtype]
+            t, short = tallies[dtype], name.rpartition(":")[2]
             text += (
-                f"| {name} | {dtype} | {t.examples:,} | {t.elements - t.unpredictable:,} | "
+                f"| {short} | {dtype} | {t.examples:,} | {t.elements - t.unpredictable:,} | "
                 f"{t.unpredictable / t.elements:.1%} | {len(t.alarms)} | {t.largest:.3f} |\n"
             )
     text += LOOSE

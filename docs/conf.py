@@ -48,6 +48,7 @@ html_static_path = ["static"]
 html_css_files = ["nlcore.css"]
 html_favicon = "static/favicon.svg"
 html_title = "nlcore"
+smartquotes_action = "qe"  # no dashes, which would change options such as --resume
 html_math_renderer = "mathml"  # in the page itself: no script, no font and no network
 # Where the site and the repository are is known only to who publishes them.
 html_baseurl = os.environ.get("DOCS_URL", "")

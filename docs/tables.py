@@ -16,6 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.logging import getLogger
 
 import nlcore
+from nlcore.spec import FLOATS
 from nlcore.video import RECIPES
 from nlcore.video.recipes.presets import PLACES
 from nlcore.video.recipes.summary import GROUPS, NOT_USED, field_text
@@ -58,7 +59,8 @@ class VectorTable(GeneratedTable):
         rows: list[tuple] = [("name", "what is special", "clauses NL-", "dtypes")]
         for v in traceability.vectors():
             clauses = ", ".join(clause.removeprefix("NL-") for clause in v["clauses"])
-            rows.append((f"`{v['name']}`", v["about"], clauses, ", ".join(v["dtypes"])))
+            dtypes = "all" if len(v["dtypes"]) == len(FLOATS) else ", ".join(v["dtypes"])
+            rows.append((f"`{v['name']}`", v["about"], clauses, dtypes))
         return rows
 
 
@@ -71,7 +73,7 @@ class MutantTable(GeneratedTable):
         for mutant in mutants():
             rule = re.sub(r"([*|\\])", r"\\\1", mutant.mistake)
             row = judged[mutant.name]
-            found = row["check"], row["ratio"]
+            found = row["check"], f"{float(row['ratio']):.3g}"
             rows.append((mutant.name.replace("|", r"\|"), rule, mutant.clause, *found))
         return rows
 
@@ -84,7 +86,8 @@ class AcceptedTable(GeneratedTable):
         rows: list[tuple] = [("implementation", "how it differs", "verdict", "largest ratio")]
         for right in honest():
             row = judged[right.name]
-            rows.append((right.name, right.difference, row["verdict"], row["ratio"]))
+            ratio = f"{float(row['ratio']):.3g}"
+            rows.append((right.name, right.difference, row["verdict"], ratio))
         return rows
 
 

@@ -1,9 +1,9 @@
 """What can a non-local block learn that a convolution cannot, and the other way round?
 
-    python conformance/studies/learning.py make                  # films, from a seed
-    python conformance/studies/learning.py run --jobs 2          # all trainings; goes on where it was
-    python conformance/studies/learning.py page                  # docs/evidence.md: tables, CSV, pictures
-    python conformance/studies/learning.py look                  # a picture of where a block looks
+    python conformance/studies/learning.py make            # films, from a seed
+    python conformance/studies/learning.py run --jobs 2    # all trainings that are left
+    python conformance/studies/learning.py page            # tables, CSV files, pictures of the page
+    python conformance/studies/learning.py look            # a picture of where a block looks
 
 Films are made of scikit-learn's digits and scikit-image's photographs. Narrow networks of
 `nlcore.video` are trained on them by nlcore's trainer, as `nlcore-video train` does, with five

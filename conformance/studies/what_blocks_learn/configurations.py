@@ -10,7 +10,9 @@ from nlcore.video import NetworkSpec, Recipe, cost, placement, recipe
 from what_blocks_learn.film_tasks import FRAMES, TASKS
 from what_blocks_learn.pictures_used import SIDE
 
-WIDTH, CLIP, BATCH, ITERATIONS = 8, 8, 16, 400
+WIDTH, CLIP, BATCH = 8, 8, 16
+#: Of a training, and of that of the first network, from which all others start.
+ITERATIONS, FIRST = 600, 1200
 #: Fields that all recipes have. The first network starts from random weights, and all others from
 #: its weights.
 FIELDS: dict[str, Any] = {
@@ -49,8 +51,6 @@ class Configuration:
     identity : bool
         Whether a new block is the identity.
     tasks : tuple of str
-    tables : tuple of str
-        Tables of the paper in which the row is.
     """
 
     name: str
@@ -58,8 +58,7 @@ class Configuration:
     network: Mapping[str, Any] = field(default_factory=dict)
     frames: int = CLIP
     identity: bool = True
-    tasks: tuple[str, ...] = ("compare",)
-    tables: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ("recall",)
 
     def recipe(self, task: str) -> Recipe:
         """The recipe of a training."""
@@ -77,7 +76,7 @@ class Configuration:
 
     def size(self) -> tuple[int, int]:
         """Parameters and multiply-adds, for two classes."""
-        spec = self.recipe("compare").network
+        spec = self.recipe("recall").network
         rows = cost(spec, (self.frames, SIDE, SIDE))
         return sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
 
@@ -91,7 +90,7 @@ def first_recipe() -> Recipe:
         "batch": 4 * BATCH,
         "clips_per_device": 4 * BATCH,
         "initial": "random",
-        "base_rate": 2 * FIELDS["base_rate"],
+        "iterations": FIRST,
     }
     network = {**NETWORK, "classes": len(TASKS[STILL].labels), "non_local": (), "inflation": "none"}
     return recipe("paper", **fields, network=network)
@@ -105,24 +104,23 @@ def _after(residual: str) -> dict[str, Any]:
     return {"non_local": (residual,), "block": BLOCK}
 
 
-ALL = ("compare", "move", "flash")
+ALL = ("recall", "move", "flash")
 I3D = {"inflation": "3x1x1"}
 CONFIGURATIONS = (
-    Configuration("c2d", "C2D", tasks=ALL, tables=("2a", "2b", "2c", "2d", "2e", "2f")),
+    Configuration("c2d", "C2D", tasks=ALL),
     Configuration(
         "c2d_pooled",
         "C2D with temporal pooling",
         {"temporal_strides": (1, 1, 2)},
-        tasks=("compare", "move"),
+        tasks=("recall", "move"),
     ),
-    Configuration("i3d_3x1x1", "I3D 3×1×1", I3D, tasks=ALL, tables=("2e", "2f")),
-    Configuration("i3d_3x3x3", "I3D 3×3×3", {"inflation": "3x3x3"}, tasks=ALL, tables=("2e",)),
+    Configuration("i3d_3x1x1", "I3D 3×1×1", I3D, tasks=ALL),
+    Configuration("i3d_3x3x3", "I3D 3×3×3", {"inflation": "3x3x3"}, tasks=ALL),
     *(
         Configuration(
             f"nl1_{pairwise}",
             f"NL C2D, 1 block, {words}",
             _non_local(1, pairwise=pairwise),
-            tables=("2a", "2b", "2c") if pairwise == "embedded_gaussian" else ("2a",),
         )
         for pairwise, words in (
             ("gaussian", "Gaussian"),
@@ -132,41 +130,36 @@ CONFIGURATIONS = (
         )
     ),
     *(
-        Configuration(f"nl1_{name[:4]}", f"NL C2D, 1 block in {name[:4]}", _after(name), tables=("2b",))
+        Configuration(f"nl1_{name[:4]}", f"NL C2D, 1 block in {name[:4]}", _after(name))
         for name in ("res2.1", "res3.2", "res5.1")
     ),
-    Configuration(
-        "nl5", "NL C2D, 5 blocks", _non_local(5), tasks=ALL, tables=("2c", "2d", "2e")
-    ),
-    Configuration("nl10", "NL C2D, 10 blocks", _non_local(10), tables=("2c",)),
+    Configuration("nl5", "NL C2D, 5 blocks", _non_local(5), tasks=ALL),
+    Configuration("nl10", "NL C2D, 10 blocks", _non_local(10)),
     Configuration(
         "nl5_space",
         "NL C2D, 5 blocks, space",
         _non_local(5, extent="space"),
-        tables=("2d",),
     ),
     Configuration(
         "nl5_time",
         "NL C2D, 5 blocks, time",
         _non_local(5, extent="time"),
-        tables=("2d",),
     ),
     Configuration(
         "nl5_random",
         "NL C2D, 5 blocks, random start",
         _non_local(5),
         identity=False,
-        tasks=("compare", "flash"),
+        tasks=("recall", "flash"),
     ),
     Configuration(
         "nl5_i3d",
         "NL I3D 3×1×1, 5 blocks",
         {**I3D, **_non_local(5)},
         tasks=ALL,
-        tables=("2f",),
     ),
-    Configuration("c2d_32", "C2D, 32 frames", frames=32, tables=("2g",)),
-    Configuration("nl5_32", "NL C2D, 5 blocks, 32 frames", _non_local(5), 32, tables=("2g",)),
+    Configuration("c2d_32", "C2D, 32 frames", frames=32),
+    Configuration("nl5_32", "NL C2D, 5 blocks, 32 frames", _non_local(5), 32),
 )
 BY_NAME = {found.name: found for found in CONFIGURATIONS}
 

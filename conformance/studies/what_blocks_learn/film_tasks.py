@@ -1,7 +1,7 @@
 """The tasks: films with labels, in groups whose labels cannot be told by what a group shares.
 
-All films have `FRAMES` frames, in `SLOTS` slots within which only a moving digit changes. A clip of
-8 frames has one frame of each slot.
+Films of these tasks have `FRAMES` frames, in `SLOTS` slots of equal frames. So a clip of 8 frames
+has one frame of each slot, and the same frames in a film and in its reverse.
 """
 
 from __future__ import annotations
@@ -12,12 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from what_blocks_learn.pictures_used import DIGIT, DIGITS, SIDE, background, digits, with_digit
+from what_blocks_learn.pictures_used import (
+    COLOURS,
+    DIGIT,
+    DIGITS,
+    PATCH,
+    SIDE,
+    background,
+    digits,
+    with_shape,
+)
 
 FRAMES, SLOTS = 32, 8
-#: Pixels that a digit moves, and the least distance along one axis of two digits' places.
-TRAVEL, APART = 24, 16
-#: Slots in which the first and the second of two digits are seen.
+#: Pixels that a digit moves, and the least distance of two places along one axis.
+TRAVEL, APART = 24, 14
+#: Slots in which two digits are seen, and those in which a patch is.
 FIRST, SECOND = range(3), range(5, 8)
 #: Largest coordinate of a digit's top left corner.
 LAST = SIDE - DIGIT
@@ -62,24 +71,25 @@ class Task:
                 yield f"{number:04d}-{member}", film
 
 
-def compared(
+def recalled(
     split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)
 ) -> list[Film]:
-    """Four films: each of two first digits is followed by each of two second digits.
+    """Four films: a red and a blue digit are seen first, and a patch of one colour later.
 
-    The first digits are of two classes, p and q, and so are the second ones. All four films have the
-    same background and the same two places.
+    Either digit is the red one, and the patch is red or blue. The label is the digit that had the
+    colour of the patch. All four films have the same digits, background and three places.
     """
-    p, q = rng.choice(among, 2, replace=False)
-    pairs = [digits(split)[k][rng.choice(len(digits(split)[k]), 2, replace=False)] for k in (p, q)]
-    empty, (here, there) = background(split, rng), _places(rng)
+    pair = rng.choice(among, 2, replace=False)
+    images = [digits(split)[k][rng.integers(len(digits(split)[k]))] for k in pair]
+    empty, (here, there, later) = background(split, rng), _places(rng, 3)
     films = []
-    for first in (0, 1):
-        for second in (0, 1):
-            a = with_digit(empty, pairs[first][0], here)
-            b = with_digit(empty, pairs[second][1], there)
-            slots = [a if s in FIRST else b if s in SECOND else empty for s in range(SLOTS)]
-            films.append(Film(_shown(slots), "same" if first == second else "another"))
+    for colours in (("red", "blue"), ("blue", "red")):
+        both = with_shape(empty, images[0], here, colours[0])
+        both = with_shape(both, images[1], there, colours[1])
+        for colour in ("red", "blue"):
+            patch = with_shape(empty, PATCH, later, colour)
+            slots = [both if s in FIRST else patch if s in SECOND else empty for s in range(SLOTS)]
+            films.append(Film(_shown(slots), str(pair[colours.index(colour)])))
     return films
 
 
@@ -87,39 +97,43 @@ def moving(split: str, rng: np.random.Generator) -> list[Film]:
     """Two films: a digit moves to the right, and the same frames in reverse."""
     digit, empty = _digit(split, rng)[1], background(split, rng)
     top, left = int(rng.integers(LAST + 1)), int(rng.integers(LAST - TRAVEL + 1))
-    columns = left + np.round(np.linspace(0, TRAVEL, FRAMES)).astype(int)
-    frames = _bytes([with_digit(empty, digit, (top, int(column))) for column in columns])
+    columns = left + np.round(np.linspace(0, TRAVEL, SLOTS)).astype(int)
+    frames = _shown([with_shape(empty, digit, (top, int(column))) for column in columns])
     return [Film(frames, "right"), Film(frames[::-1], "left")]
 
 
 def flashing(split: str, rng: np.random.Generator) -> list[Film]:
     """One film: a digit is seen in one slot."""
     label, digit = _digit(split, rng)
-    empty, (place, _) = background(split, rng), _places(rng)
+    empty, (place,) = background(split, rng), _places(rng, 1)
     slots = [empty] * SLOTS
-    slots[rng.integers(SLOTS)] = with_digit(empty, digit, place)
+    slots[rng.integers(SLOTS)] = with_shape(empty, digit, place)
     return [Film(_shown(slots), str(label))]
 
 
-def still(split: str, rng: np.random.Generator) -> list[Film]:
-    """One film of one frame with a digit, of which the first network learns."""
-    label, digit = _digit(split, rng)
-    empty, (place, _) = background(split, rng), _places(rng)
-    return [Film(_bytes([with_digit(empty, digit, place)]), str(label))]
+def still(split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)) -> list[Film]:
+    """One film of one frame with a digit in any colour, of which the first network learns."""
+    label, digit = _digit(split, rng, among)
+    empty, (place,) = background(split, rng), _places(rng, 1)
+    colour = str(rng.choice(list(COLOURS)))
+    return [Film(_bytes([with_shape(empty, digit, place, colour)]), str(label))]
 
 
-def _digit(split: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
-    label = int(rng.integers(DIGITS))
+def _digit(
+    split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)
+) -> tuple[int, np.ndarray]:
+    label = int(rng.choice(among))
     images = digits(split)[label]
     return label, images[rng.integers(len(images))]
 
 
-def _places(rng: np.random.Generator) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Two places, at least `APART` pixels from each other."""
+def _places(rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
+    """Places of which no two overlap."""
     while True:
-        here, there = rng.integers(LAST + 1, size=(2, 2)).tolist()
-        if max(abs(here[0] - there[0]), abs(here[1] - there[1])) >= APART:
-            return tuple(here), tuple(there)
+        places = rng.integers(LAST + 1, size=(count, 2))
+        apart = np.abs(places[:, None] - places[None]).max(-1) + APART * np.eye(count)
+        if (apart >= APART).all():
+            return [(int(top), int(left)) for top, left in places]
 
 
 def _shown(slots: list[np.ndarray]) -> np.ndarray:
@@ -135,10 +149,10 @@ TASKS = {
     task.name: task
     for task in (
         Task(
-            "compare",
-            "A digit is seen first, and later a digit elsewhere: the same one, or another?",
-            ("another", "same"),
-            compared,
+            "recall",
+            "Which of two digits had the colour that comes back later, elsewhere?",
+            NAMES,
+            recalled,
             {"training": 400, "validation": 100},
         ),
         Task(

@@ -14,7 +14,7 @@ from what_blocks_learn.trainings import Place, Training, carry_out
 
 
 def trainings(seeds: int) -> list[Training]:
-    """All trainings: those from which others start, then task by task, as films are decoded once."""
+    """All trainings: those from which others start, then task by task."""
     firsts = [Training(STILL, "c2d", seed) for seed in range(seeds)]
     return firsts + [
         Training(task, each.name, seed)

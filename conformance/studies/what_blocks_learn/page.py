@@ -13,7 +13,7 @@ from what_blocks_learn.paper_tables import TABLES, PaperTable
 from what_blocks_learn.results import Result, accuracy, paired, percent
 
 #: Tasks in the order of the page.
-SHOWN = ("compare", "move", "flash")
+SHOWN = ("recall", "move", "flash")
 
 
 def with_tables(page: str, results: Sequence[Result]) -> str:
@@ -45,18 +45,19 @@ def by_task(results: Sequence[Result]) -> Iterator[str]:
 
 
 def beside_paper(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:
-    """A row for each network of a table of the paper, on the task "compare"."""
+    """A row for each network of a table of the paper, on the task "recall"."""
     first, *_ = table.rows
     name = BY_NAME[first].title
-    yield f"| network | paper | films right | groups right | difference to {name} | as in the paper |"
+    head = ("network", "paper", "films right", "groups right", f"difference to {name}")
+    yield f"| {' | '.join(head)} | as in the paper |"
     yield "| --- | ---: | ---: | ---: | ---: | --- |"
     for row, paper in table.rows.items():
-        difference = None if row == first else paired(results, "compare", row, first)
+        difference = None if row == first else paired(results, "recall", row, first)
         cells = [
             BY_NAME[row].title,
             paper,
-            percent(accuracy(results, "compare", row)),
-            percent(accuracy(results, "compare", row, "groups_right", "groups")),
+            percent(accuracy(results, "recall", row)),
+            percent(accuracy(results, "recall", row, "groups_right", "groups")),
             "" if row == first else percent(difference, sign=True),
             "" if row == first else verdict(difference, paper, table.rows[first]),
         ]

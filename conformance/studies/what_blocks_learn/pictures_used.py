@@ -18,7 +18,10 @@ PHOTOGRAPHS = {
 #: Fraction of a class's images, its first ones, that are in training films only.
 TRAINED = 0.65
 #: Shorter side of a photograph, of which a patch is the background. It is darkened by a factor.
-SHORT_SIDE, DARK = 120, 0.4
+SHORT_SIDE, DARK = 120, 0.3
+COLOURS = {"white": (255.0, 255.0, 255.0), "red": (255.0, 60.0, 40.0), "blue": (60.0, 110.0, 255.0)}
+#: A patch of one colour.
+PATCH = np.ones((DIGIT, DIGIT))
 
 
 @cache
@@ -61,10 +64,12 @@ def background(split: str, rng: np.random.Generator) -> np.ndarray:
     return picture[top : top + SIDE, left : left + SIDE]
 
 
-def with_digit(frame: np.ndarray, digit: np.ndarray, place: tuple[int, int]) -> np.ndarray:
-    """A frame with a white digit whose top left corner is at a place."""
+def with_shape(
+    frame: np.ndarray, shape: np.ndarray, place: tuple[int, int], colour: str = "white"
+) -> np.ndarray:
+    """A frame with a shape (DIGIT, DIGIT) in a colour, whose top left corner is at a place."""
     top, left = place
     seen = frame.copy()
     part = seen[top : top + DIGIT, left : left + DIGIT]
-    part += digit[..., None] * (255.0 - part)
+    part += shape[..., None] * (np.array(COLOURS[colour]) - part)
     return seen

@@ -21,6 +21,7 @@ COLUMNS = (
 #: What stands in a cell before its trainings are done.
 OPEN = "not run"
 
+
 def read_results(folder: Path) -> list[Result]:
     """The results of all trainings that are done, sorted."""
     found = [json.loads(path.read_text("utf-8")) for path in folder.glob("*.json")]

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from nlcore.checkpoints.starting_weights import read_source, starting_weights
 from nlcore.video import Recipe
 from nlcore.video.labels import Index
-from nlcore.video.running import RunSettings
+from nlcore.video.running import RunSettings, run_training
 from nlcore.video.running.metric_tables import read_table
-from nlcore.video.running.run_folder import load_run
 from nlcore.video.running.video_task import metrics_of_scores, targets_of
-from nlcore.video.running.view_scoring import EvaluationSettings
-from nlcore_torch.video.evaluation import evaluate
-from nlcore_torch.video.training import train
+from nlcore.video.running.view_scoring import EvaluationSettings, run_evaluation
+from nlcore_torch.video.learner import TorchLearner
 from what_blocks_learn.configurations import BY_NAME, STILL, first_recipe
 from what_blocks_learn.film_files import DecodedIndex, decoded_index, groups_of, index_file
 from what_blocks_learn.film_tasks import TASKS
@@ -81,11 +80,11 @@ class Place:
 
 def carry_out(place: Place, training: Training) -> dict[str, Any]:
     """Train, evaluate and write the results and the weights, unless a signal stops it."""
-    found = indices(place.films, training.task)
     run, start = place.run(training), None if training.task == STILL else place.start(training.seed)
     shutil.rmtree(run, ignore_errors=True)
-    result = {**vars(training), **results_of(training.recipe, *found, run, training.seed, start)}
-    weights = load_run(run).state.weights
+    both = indices(place.films, training.task)
+    result, weights = trained(training.recipe, *both, run, training.seed, start)
+    result = {**vars(training), **result}
     place.weights(training).parent.mkdir(parents=True, exist_ok=True)
     safetensors.numpy.save_file(weights, place.weights(training))
     if training.task == STILL:
@@ -95,15 +94,17 @@ def carry_out(place: Place, training: Training) -> dict[str, Any]:
     return result
 
 
-def results_of(
+def trained(
     recipe: Recipe,
     index: Index,
     validation: Index,
     run: Path,
     seed: int,
     start: Path | None = None,
-) -> dict[str, Any]:
-    """The results of a training in a new folder `run`.
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The results of a training in a new folder `run`, and the weights by nlcore's names.
+
+    It is what `nlcore-video train` and `evaluate` do, in one process and without TensorBoard.
 
     Raises
     ------
@@ -111,16 +112,21 @@ def results_of(
         A signal has stopped the training.
     """
     began = time.process_time()
+    learner = TorchLearner(recipe, seed)
     every = -(-recipe.total_iterations(len(index)) // POINTS)
     settings = RunSettings(recipe, index, run, validation, seed, every=every, keep=1)
-    if train(settings, start, device="cpu").stopped:
+
+    def initial() -> tuple[dict[str, np.ndarray], str]:
+        return starting_weights(recipe, seed, None if start is None else read_source(start))
+
+    if run_training(settings, learner, initial).stopped:
         raise KeyboardInterrupt
     tested = EvaluationSettings(recipe, validation, run / "evaluation", batch=VIEWS)
-    found = evaluate(tested, run, device="cpu")
+    found = run_evaluation(tested, learner)
     assert found is not None  # there is one process
     scores, targets = found.merged(recipe.merge), targets_of(validation, recipe)
     right = scores.argmax(1) == targets
-    return {
+    result = {
         **metrics_of_scores(scores, targets, recipe),
         "films": len(right),
         "right": int(right.sum()),
@@ -129,6 +135,7 @@ def results_of(
         "training": _columns(run / "training.csv", ("loss", "error")),
         "validation": _columns(run / "validation.csv", ("iteration", "loss", "error")),
     }
+    return result, learner.state().weights
 
 
 def groups_right(right: np.ndarray, groups: np.ndarray) -> dict[str, int]:

@@ -35,7 +35,7 @@ from what_blocks_learn.film_files import make_films
 from what_blocks_learn.film_tasks import TASKS
 from what_blocks_learn.looking import attend_arguments, validation_file
 from what_blocks_learn.many_trainings import carry_out_all, trainings, work
-from what_blocks_learn.page import with_tables
+from what_blocks_learn.page import ATTENDED, with_tables
 from what_blocks_learn.results import read_results, write_csv
 from what_blocks_learn.trainings import Place
 
@@ -97,7 +97,8 @@ def page(
     results = [r for r in read_results(Place(folder).folder / "results") if r["task"] != STILL]
     write_csv(output / "evidence.csv", results)
     write_curves(output / "evidence_curves.csv", results)
-    text = with_tables((DOCS / "evidence.md").read_text("utf-8"), results)
+    attended = (output / ATTENDED).exists()
+    text = with_tables((DOCS / "evidence.md").read_text("utf-8"), results, attended)
     (output / "evidence.md").write_text(text, encoding="utf-8")
     draw_films(films_shown(SEED)).savefig(output / "pictures" / "evidence_films.jpg", dpi=110)
 
@@ -107,9 +108,7 @@ def look(
     folder: Folder = HERE,
     film: Annotated[int, typer.Option(help="Number of the film in the index.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
-    output: Annotated[Path, typer.Option(help="The picture.")] = (
-        DOCS / "pictures" / "evidence_attended.jpg"
-    ),
+    output: Annotated[Path, typer.Option(help="The picture.")] = (DOCS / ATTENDED),
 ) -> None:
     """Draw where a trained block looks from the second digit, by `nlcore-video attend`."""
     place = Place(folder)

@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 CSV = Path("../evidence_curves.csv")  # Sphinx runs this file in its own folder
-TASKS = ("recall", "move")
+TASKS = ("compare", "move")
 NAMES = {"c2d": "C2D", "i3d_3x1x1": "I3D", "nl5": "NL C2D", "nl5_i3d": "NL I3D"}
 
 

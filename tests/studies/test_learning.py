@@ -38,10 +38,11 @@ def group(task, seed=0, split="validation"):
     return of("film_tasks").TASKS[task].group(split, np.random.default_rng(seed))
 
 
-def test_a_group_of_recall_has_each_part_with_both_labels():
-    films = group("recall")
-    p, q = films[0].label, films[1].label
-    assert p != q and [film.label for film in films] == [p, q, q, p]
+@pytest.mark.parametrize("task", ["compare", "recall"])
+def test_a_group_has_each_part_with_both_labels(task):
+    films = group(task)
+    m, n = films[0].label, films[1].label
+    assert m != n and [film.label for film in films] == [m, n, n, m]
     first, between, second = slice(0, 12), slice(12, 20), slice(20, 32)
     a, b, c, d = (film.frames for film in films)
     assert (a[first] == b[first]).all() and (c[first] == d[first]).all()
@@ -50,9 +51,10 @@ def test_a_group_of_recall_has_each_part_with_both_labels():
     assert (a[first] != c[first]).any() and (a[second] != b[second]).any()
 
 
-def test_a_patch_of_recall_is_where_no_digit_was():
+@pytest.mark.parametrize("task", ["compare", "recall"])
+def test_what_is_seen_later_is_elsewhere(task):
     for seed in range(20):
-        frames = group("recall", seed)[0].frames.astype(int)
+        frames = group(task, seed)[0].frames.astype(int)
         changed = [(frames[t] != frames[12]).any(-1) for t in (0, 31)]
         assert changed[0].any() and changed[1].any() and not (changed[0] & changed[1]).any()
 
@@ -106,16 +108,17 @@ def margins(name, task):
     return (logits[:, one] - logits[:, other]) / np.abs(logits).max()
 
 
-def interaction(name):
-    """How far the margins of a group of recall are from a sum."""
-    a, b, c, d = margins(name, "recall")
+def interaction(name, task):
+    """How far the preferences of a group of four are from sums."""
+    a, b, c, d = margins(name, task)
     return abs(a + d - b - c)
 
 
-def test_only_networks_that_see_two_frames_can_get_a_group_of_recall_right():
+@pytest.mark.parametrize("task", ["compare", "recall"])
+def test_only_networks_that_see_two_frames_can_get_a_group_right(task):
     """Without: rounding. With: millions of times as much."""
-    without = max(map(interaction, ("c2d", "nl5_space")))
-    seeing = min(map(interaction, ("nl5", "nl5_time", "i3d_3x1x1")))
+    without = max(interaction(name, task) for name in ("c2d", "nl5_space"))
+    seeing = min(interaction(name, task) for name in ("nl5", "nl5_time", "i3d_3x1x1"))
     assert without < 2.0**-20 * seeing
 
 
@@ -127,6 +130,40 @@ def test_only_networks_with_order_tell_a_film_from_its_reverse():
     blind = max(map(differs, ("c2d", "nl5")))
     seeing = min(map(differs, ("c2d_pooled", "i3d_3x1x1", "nl5_i3d")))
     assert blind < 2.0**-20 * seeing
+
+
+@pytest.fixture(scope="module")
+def small_films(tmp_path_factory):
+    """Two indices of a few films of move."""
+    films, folder = of("film_files"), tmp_path_factory.mktemp("films")
+    task = replace(of("film_tasks").TASKS["move"], groups={"training": 100, "validation": 40})
+    films.make_films(task, folder, 0)
+    return [films.decoded_index(films.index_file(folder, task, s)) for s in task.groups]
+
+
+def small_training(name, films, run):
+    """The results of a training from random weights, of 4 channels, 4 frames and 24 x 24 pixels."""
+    known = of("configurations").BY_NAME[name].recipe("move")
+    recipe = replace(
+        known,
+        network=replace(known.network, width=4),
+        **{"frames": 4, "stride": 8, "jitter": (24, 24), "crop": 24, "test_short_side": 24},
+        **{"iterations": 60, "initial": "random", "precise_statistics": 4},
+    )
+    return of("trainings").trained(recipe, *films, run, seed=0)[0]
+
+
+def test_a_trained_i3d_knows_the_direction(small_films, tmp_path):
+    found = small_training("i3d_3x1x1", small_films, tmp_path / "run")
+    lowest = of("intervals").lowest_rate(found["groups_right"], found["groups"], 0.999)
+    assert lowest > 0.25  # of a coin
+    assert len(found["training"]["loss"]) == 60
+    assert found["validation"]["iteration"][-1] == 60
+
+
+def test_a_trained_c2d_with_blocks_does_not(small_films, tmp_path):
+    found = small_training("nl5", small_films, tmp_path / "run")
+    assert found["groups_right"] == 0 and 2 * found["right"] == found["films"] == 80
 
 
 def test_a_group_counts_if_all_of_its_films_are_right():
@@ -157,10 +194,10 @@ def result(task, name, seed, right, groups_right=0, films=400):
 
 
 RESULTS = [
-    *(result("recall", "c2d", seed, 200 + seed) for seed in range(3)),
-    *(result("recall", "nl5", seed, 320 + seed, 50 + seed) for seed in range(3)),
-    *(result("recall", "nl5_time", seed, 180 + 5 * (-1) ** seed) for seed in range(3)),
-    result("recall", "nl10", 0, 330),
+    *(result("compare", "c2d", seed, 200 + seed) for seed in range(3)),
+    *(result("compare", "nl5", seed, 320 + seed, 50 + seed) for seed in range(3)),
+    *(result("compare", "nl5_time", seed, 180 + 5 * (-1) ** seed) for seed in range(3)),
+    result("compare", "nl10", 0, 330),
 ]
 
 
@@ -195,9 +232,9 @@ def test_a_row_beside_the_papers_has_its_difference_and_verdict():
 
 def test_a_claim_is_confirmed_by_its_whole_interval():
     rows = table(of("claims").claims_table(RESULTS))
-    assert rows["C2D gets no group of *recall* right"][1:] == ["0.0 ± 0.0", "yes"]
+    assert rows["C2D gets no group of *compare* right"][1:] == ["0.0 ± 0.0", "yes"]
     assert rows["C2D gets no group of *move* right"][1:] == ["not run", ""]
-    coin = "NL C2D, 5 blocks gets more groups of *recall* right than a coin, 6.25%"
+    coin = "NL C2D, 5 blocks gets more groups of *compare* right than a coin, 6.25%"
     assert rows[coin][1:] == ["51.0 ± 2.5", "yes"]
     worse = [dict(r, groups_right=3) for r in RESULTS]
     assert table(of("claims").claims_table(worse))[coin][1:] == ["3.0 ± 0.0", "**no**"]
@@ -206,9 +243,10 @@ def test_a_claim_is_confirmed_by_its_whole_interval():
 def test_the_page_has_the_numbers_of_its_csv_file():
     page = (DOCS / "evidence.md").read_text("utf-8")
     results = of("results").read_csv(DOCS / "evidence.csv")
-    assert of("page").with_tables(page, results) == page
+    attended = (DOCS / of("page").ATTENDED).exists()
+    assert of("page").with_tables(page, results, attended) == page
     with pytest.raises(ValueError, match="must have the markers <!-- table claims -->"):
-        of("page").with_tables(page.replace("table claims", "table"), results)
+        of("page").with_tables(page.replace("table claims", "table"), results, attended)
 
 
 def test_the_csv_file_keeps_what_the_tables_need(tmp_path):
@@ -216,7 +254,8 @@ def test_the_csv_file_keeps_what_the_tables_need(tmp_path):
     results.write_csv(tmp_path / "a.csv", RESULTS)
     page = (DOCS / "evidence.md").read_text("utf-8")
     read = results.read_csv(tmp_path / "a.csv")
-    assert of("page").with_tables(page, read) == of("page").with_tables(page, RESULTS)
+    with_tables = of("page").with_tables
+    assert with_tables(page, read, True) == with_tables(page, RESULTS, True)
 
 
 def test_quoted_accuracies_are_those_of_the_page_of_results():
@@ -232,7 +271,7 @@ def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
     """Nothing else is started, since no first weights are there."""
     many, place = of("many_trainings"), of("trainings").Place(tmp_path)
     wanted = many.trainings(2)
-    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 31
+    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 37
     (tmp_path / "results").mkdir()
     for training in wanted[:2]:
         place.result(training).write_text("{}")
@@ -241,4 +280,4 @@ def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
         study.app, ["run", "--folder", str(tmp_path), "--seeds", "2", "--dry"]
     )
     assert done.exit_code == 0 and "still-c2d" not in done.output
-    assert len(done.stdout.split()) == 62
+    assert len(done.stdout.split()) == 74

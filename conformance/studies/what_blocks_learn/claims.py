@@ -74,12 +74,15 @@ BLIND = "proof: blind to order"
 #: Percentage of groups of four and of two films that a coin gets right.
 FOUR, TWO = 6.25, 25
 CLAIMS = (
+    _none_of("compare", "c2d", SUM),
+    _none_of("compare", "nl5_space", SUM),
+    _more_than_chance("compare", "nl5", FOUR),
+    _better("compare", "nl5", "nl1_embedded_gaussian", "Table 2c"),
+    _better("compare", "nl5", "nl5_time", "Table 2d"),
+    _better("compare", "nl5", "i3d_3x1x1", "Table 2e"),
+    _better("compare", "nl5_i3d", "i3d_3x1x1", "Table 2f"),
     _none_of("recall", "c2d", SUM),
-    _none_of("recall", "nl5_space", SUM),
     _more_than_chance("recall", "nl5", FOUR),
-    _better("recall", "nl5", "nl1_embedded_gaussian", "Table 2c"),
-    _better("recall", "nl5", "nl5_time", "Table 2d"),
-    _better("recall", "nl5", "i3d_3x1x1", "Table 2e"),
     _better("recall", "nl5_i3d", "i3d_3x1x1", "Table 2f"),
     _none_of("move", "c2d", BLIND),
     _none_of("move", "nl5", BLIND),

@@ -58,7 +58,7 @@ class Configuration:
     network: Mapping[str, Any] = field(default_factory=dict)
     frames: int = CLIP
     identity: bool = True
-    tasks: tuple[str, ...] = ("recall",)
+    tasks: tuple[str, ...] = ("compare",)
 
     def recipe(self, task: str) -> Recipe:
         """The recipe of a training."""
@@ -76,7 +76,7 @@ class Configuration:
 
     def size(self) -> tuple[int, int]:
         """Parameters and multiply-adds, for two classes."""
-        spec = self.recipe("recall").network
+        spec = self.recipe("compare").network
         rows = cost(spec, (self.frames, SIDE, SIDE))
         return sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
 
@@ -104,7 +104,7 @@ def _after(residual: str) -> dict[str, Any]:
     return {"non_local": (residual,), "block": BLOCK}
 
 
-ALL = ("recall", "move", "flash")
+ALL = ("compare", "recall", "move", "flash")
 I3D = {"inflation": "3x1x1"}
 CONFIGURATIONS = (
     Configuration("c2d", "C2D", tasks=ALL),
@@ -112,7 +112,7 @@ CONFIGURATIONS = (
         "c2d_pooled",
         "C2D with temporal pooling",
         {"temporal_strides": (1, 1, 2)},
-        tasks=("recall", "move"),
+        tasks=("compare", "move"),
     ),
     Configuration("i3d_3x1x1", "I3D 3×1×1", I3D, tasks=ALL),
     Configuration("i3d_3x3x3", "I3D 3×3×3", {"inflation": "3x3x3"}, tasks=ALL),
@@ -150,7 +150,7 @@ CONFIGURATIONS = (
         "NL C2D, 5 blocks, random start",
         _non_local(5),
         identity=False,
-        tasks=("recall", "flash"),
+        tasks=("compare", "recall", "flash"),
     ),
     Configuration(
         "nl5_i3d",

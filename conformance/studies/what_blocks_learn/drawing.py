@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 #: The networks whose curves are drawn, and those of each task that are.
 DRAWN = ("c2d", "i3d_3x1x1", "nl5", "nl5_i3d")
-CURVES = ("recall", "move")
+CURVES = ("compare", "move")
+#: Tasks and number of films that are drawn.
+SHOWN = {"compare": 4, "recall": 4, "move": 2, "flash": 1}
 #: The training error is the mean of so many iterations.
 SMOOTHED = 25
 CURVE_COLUMNS = ("task", "configuration", "split", "iteration", "error", "half", "seeds")
@@ -42,11 +44,11 @@ def draw_films(films: Sequence[tuple[str, Film]]) -> Figure:
 
 
 def films_shown(seed: int) -> list[tuple[str, Film]]:
-    """The films of one group of "recall" and of "move", and one of "flash", of validation."""
+    """The films of one group of each task, of validation."""
     found = []
-    for name in ("recall", "move", "flash"):
+    for name, count in SHOWN.items():
         films = TASKS[name].films("validation", seed)
-        for _ in range({"recall": 4, "move": 2, "flash": 1}[name]):
+        for _ in range(count):
             _, film = next(films)
             found.append((f"{name}: {film.label}", film))
     return found

@@ -18,6 +18,7 @@ from what_blocks_learn.pictures_used import (
     DIGITS,
     PATCH,
     SIDE,
+    SPLITS,
     background,
     digits,
     with_shape,
@@ -28,6 +29,8 @@ FRAMES, SLOTS = 32, 8
 TRAVEL, APART = 24, 14
 #: Slots in which two digits are seen, and those in which a patch is.
 FIRST, SECOND = range(3), range(5, 8)
+#: Colours that are compared.
+COLOURED = tuple(name for name in COLOURS if name != "white")
 #: Largest coordinate of a digit's top left corner.
 LAST = SIDE - DIGIT
 
@@ -66,9 +69,29 @@ class Task:
     def films(self, split: str, seed: int) -> Iterator[tuple[str, Film]]:
         """Names and films. Those of one group have names with one number."""
         for number in range(self.groups[split]):
-            rng = np.random.default_rng([seed, len(split), number])
+            words = seed, SPLITS.index(split), number, *self.name.encode()
+            rng = np.random.default_rng(words)
             for member, film in enumerate(self.group(split, rng)):
                 yield f"{number:04d}-{member}", film
+
+
+def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOURED) -> list[Film]:
+    """Four films: a digit is seen first, and another digit later, each in one of two colours.
+
+    The label is whether the colour comes back. All four films have the same digits, background and
+    two places.
+    """
+    pair = [str(colour) for colour in rng.choice(among, 2, replace=False)]
+    images = [_digit(split, rng)[1] for _ in range(2)]
+    empty, (here, there) = background(split, rng), _places(rng, 2)
+    films = []
+    for first in pair:
+        one = with_shape(empty, images[0], here, first)
+        for second in pair:
+            two = with_shape(empty, images[1], there, second)
+            slots = [one if s in FIRST else two if s in SECOND else empty for s in range(SLOTS)]
+            films.append(Film(_shown(slots), "same" if first == second else "another"))
+    return films
 
 
 def recalled(
@@ -148,6 +171,13 @@ NAMES = tuple(map(str, range(DIGITS)))
 TASKS = {
     task.name: task
     for task in (
+        Task(
+            "compare",
+            "A digit is seen first. Does its colour come back later, elsewhere?",
+            ("another", "same"),
+            compared,
+            {"training": 400, "validation": 100},
+        ),
         Task(
             "recall",
             "Which of two digits had the colour that comes back later, elsewhere?",

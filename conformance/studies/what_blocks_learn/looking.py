@@ -1,4 +1,4 @@
-"""Where a trained block looks in a film of "recall": the command that draws it."""
+"""Where a trained block looks in a film of "compare": the command that draws it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def attend_arguments(place: Place, index: Index, number: int, seed: int, output:
     frames = index.read(number, range(FRAMES))
     slot = SECOND[len(SECOND) // 2]
     position = position_of(place_of_second(frames), slot)
-    fields = {**NETWORK, "classes": len(TASKS["recall"].labels), "block": BLOCK}
-    weights = place.weights(Training("recall", LOOKING, seed))
+    fields = {**NETWORK, "classes": len(TASKS["compare"].labels), "block": BLOCK}
+    weights = place.weights(Training("compare", LOOKING, seed))
     options = {
         "--weights": weights,
         "--block": RESIDUAL,
@@ -60,4 +60,4 @@ def position_of(place: tuple[int, int], slot: int) -> tuple[int, int, int]:
 
 def validation_file(place: Place) -> Path:
     """The index of the films that are looked at."""
-    return index_file(place.films, TASKS["recall"], "validation")
+    return index_file(place.films, TASKS["compare"], "validation")

@@ -13,12 +13,18 @@ from what_blocks_learn.paper_tables import TABLES, PaperTable
 from what_blocks_learn.results import Result, accuracy, paired, percent
 
 #: Tasks in the order of the page.
-SHOWN = ("recall", "move", "flash")
+SHOWN = ("compare", "recall", "move", "flash")
+#: In the folder of the page.
+ATTENDED = "pictures/evidence_attended.jpg"
+SEEN = f"""![Eight frames of a film of "compare". From the middle of the second digit, arrows
+lead to the positions with the largest weights.]({ATTENDED}){{.photo}}"""
+NOT_SEEN = "There is no picture yet, because no network is trained yet."
 
 
-def with_tables(page: str, results: Sequence[Result]) -> str:
-    """The page with new tables between its markers."""
+def with_tables(page: str, results: Sequence[Result], attended: bool) -> str:
+    """The page with new tables between its markers. `attended`: whether that picture exists."""
     tables = {"claims": claims_table(results), "tasks": by_task(results)}
+    tables["attended"] = iter([SEEN if attended else NOT_SEEN])
     tables |= {t.name: beside_paper(t, results) for t in TABLES}
     for name, lines in tables.items():
         begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
@@ -45,19 +51,19 @@ def by_task(results: Sequence[Result]) -> Iterator[str]:
 
 
 def beside_paper(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:
-    """A row for each network of a table of the paper, on the task "recall"."""
+    """A row for each network of a table of the paper, on the task "compare"."""
     first, *_ = table.rows
     name = BY_NAME[first].title
     head = ("network", "paper", "films right", "groups right", f"difference to {name}")
     yield f"| {' | '.join(head)} | as in the paper |"
     yield "| --- | ---: | ---: | ---: | ---: | --- |"
     for row, paper in table.rows.items():
-        difference = None if row == first else paired(results, "recall", row, first)
+        difference = None if row == first else paired(results, "compare", row, first)
         cells = [
             BY_NAME[row].title,
             paper,
-            percent(accuracy(results, "recall", row)),
-            percent(accuracy(results, "recall", row, "groups_right", "groups")),
+            percent(accuracy(results, "compare", row)),
+            percent(accuracy(results, "compare", row, "groups_right", "groups")),
             "" if row == first else percent(difference, sign=True),
             "" if row == first else verdict(difference, paper, table.rows[first]),
         ]

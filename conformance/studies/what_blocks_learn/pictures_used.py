@@ -19,7 +19,13 @@ PHOTOGRAPHS = {
 TRAINED = 0.65
 #: Shorter side of a photograph, of which a patch is the background. It is darkened by a factor.
 SHORT_SIDE, DARK = 120, 0.3
-COLOURS = {"white": (255.0, 255.0, 255.0), "red": (255.0, 60.0, 40.0), "blue": (60.0, 110.0, 255.0)}
+COLOURS = {
+    "white": (255.0, 255.0, 255.0),
+    "red": (255.0, 60.0, 40.0),
+    "blue": (60.0, 110.0, 255.0),
+    "green": (50.0, 220.0, 70.0),
+    "yellow": (240.0, 220.0, 40.0),
+}
 #: A patch of one colour.
 PATCH = np.ones((DIGIT, DIGIT))
 

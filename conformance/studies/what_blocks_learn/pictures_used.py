@@ -17,8 +17,10 @@ PHOTOGRAPHS = {
 }
 #: Fraction of a class's images, its first ones, that are in training films only.
 TRAINED = 0.65
-#: Shorter side of a photograph, of which a patch is the background. It is darkened by a factor.
-SHORT_SIDE, DARK = 120, 0.3
+#: Shorter side of a photograph, of which a patch is the background, and the factor by which it is
+#: darkened. Bright backgrounds differ more from film to film than what is asked for: small networks
+#: then learn nothing in minutes.
+SHORT_SIDE, DARK = 120, 0.06
 COLOURS = {
     "white": (255.0, 255.0, 255.0),
     "red": (255.0, 60.0, 40.0),

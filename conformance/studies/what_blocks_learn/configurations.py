@@ -12,7 +12,7 @@ from what_blocks_learn.pictures_used import SIDE
 
 WIDTH, CLIP, BATCH = 8, 8, 16
 #: Of a training, and of that of the first network, from which all others start.
-ITERATIONS, FIRST = 600, 1200
+ITERATIONS, FIRST = 450, 1000
 #: Fields that all recipes have. The first network starts from random weights, and all others from
 #: its weights.
 FIELDS: dict[str, Any] = {

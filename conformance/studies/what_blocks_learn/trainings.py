@@ -28,7 +28,7 @@ from what_blocks_learn.film_tasks import TASKS
 from what_blocks_learn.pictures_used import SPLITS
 
 #: Times that a run validates.
-POINTS = 8
+POINTS = 5
 #: Views that are computed at once in the evaluation.
 VIEWS = 50
 

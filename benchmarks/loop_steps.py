@@ -40,14 +40,15 @@ class StoredIndex(Index):
     """An index whose videos are in memory: every frame is the same, and already resized."""
 
     def read(self, number: int, indices: Sequence[int], **more: Any) -> np.ndarray:
-        return _stored(more["each"].view.output, len(indices))
+        (view,) = more["each"].views
+        return _stored(view.output, len(indices))
 
 
 _PIXELS: dict[tuple[int, ...], np.ndarray] = {}
 
 
 def _stored(size: tuple[int, int], frames: int) -> np.ndarray:
-    shape = (3, frames, *size)
+    shape = (1, 3, frames, *size)  # of one view
     if shape not in _PIXELS:
         _PIXELS[shape] = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     return _PIXELS[shape]

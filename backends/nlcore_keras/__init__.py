@@ -68,7 +68,8 @@ def __getattr__(name: str) -> Any:
             raise
         raise ImportError(
             f"nlcore_keras needs {missing}, which is not installed: pip install keras and one of "
-            f"{', '.join(_ENGINES)}, and name it in the variable KERAS_BACKEND"
+            f"{', '.join(_ENGINES)}, and name it in the variable KERAS_BACKEND",
+            name=missing,
         ) from None
     return getattr(module, name)
 

@@ -14,13 +14,16 @@ API = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8"
 SECTIONS = re.findall(r"^## [^\n]*: `([\w.]+)`\n(.*?)(?=^## |\Z)", API, re.DOTALL | re.MULTILINE)
 LISTED = {module: re.findall(r"^   (\w+)$", section, re.MULTILINE) for module, section in SECTIONS}
 #: Packages that an environment may lack. torchvision fits one version of torch only.
-OPTIONAL = ("keras", "torch", "torchvision")
+OPTIONAL = ("keras", "ml_dtypes", "torch", "torchvision")
 
 
 def imported(module):
-    """The module, or a skipped test if one of `OPTIONAL` is missing."""
+    """The module with its objects, or a skipped test if one of `OPTIONAL` is missing."""
     try:
-        return import_module(module)
+        found = import_module(module)
+        for name in LISTED[module]:
+            getattr(found, name)  # some modules import an object's module on its first use
+        return found
     except ImportError as error:
         if error.name and error.name.split(".")[0] in OPTIONAL:
             pytest.skip(f"{module} needs {error.name}")

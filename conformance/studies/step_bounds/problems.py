@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from nlcore.video.running.learner import LearnerState
 
 #: Clips of an iteration, each on a device of its own, so that gradients of two batches are added.
 CLIPS = 2
+#: Pixels of a clip along height and width, and of res5's output, the window of heads that have one.
+PIXELS, SIDE = 48, 2
 
 
 class Problem(NamedTuple):
@@ -58,7 +61,7 @@ def drawn_problem(name: str) -> Problem:
     known = RECIPES[name]
     recipe = replace(
         known,
-        network=replace(known.network, width=2, classes=5, dropout=0.0),
+        network=replace(known.network, width=2, classes=5, dropout=0.0, head_window=SIDE),
         batch_norm="affine" if known.batch_norm == "affine" else "fixed_statistics",
         precise_statistics=0,
         batch=CLIPS,
@@ -71,9 +74,11 @@ def drawn_problem(name: str) -> Problem:
         for group in recipe.groups(weights).values():
             for weight in group:
                 state.momentum[weight] = 1e-2 * rng.normal(size=weights[weight].shape)
+    windows = any(block.window for block in recipe.network.blocks.values())  # of 4 frames in res3
+    frames = 4 * prod(recipe.network.temporal_strides) if windows else 8
     batches = []
     for slot in range(CLIPS):
-        pixels = rng.normal(size=(1, 3, 8, 48, 48))
+        pixels = rng.normal(size=(1, 3, frames, PIXELS, PIXELS))
         several = recipe.loss == "sigmoid_cross_entropy"
         targets = (
             rng.integers(0, 2, (1, 5)).astype(np.float64) if several else rng.integers(0, 5, 1)

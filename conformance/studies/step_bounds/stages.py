@@ -127,19 +127,20 @@ class Recorded:
         self.stages.append(Stage(name, x, y, self.torch.from_numpy(forward), backward))
 
     def _fc(self, name: str, module: Any, x: Any, y: Any) -> None:
-        """The mean over all positions, and fc."""
+        """The mean over all positions, or over the only window, and fc."""
         gamma, values = self.arithmetic.gamma, self.stages[-1].y
         count, classes = values[0, 0].numel(), module.weight.shape[0]
-        mean = gamma(count + 2) * values.detach().abs().mean((2, 3, 4))
+        mean = gamma(count + 2) * values.detach().abs().mean((2, 3, 4)).view(x.shape)
         self.stages.append(
             Stage("mean", values, x, mean, lambda dy, dx: (2 * self.arithmetic.unit * dx.abs(), {}))
         )
         size, weight = x.detach().abs(), module.weight.detach().abs()
 
         def backward(dy: Any, dx: Any) -> tuple[Any, dict[str, Any]]:
-            rows, dy = gamma(len(dy)), dy.abs()
-            own = {f"{name}.weight": rows * dy.T @ size, f"{name}.bias": rows * dy.sum(0)}
-            return gamma(classes) * dy @ weight, own
+            rows, logits = gamma(len(dy)), dy.abs().view(-1, classes)  # of one window for each clip
+            terms = logits.T @ size.view(-1, size.shape[-1])
+            own = {f"{name}.weight": rows * terms, f"{name}.bias": rows * logits.sum(0)}
+            return gamma(classes) * dy.abs() @ weight, own
 
         forward = gamma(weight.shape[1] + 1) * (size @ weight.T + module.bias.detach().abs())
         self.stages.append(Stage(name, x, y, forward, backward))

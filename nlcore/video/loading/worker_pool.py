@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
 import signal
-import tempfile
 import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -17,8 +16,11 @@ from typing import Any
 import numpy as np
 
 from nlcore.video.loading.clip_sources import ClipSource
+from nlcore.video.loading.shared_blocks import Block, Blocks
 
 Key = tuple[int, ...]
+#: Keys that a process has at most.
+KEYS = 2
 #: Seconds for which the next clip is waited for.
 PATIENCE = 600.0
 
@@ -56,7 +58,7 @@ class Workers:
         if count < 0:
             raise ValueError(f"workers must be at least 0; received {count}")
         self.sources, self.patience = dict(sources), patience
-        self.ahead = max(ahead, 2 * count)
+        self.ahead = max(ahead, KEYS * count)
         self._workers: list[_Worker] = []
         atexit.register(self.close)  # before multiprocessing's own, which waits for them
         try:
@@ -131,13 +133,15 @@ class _Stream:
         self._first_free, self._taken, self._ended = 0, 0, False
         self._changed = threading.Condition()
 
-    def next_task(self) -> tuple[int, Key] | None:
-        """The next place and key, as soon as it may be loaded, or None if there is none."""
+    def next_task(self, wait: bool) -> tuple[int, Key] | None:
+        """The next place and key, or None if there is none.
+
+        A key that may not be loaded yet is waited for, or there is none.
+        """
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._ended or self._first_free < self._taken + self._ahead
-            )
-            if self._ended:
+            if wait:
+                self._changed.wait_for(lambda: self._ended or self._may_load())
+            if self._ended or not self._may_load():
                 return None
             try:
                 key = next(self._keys)
@@ -148,6 +152,9 @@ class _Stream:
             self._given[place] = key
             self._first_free += 1
             return place, key
+
+    def _may_load(self) -> bool:
+        return self._first_free < self._taken + self._ahead
 
     def store(self, place: int, result: Any) -> None:
         with self._changed:
@@ -178,7 +185,10 @@ class _Stream:
 
 
 class _Worker:
-    """One process, the end of its pipe in this one, and a file that both have open."""
+    """One process, the end of its pipe in this one, and the blocks into which it writes clips.
+
+    The process gets its next key before its last clip is read, so that it never waits.
+    """
 
     def __init__(self, sources: Mapping[str, ClipSource]) -> None:
         context = multiprocessing.get_context("spawn")  # threads and devices do not survive a fork
@@ -186,78 +196,77 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(other, sources), daemon=True)
         self.process.start()
         other.close()  # so that each side notices the other's end
-        self.file = _memory_file()
-        with suppress(OSError):  # of a process that has ended, which `load` notices
-            send_handle(self.connection, self.file, self.process.pid)
+        self.blocks = Blocks()
+        self._known = 0  # how many blocks the process has
+        self._sent: deque[int] = deque()  # blocks of the clips that have not come
 
-    def load(self, source: str, key: Key) -> Any:
-        """The clip, or the reason for none."""
+    def send(self, source: str, key: Key) -> None:
+        """Ask for a clip."""
+        number = self.blocks.take()
+        self._sent.append(number)
+        with suppress(OSError):  # of a process that has ended, which `receive` notices
+            self.connection.send((source, key, number))
+            if number == self._known:
+                self._known += 1
+                send_handle(self.connection, self.blocks[number].file, self.process.pid)
+
+    def receive(self) -> Any:
+        """The clip of the first key that was sent and not received, or the reason for none."""
+        number = self._sent.popleft()
         try:
-            self.connection.send((source, key))
-            return _received(self.connection, self.file)
+            clip = self.connection.recv()
         except (EOFError, OSError):
             self.process.join(1.0)
             return f"its worker process ended with exit code {self.process.exitcode}"
+        if isinstance(clip, str):
+            self.blocks.give_back(number)
+            return clip
+        pixels = self.blocks.lent(number, clip.pixels.shape[1:], clip.pixels.dtype)
+        return clip._replace(pixels=pixels)
 
     def end(self) -> None:
         self.process.kill()
         self.process.join()
-        os.close(self.file)
+        self.blocks.close()
 
 
 def _drive(worker: _Worker, stream: _Stream, source: str) -> None:
-    """Give a process one key after another."""
-    while (task := stream.next_task()) is not None:
-        place, key = task
-        stream.store(place, worker.load(source, key))
+    """Give a process keys, and store its clips."""
+    sent: deque[int] = deque()  # places of the keys whose clips have not come
+    while True:
+        while len(sent) < KEYS and (task := stream.next_task(wait=not sent)) is not None:
+            place, key = task
+            worker.send(source, key)
+            sent.append(place)
+        if not sent:
+            return
+        result = worker.receive()
+        stream.store(sent.popleft(), result)
 
 
 def _serve(connection: Connection, sources: Mapping[str, ClipSource]) -> None:
     """Load the clips of the keys that come, until the other side of the pipe is closed."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the trainer stops its processes itself
         signal.signal(number, signal.SIG_IGN)
+    blocks: list[Block] = []
     with suppress(EOFError, OSError):
-        file = recv_handle(connection)
         while True:
-            _send(connection, file, _load(sources, *connection.recv()))
+            source, key, number = connection.recv()
+            if number == len(blocks):
+                blocks.append(Block(recv_handle(connection)))
+            connection.send(_written(_load(sources, source, key), blocks[number]))
 
 
-def _send(connection: Connection, file: int, clip: Any) -> None:
-    """Send a clip or an image, a named tuple with pixels, or the reason for none, a str.
+def _written(clip: Any, block: Block) -> Any:
+    """A clip or an image, a named tuple with pixels, whose pixels are in the block.
 
-    The pixels go through the file. Through the pipe, they would take a hundred parts, with a change
-    of processes for each.
+    In their place are as many axes and one more, without elements. A reason for none, a str, stays.
     """
     if isinstance(clip, str):
-        connection.send(clip)
-        return
-    pixels = np.ascontiguousarray(clip.pixels)
-    whole = pixels.reshape(-1).data.cast("B")
-    done = 0
-    while done < len(whole):
-        done += os.pwrite(file, whole[done:], done)
-    connection.send(clip._replace(pixels=np.empty((0, *pixels.shape), pixels.dtype)))
-
-
-def _received(connection: Connection, file: int) -> Any:
-    """What `_send` has sent."""
-    clip = connection.recv()
-    if isinstance(clip, str):
         return clip
-    pixels = np.empty(clip.pixels.shape[1:], clip.pixels.dtype)
-    whole = pixels.reshape(-1).data.cast("B")
-    done = 0
-    while done < len(whole):
-        done += os.preadv(file, [whole[done:]], done)
-    return clip._replace(pixels=pixels)
-
-
-def _memory_file() -> int:
-    """The descriptor of a file without a name, in memory where the system has such files."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("clip")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+    pixels = clip.pixels
+    block.array(pixels.shape, pixels.dtype)[...] = pixels
+    return clip._replace(pixels=np.empty((0, *pixels.shape), pixels.dtype))
 
 
 def _load(sources: Mapping[str, ClipSource], source: str, key: Key) -> Any:

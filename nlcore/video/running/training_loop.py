@@ -173,8 +173,7 @@ class _Run:
             found = self.task.validated(workers, self.learner)
         except ArithmeticError as error:
             raise NotFinite(
-                f"{error}; received others after iteration {self.done}. The last checkpoint is "
-                f"{self._last()}"
+                f"{error} after iteration {self.done}. The last checkpoint is {self._last()}"
             ) from None
         if self.writes:
             table = self.folder.validation_table(self.task.validation_columns)

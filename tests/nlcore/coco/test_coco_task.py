@@ -150,7 +150,7 @@ def test_a_loss_that_is_not_finite(images, tmp_path):
 def test_detections_that_are_not_finite(images, tmp_path):
     learner = ToyDetector()
     learner.after[1] = lambda: setattr(learner, "weight", np.array([np.nan]))
-    message = "the detections in image 1 must be finite; received others after iteration 2. The"
+    message = "the detections in image 1 must be finite; received NaN or inf after iteration 2. The"
     with pytest.raises(NotFinite, match=re.escape(message)):
         trained(images, tmp_path, learner)
 

@@ -216,11 +216,16 @@ def test_what_cannot_be_run(films, tmp_path, monkeypatch, capsys, arguments, mes
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch itself
 def test_a_compiled_network_trains_alike(films, tmp_path):
+    # Compiled dropout draws other numbers, and statistics of two values are ill-conditioned.
+    recipe = small_recipe(
+        network={"dropout": 0.0}, batch_norm="fixed_statistics", precise_statistics=0
+    )
     for name, compile in (("plain", False), ("compiled", True)):
-        train(run_settings(films, tmp_path / name), device="cpu", compile=compile)
+        settings = run_settings(films, tmp_path / name, recipe=recipe)
+        train(settings, device="cpu", compile=compile)
     plain, compiled = (
         read_table(tmp_path / name / "training.csv")["loss"] for name in ("plain", "compiled")
     )
     # the first loss is of equal weights; its distance is rounding of some fifty layers
     assert abs(plain[0] - compiled[0]) <= 50 * 2.0**-20 * plain[0]
-    assert np.isfinite(compiled).all()
+    assert (abs(plain - compiled) <= 50 * 2.0**-18 * plain).all() and len(plain) == 8

@@ -178,7 +178,7 @@ def test_weights_that_are_not_finite_are_not_written(index, tmp_path, validated)
     settings = settings_of(index, tmp_path / "run", validation=index if validated else None)
     learner = ToyLearner(settings.recipe, 3)
     learner.after[5] = lambda: learner.gradient.fill(np.nan)
-    message = "received others after iteration 6. The" if validated else "such as 'fc.weight'"
+    message = "received NaN or inf after iteration 6. The" if validated else "such as 'fc.weight'"
     with pytest.raises(ValueError, match=re.escape(message)):
         trained(settings, learner)
     assert newest_checkpoint(tmp_path / "run" / "checkpoints").iteration == 3

@@ -1,7 +1,6 @@
 """The benchmarks of videos run, in small."""
 
 import importlib
-import sys
 from pathlib import Path
 
 import pytest

@@ -12,14 +12,18 @@ words of 64 bits. Word n is word n mod 4 of block n // 4. `docs/clips.md` has th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 
 import numpy as np
 
 #: Values of a word.
 WORDS = 1 << 64
+#: A generator of each thread, and its state.
+_KNOWN = threading.local()
 
 
 def _word(name: str, value: int) -> int:
@@ -41,6 +45,22 @@ def _generator(seed: int, iteration: int, slot: int, name: str) -> np.random.Phi
     """The source of a choice's words. NumPy increments the counter before its first block."""
     key = np.array([seed, _name(name)], np.uint64)
     return np.random.Philox(key=key, counter=np.array([0, slot, iteration, 0], np.uint64))
+
+
+def _block(seed: int, iteration: int, slot: int, name: str, block: int) -> list[int]:
+    """The four words of a block, which is numbered from 1.
+
+    A generator whose state is set is four times faster than a new one.
+    """
+    if not hasattr(_KNOWN, "generator"):
+        _KNOWN.generator = np.random.Philox(0)
+        _KNOWN.state = _KNOWN.generator.state
+    state = _KNOWN.state
+    state["state"]["key"][:] = seed, _name(name)
+    state["state"]["counter"][:] = block - 1, slot, iteration, 0
+    state["buffer_pos"] = 4  # all words of the buffer are used
+    _KNOWN.generator.state = state
+    return _KNOWN.generator.random_raw(4).tolist()
 
 
 @dataclass(frozen=True)
@@ -78,9 +98,8 @@ class Draw:
 
     def words(self, name: str) -> Iterator[int]:
         """The words of a choice, without end."""
-        generator = _generator(self.seed, self.iteration, self.slot, name)
-        while True:
-            yield int(generator.random_raw())
+        for block in count(1):
+            yield from _block(self.seed, self.iteration, self.slot, name, block)
 
     def generator(self, name: str) -> np.random.Generator:
         """NumPy's generator of the words of a choice, for arrays of random numbers."""

@@ -89,7 +89,9 @@ def draw_responses(
     axes = figure.add_axes((left, BAR / high, across, sheet.inches_high / high))
     _show(axes, sheet, frames, times)
 
-    norm = Normalize(min(found.values(), default=0.0), max(found.values(), default=1.0))
+    ends = set(found.values()) or {1.0}
+    ends = ends if len(ends) > 1 else ends | {0.0}  # one weight alone has no range
+    norm = Normalize(min(ends), max(ends))
     colours = ScalarMappable(norm, "autumn")
     start = sheet.point(query, (1, 1, 1))
     for place, weight in reversed(found.items()):  # the largest is drawn last, on top

@@ -10,7 +10,7 @@ from keras import layers
 from nlcore.video import NetworkSpec
 from nlcore.video.network_layers import BN_EPS, FC_STD, Conv, Pool, Residual, Sizes
 from nlcore_keras.block import NonLocalBlock
-from nlcore_keras.video.network_layers import BatchNorm, MaxPool, Mean, WindowMean
+from nlcore_keras.video.network_layers import BatchNorm, Conv3D, MaxPool, Mean, WindowMean
 
 
 class Builder:
@@ -76,7 +76,7 @@ class Builder:
     def conv(self, conv: Conv, x: Any) -> Any:
         """The convolution and its batch normalization."""
         he = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-        layer = layers.Conv3D(
+        layer = Conv3D(
             conv.outputs,
             conv.kernel,
             conv.stride,

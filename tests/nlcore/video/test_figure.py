@@ -117,6 +117,8 @@ def test_weights_of_any_sign(weights, tmp_path):
     figure = draw_responses(FRAMES, (4, 4, 5), (1, 1, 1), *top_of(places, weights))
     figure.savefig(tmp_path / "figure.png")
     assert len(drawn(figure)[0]) == len(weights)
+    if weights == [1.0]:
+        assert figure.axes[1].get_xlim() == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

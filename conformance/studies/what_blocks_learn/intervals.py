@@ -16,7 +16,7 @@ class Mean(NamedTuple):
 
     value: float
     half: float
-    count: int
+    seeds: int
 
     @property
     def above(self) -> bool:

@@ -54,7 +54,8 @@ class Conv3D(layers.Conv3D):
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """(B, T, H, W, C), (k, l, m, C, C') -> (B, T', H', W', C')."""
-        if self.data_format != "channels_last" or self.padding != "valid":
+        plain = (self.padding, self.groups, set(self.dilation_rate)) == ("valid", 1, {1})
+        if self.data_format != "channels_last" or not plain:
             return super().convolution_op(inputs, kernel)
         kt, *size = self.kernel_size
         st, *stride = self.strides
@@ -65,14 +66,15 @@ class Conv3D(layers.Conv3D):
             return ops.reshape(y, (batch, ops.shape(y)[1], height, width, self.filters))
         # (k, l, m, C, C') -> (l, m, k C, C')
         flat = ops.reshape(ops.moveaxis(kernel, 0, 2), (*size, -1, self.filters))
-        x = _windows(inputs, kt, st)  # (B, T', H, W, k C)
+        frames = _windows(inputs, kt, st)
+        x = frames[0] if kt == 1 else ops.concatenate(frames, -1)  # (B, T', H, W, k C)
         if size == [1, 1]:
             x = x[:, :, :: stride[0], :: stride[1]]  # (B, T', H', W', k C)
             rows = ops.reshape(x, (-1, ops.shape(x)[-1]))  # XLA is slow with more axes
             return ops.reshape(rows @ flat[0, 0], (*ops.shape(x)[:-1], self.filters))
-        batch, frames, *image = ops.shape(x)
+        batch, count, *image = ops.shape(x)
         y = _conv(ops.reshape(x, (-1, *image)), flat, tuple(stride))  # (B T', H', W', C')
-        return ops.reshape(y, (batch, frames, *ops.shape(y)[1:]))
+        return ops.reshape(y, (batch, count, *ops.shape(y)[1:]))
 
 
 @keras.saving.register_keras_serializable(package="nlcore")
@@ -114,11 +116,8 @@ class MaxPool(layers.Layer):
             images, self.kernel[1:], self.stride[1:], "valid", "channels_last"
         )  # (B T, H', W', C)
         x = ops.reshape(images, (batch, frames, *ops.shape(images)[1:]))
-        stride = self.stride[0]
-        end = (frames - self.kernel[0]) // stride * stride + 1  # past the last window's first frame
-        frames_of_windows = [x[:, k : k + end : stride] for k in range(self.kernel[0])]
         # not keras.ops.maximum, which rounds float64 to float32 on PyTorch
-        best = ops.max(ops.stack(frames_of_windows), 0)  # (B, T', H', W', C)
+        best = ops.max(ops.stack(_windows(x, self.kernel[0], self.stride[0])), 0)  # (B, T', ...)
         return ops.moveaxis(best, -1, 1) if self.data_format == "channels_first" else best
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -213,13 +212,10 @@ def mean_over(x: Any, axes: tuple[int, ...]) -> Any:
     return ops.cast(ops.sum(ops.cast(x, dtype), axes) / count, x.dtype)
 
 
-def _windows(x: Any, kernel: int, stride: int) -> Any:
-    """The frames of every window over time as channels of one frame, (B, T', H, W, k C)."""
-    if (kernel, stride) == (1, 1):
-        return x
+def _windows(x: Any, kernel: int, stride: int) -> list[Any]:
+    """The first frames of all windows over time, the second ones and so on: (B, T', H, W, C)."""
     end = (ops.shape(x)[1] - kernel) // stride * stride + 1  # past the last window's first frame
-    frames = [x[:, first : first + end : stride] for first in range(kernel)]
-    return ops.concatenate(frames, -1)
+    return [x[:, first : first + end : stride] for first in range(kernel)]
 
 
 def _conv(images: Any, kernel: Any, stride: tuple[int, int]) -> Any:

@@ -24,7 +24,7 @@ class Block:
         if self._map is None or len(self._map) < size:
             if os.fstat(self.file).st_size < size:
                 os.ftruncate(self.file, size)
-            self._map = mmap.mmap(self.file, max(size, 1))
+            self._map = mmap.mmap(self.file, size)
         return np.frombuffer(self._map, dtype, prod(shape)).reshape(shape)
 
 

@@ -197,17 +197,16 @@ class _Worker:
         self.process.start()
         other.close()  # so that each side notices the other's end
         self.blocks = Blocks()
-        self._known = 0  # how many blocks the process has
         self._sent: deque[int] = deque()  # blocks of the clips that have not come
 
     def send(self, source: str, key: Key) -> None:
         """Ask for a clip."""
+        known = len(self.blocks)  # to the process
         number = self.blocks.take()
         self._sent.append(number)
         with suppress(OSError):  # of a process that has ended, which `receive` notices
             self.connection.send((source, key, number))
-            if number == self._known:
-                self._known += 1
+            if number == known:
                 send_handle(self.connection, self.blocks[number].file, self.process.pid)
 
     def receive(self) -> Any:

@@ -34,8 +34,9 @@ def main(
     Then nlcore's time and memory as N doubles. `python -m benchmarks.page FILE...` makes the page.
 
     Other commands, each with --help: `python -m benchmarks.networks` times whole networks beside
-    other projects', `python -m benchmarks.training` a training step with other blocks, and
-    `python -m benchmarks.videos` loading clips, and the loop of a training.
+    other projects', `python -m benchmarks.training` a training step with other blocks,
+    `python -m benchmarks.keras_networks` the networks of Keras, and `python -m benchmarks.videos`
+    loading clips, and the loop of a training.
     """
     if engine is not Engine.torch and device != "cpu":
         raise typer.BadParameter(f"--device {device} goes with --engine torch; received {engine}")

@@ -67,6 +67,8 @@ class _Recorder(TorchDispatchMode):
             return value
         key = (tuple(value.shape), value.stride(), value.dtype)
         if key not in self._operands:
-            made = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype)
-            self._operands[key] = made.normal_()
+            sizes = zip(value.shape, value.stride(), strict=True)
+            elements = 1 + sum((n - 1) * stride for n, stride in sizes)  # of which some may overlap
+            made = torch.randn(elements, dtype=value.dtype)
+            self._operands[key] = made.as_strided(value.shape, value.stride())
         return self._operands[key]

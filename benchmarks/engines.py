@@ -48,16 +48,7 @@ def peak(engine: Engine, task: Task, device: str, name: str) -> int:
         return keras_blocks.planned(task, name)
     if not device.startswith("cuda"):
         return memory.peak(prepared, engine, task, name)
-    import torch
-
-    call = calls(engine, task, device, name)[name]
-    call()
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call()
-    torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before
+    return memory.peak_on_gpu(calls(engine, task, device, name)[name], device)
 
 
 def prepared(engine: Engine, task: Task, name: str) -> Callable[[], object]:

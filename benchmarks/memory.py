@@ -1,4 +1,4 @@
-"""Peak memory of one call, in a process of its own."""
+"""Peak memory of one call: on the CPU in a process of its own, on a GPU by torch."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def peak(prepare: Callable[..., Call], *arguments: object) -> int:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_measured, prepare, arguments).result()
+
+
+def peak_on_gpu(call: Call, device: str) -> int:
+    """Bytes that torch allocates for a call above what is held before it."""
+    import torch
+
+    call()
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    call()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def _measured(prepare: Callable[..., Call], arguments: tuple[object, ...]) -> int:

@@ -54,11 +54,11 @@ class NetworkTask:
             return replace(spec, head_window=min(spec.head_window, side))
         return replace(spec, dropout=0.0, head="window_logits", head_window=side)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The implementations that are installed."""
+    def names(self, device: str = "cpu") -> tuple[str, ...]:
+        """The implementations that are installed, and on a CPU the bare products."""
         own = ("nlcore", "fused") if self.direction == "inference" else ("nlcore",)
-        return *own, *(name for name in PEERS if find_spec(name)), "products"
+        bare = ("products",) if device == "cpu" else ()  # a GPU's fused kernels contain products
+        return *own, *(name for name in PEERS if find_spec(name)), *bare
 
     @property
     def line(self) -> str:
@@ -76,16 +76,16 @@ def tasks() -> list[NetworkTask]:
     ]
 
 
-def call_of(task: NetworkTask, name: str) -> Call:
+def call_of(task: NetworkTask, name: str, device: str = "cpu") -> Call:
     """The call of one implementation."""
     torch.manual_seed(0)
-    network = _calibrated(task.spec)
-    x = torch.randn(task.clips)
+    network = _calibrated(task.spec).to(device)
+    x = torch.randn(task.clips, device=device)
     if name == "products":
         fused = task.direction == "inference"
         return bare_products(_call(task, network.fused() if fused else network, x))
     if name in PEERS:
-        theirs = _peer(name, task, network)
+        theirs = _peer(name, task, network).to(device)
         inputs = (lambda: [x]) if name == "slowfast" else (lambda: x)  # slowfast writes to the list
         return _call(task, theirs, inputs)
     return _call(task, network.fused() if name == "fused" else network, x)
@@ -131,7 +131,7 @@ def _call(task: NetworkTask, network: Any, x: Tensor | Callable[[], object]) -> 
     optimizer = torch.optim.SGD(
         network.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4, nesterov=True
     )
-    labels = torch.arange(task.clips[0])
+    labels = torch.arange(task.clips[0], device=next(network.parameters()).device)
 
     def step() -> object:
         optimizer.zero_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -29,8 +29,8 @@ HEAD = """# Speed and memory
 These tables compare nlcore with other ways to compute the same network or block. [How nlcore
 computes blocks fast](fast.md) explains the results, and lists [where nlcore is
 slower](fast.md#where-nlcore-is-slower). Times are medians of interleaved runs in one process.
-`python -m benchmarks --help` describes how to measure on another machine, and blocks on a GPU with
-`--device cuda`.
+No GPU has been measured. To measure on another machine, see `python -m benchmarks --help`. With
+`--device cuda`, this command, `benchmarks.networks` and `benchmarks.training` measure on a GPU.
 """
 BLOCKS = """
 ## How to read the tables of blocks
@@ -41,14 +41,26 @@ BLOCKS = """
   it. The other columns "peak" are divided by nlcore's.
 - **Bare products** is the time of the four embeddings, and of a Gaussian's two products over all
   pairs, with their gradients, on operands of the same shapes. No Gaussian can do without them.
-  (The dot product needs more. The concatenation needs less, because it can avoid most of θ's.)
+  The dot product needs more than these products. The concatenation needs less, because it can avoid
+  most of the product for θ.
 - **forward** is inference, without gradients. **both** is a training step, with the gradients of
   x and of every weight.
-- All tasks have one batch item. A summary gives the range over all sizes.
+- **Sizes** are frames × rows × columns × channels: res4 is 4 × 14 × 14 × 1024, res3 is
+  4 × 28 × 28 × 512, and res3 of 128 frames is 16 × 28 × 28 × 512. All tasks have one batch item.
+- **The N × M form** stores all pairs of positions: see [How nlcore computes blocks fast](fast.md).
+- A summary gives the range over all sizes. In the tables of growth, **time / half's** divides by
+  the time of half as many positions, and **peak / half's** by its peak.
 
 {download}`speed.csv` contains every median in seconds and every peak in bytes.
 """
 
+#: What a file contains beside its circumstances -> its section of the page.
+SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "networks": networks_page.section,
+    "training": networks_page.steps_section,
+    "keras_networks": networks_page.keras_section,
+    "videos": videos_page.section,
+}
 #: Functions of docs/figures/growth.py, which draws the plots when the site is built.
 DRAWN = ("tensorflow", "jax", "pytorch")
 GROWTH = """
@@ -68,18 +80,17 @@ def main(
     Of a task that several files of one engine and device have, the last one's result counts.
     """
     runs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    networks = videos = ""
+    sections = dict.fromkeys(SECTIONS, "")
     for source in files:
         run = json.loads(source.read_text())
-        if "networks" in run:
-            networks += networks_page.section(run)
-            continue
-        if "videos" in run:
-            videos += videos_page.section(run)
+        kind = next((kind for kind in SECTIONS if kind in run), None)
+        if kind:
+            sections[kind] += SECTIONS[kind](run)
             continue
         of_tasks = runs.setdefault((run["engine"], run["device"]), {})
         of_tasks.update({json.dumps(r["task"]): r for r in run["results"]})
-    text, rows = HEAD + networks + BLOCKS, []
+    videos = sections.pop("videos")
+    text, rows = HEAD + "".join(sections.values()) + BLOCKS, []
     for (engine, device), of_tasks in runs.items():
         results = list(of_tasks.values())
         rows += [[engine, device, *row] for row in measurements(results)]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import memory
-from benchmarks.engines import Engine, about_device, about_engine
+from benchmarks.engines import Engine, about_device, about_engine, wait
 from benchmarks.tasks import Task
 from benchmarks.timing import interleaved, medians
 from benchmarks.torch_blocks import Plain, attend
@@ -33,6 +33,7 @@ Call = Callable[[], object]
 
 def main(
     seconds: Annotated[float, typer.Option(help="For each pairwise function.")] = 120.0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     output: Annotated[Path, typer.Option(help="Where results go.")] = Path("training.json"),
 ) -> None:
     """Time a training step of C2D ResNet-50 with 5 non-local blocks, and measure its peak memory.
@@ -41,20 +42,24 @@ def main(
     """
     progress, results = Console(stderr=True), []
     for pairwise in track(PAIRWISE, "training steps", console=progress):
-        found = interleaved({name: step(pairwise, name) for name in NAMES}, seconds)
-        peaks = {name: memory.peak(step, pairwise, name) for name in NAMES}
+        calls = {name: step(pairwise, name, device) for name in NAMES}
+        found = interleaved(calls, seconds, synchronize=wait(device))
+        if device == "cpu":
+            peaks = {name: memory.peak(step, pairwise, name) for name in NAMES}
+        else:
+            peaks = {name: memory.peak_on_gpu(call, device) for name, call in calls.items()}
         print(pairwise, {name: f"{s:.3g} s" for name, s in medians(found).items()})
         print(pairwise, {name: f"{b / 2**20:.0f} MiB" for name, b in peaks.items()})
         results.append({"pairwise": pairwise, "seconds": found, "memory": peaks})
     about = {
         "engine": about_engine(Engine.torch),
-        "device": about_device("cpu"),
+        "device": about_device(device),
         "python": platform.python_version(),
     }
     output.write_text(json.dumps({**about, "training": results}, indent=1))
 
 
-def step(pairwise: str, name: str) -> Call:
+def step(pairwise: str, name: str, device: str = "cpu") -> Call:
     """A step of stochastic gradient descent (Nesterov) on one batch."""
     torch.manual_seed(0)
     block = {"pairwise": pairwise, "subsample": (1, 2, 2)}
@@ -62,11 +67,12 @@ def step(pairwise: str, name: str) -> Call:
     network = Network(NetworkSpec(50, "none", places, block, temporal_strides=STRIDES)).train()
     if name == "materialized":
         materialize(network)
+    network.to(device)
     optimizer = torch.optim.SGD(
         network.parameters(), 0.01, momentum=0.9, weight_decay=1e-4, nesterov=True
     )
-    clips = torch.randn(CLIPS)
-    labels = torch.randint(network.spec.classes, CLIPS[:1])
+    clips = torch.randn(CLIPS, device=device)
+    labels = torch.randint(network.spec.classes, CLIPS[:1], device=device)
 
     def call() -> object:
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""python -m benchmarks.videos: the loader beside bare decoding, the loop beside bare steps."""
+"""python -m benchmarks.videos: loader, loop and processes beside what they cannot do without."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from benchmarks.clip_loading import (
 from benchmarks.engines import about_device
 from benchmarks.films import GROUPS, make_films
 from benchmarks.loop_steps import SIZES, steps
+from benchmarks.process_steps import CLIPS as STEP
+from benchmarks.process_steps import process_steps
 from benchmarks.timing import interleaved, medians
 
 #: Processes that load.
@@ -38,7 +40,7 @@ def main(
     count: Annotated[int, typer.Option("--steps", help="Of each kind of step.")] = 15,
     output: Annotated[Path, typer.Option(help="Where results go.")] = Path("videos.json"),
 ) -> None:
-    """Time what surrounds the network: the loader, seeking, and the loop of the training.
+    """Time what surrounds the network: loader, seeking, the training's loop, and its processes.
 
     Films are made of scikit-image's photographs: H.264, 340 x 256, 30 frames a second, 10 s. Clips
     are the paper's.
@@ -48,7 +50,8 @@ def main(
         "device": about_device("cpu"),
         "python": platform.python_version(),
     }
-    results: dict[str, list[dict[str, Any]]] = {"loading": [], "seeking": [], "steps": []}
+    kinds = ("loading", "seeking", "steps", "processes")
+    results: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     progress = Console(stderr=True)
 
     def add(kind: str, found: dict[str, list[float]], **what: Any) -> None:
@@ -73,6 +76,7 @@ def main(
                 add("loading", interleaved(calls, seconds), workers=workers, clips=CLIPS)
         for size in track(SIZES, "steps", console=progress):
             add("steps", steps(index, size, count), size=size)
+        add("processes", process_steps(count), clips="x".join(map(str, STEP)))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,15 @@ STEPS = """
 the same network, loss and optimizer on a batch in memory, in turn. The loop draws clips, checks the
 videos' files, makes batches, and writes the metrics.
 """
+PROCESSES = """
+**Processes.** A training step of NL C2D R50 with 5 blocks. Two processes have one thread and half
+of the clips each, and sum their gradients by gloo. One process has two threads and all clips.
+[Several GPUs](several_gpus.md#what-the-processes-send) plans for more.
+"""
 
 
 def section(run: dict[str, Any]) -> str:
-    """Three tables with their explanations."""
+    """Four tables with their explanations."""
     found = run["videos"]
     return (
         HEAD.format(**run)
@@ -39,6 +44,8 @@ def section(run: dict[str, Any]) -> str:
         + _text(seeking(found["seeking"]))
         + STEPS
         + _text(steps(found["steps"]))
+        + PROCESSES
+        + _text(processes(found["processes"]))
     )
 
 
@@ -76,6 +83,18 @@ def steps(results: list[dict[str, Any]]) -> Iterator[str]:
         s = {n: median(times) for n, times in result["seconds"].items()}
         times = [f"{s[n]:.3g} s" for n in ("loop", "by hand")]
         yield _row(result["size"].replace(" x ", " × "), *times, f"{s['loop'] / s['by hand']:.3f}")
+
+
+def processes(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Time of a step in one process and in two, and what the sums take."""
+    yield "| clips | one process | two processes | ratio | sums of gradients | share of a step |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    for result in results:
+        s = {n: median(times) for n, times in result["seconds"].items()}
+        one, two, sums = s["one process"], s["processes"], s["sums"]
+        times = [f"{one:.3g} s", f"{two:.3g} s", f"{two / one:.2f}", f"{1e3 * sums:.0f} ms"]
+        batch, _, *positions = result["clips"].split("x")
+        yield _row(" × ".join([batch, *positions]), *times, f"{100 * sums / two:.0f}%")
 
 
 def _row(*cells: str) -> str:

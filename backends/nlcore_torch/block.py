@@ -54,7 +54,7 @@ class NonLocalBlock(nn.Module):
         Without batch normalization, W_z is 0.
     momentum : float
         Weight of the new batch in the running statistics, as in `torch.nn.BatchNorm3d`.
-    memory_budget : int
+    memory_budget : int, optional
         Bytes of weights w_ij that a Gaussian may store for its gradients, see `non_local_block`.
     device, dtype
         Device and dtype of the parameters.
@@ -107,7 +107,7 @@ class NonLocalBlock(nn.Module):
         init: str = "he",
         identity: bool = True,
         momentum: float = 0.1,
-        memory_budget: int = 0,
+        memory_budget: int | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -268,5 +268,6 @@ class NonLocalBlock(nn.Module):
     def extra_repr(self) -> str:
         dialect = "" if self.spec.dialect is None else f"dialect={self.spec.dialect!r}, "
         shown = dialect + self.spec.fields_text()
-        budget = f", memory_budget={self.memory_budget}" if self.memory_budget else ""
+        given = self.memory_budget
+        budget = "" if given is None else f", memory_budget={given}"
         return f"{shown}, init={self.init!r}, identity={self.identity}{budget}"

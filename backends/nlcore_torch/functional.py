@@ -23,7 +23,7 @@ def non_local_block(
     weights: Mapping[str, Tensor],
     x: Tensor,
     training: bool = False,
-    memory_budget: int = 0,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """z = BN(W_z y + b) + x with y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j).
 
@@ -39,10 +39,12 @@ def non_local_block(
         Whether batch normalization uses the mean and the biased variance of this batch, over B and
         all positions. If False, it uses the running statistics. This function never changes them,
         but `NonLocalBlock` does.
-    memory_budget : int
+    memory_budget : int, optional
         Bytes of weights w_ij that the Gaussians may store for their gradients, instead of computing
-        them twice. By default none, so that memory is linear in the number of positions. On a GPU,
-        torch's fused attention stores none, and neither does the Gaussian without subsampling.
+        them twice. By default 8 D weights for each position i, where D is the width of theta, so
+        that memory is linear in the number of positions. With 0, only blocks of at most two chunks
+        (2^22 pairs) store them. On a GPU, torch's fused attention stores none, and neither does the
+        Gaussian without subsampling.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def non_local_block(
     ------
     TypeError, ValueError
         See `nlcore.check_input` and `nlcore.check_weights`. Also if dtypes differ, except under
-        autocast, or if the memory budget is not an int of at least 0.
+        autocast, or if the memory budget is neither None nor an int of at least 0.
 
     Notes
     -----

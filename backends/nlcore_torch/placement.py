@@ -18,6 +18,7 @@ from nlcore_torch.insertion import non_local_blocks
 from nlcore_torch.modes import evaluating
 from nlcore_torch.operation.arguments import check_tensor
 from nlcore_torch.operation.dot_product import dot_product_order
+from nlcore_torch.operation.gaussian import kept_weights
 
 
 def placement_report(model: nn.Module, *example: Any) -> PlacementReport:
@@ -82,7 +83,8 @@ def execution(spec: NonLocalSpec, positions: tuple[int, ...]) -> block_cost.Exec
     """Cost of a block with input x (B, C, *positions) in this package, in float32 and float64.
 
     The dot product is computed in the order with the fewest multiply-adds, and the concatenation by
-    prefix sums over sorted keys. The Gaussians are computed as their definition is written.
+    prefix sums over sorted keys. The Gaussians are computed as their definition is written. `kept`
+    includes the weights w_ij that they store on a CPU, with the default memory budget.
 
     Raises
     ------
@@ -95,7 +97,16 @@ def execution(spec: NonLocalSpec, positions: tuple[int, ...]) -> block_cost.Exec
     >>> execution(NonLocalSpec(8, ndim=1), (10,)).multiply_adds
     2080
     """
-    return block_cost.execution(spec, positions, dot_product_order)
+    found = block_cost.execution(spec, positions, dot_product_order)
+    if spec.pairwise not in ("gaussian", "embedded_gaussian"):
+        return found
+    n, keys, _, pairs = block_cost.counts(spec, positions)
+    parts = n * keys // pairs  # positions see their own part only
+    sizes = n // parts, keys // parts
+    width = spec.inner_channels if spec.embedded else spec.channels
+    if not spec.embedded and spec.subsample is None:  # t_ij = t_ji
+        width = 0
+    return found._replace(kept=(found.kept or 0) + parts * kept_weights(*sizes, width))
 
 
 @contextmanager

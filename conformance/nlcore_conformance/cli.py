@@ -177,7 +177,7 @@ def replay(
         lines += [f"{j.output:<12} ratio {j.ratio:.3g}  {_detail(j)}" for j in judgements]
         fails = bool(broken) or any(j.ratio > 1 for j in judgements)
         if fails and (stage := first_stage(recorded.check, loaded, recorded.case)):
-            lines.append(f"the numbers part first in: {stage}")
+            lines.append(f"first difference in: {stage}")
     print("\n".join(lines))
     raise typer.Exit(int(fails))
 

@@ -229,8 +229,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "false_alarms.md"
 HEAD = """# False alarms
 
 A correct implementation must not fail. `conformance/studies/false_alarms.py` judges implementations
-that are taken to be correct by the suite's checks, in each dtype. An example is one case of one
-check. A ratio above 1 would be a false alarm.
+by the suite's checks, in each dtype. The implementations are taken to be correct. An
+example is one case of one check. A ratio above 1 would be a false alarm.
 
 Made with {stamp}, by
 

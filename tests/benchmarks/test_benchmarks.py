@@ -37,3 +37,13 @@ def test_loaders(benchmark, index):
         assert {"nlcore", "bare"} <= set(calls)
         for call in calls.values():
             assert len(call()) == 2
+
+
+def test_steps_of_two_processes(benchmark):
+    found = benchmark("process_steps").process_steps(2, (2, 3, 4, 32, 32), 4)
+    assert {name: len(times) for name, times in found.items()} == {
+        "one process": 2,
+        "processes": 2,
+        "sums": 2,
+    }
+    assert min(map(min, found.values())) > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import configparser
-import csv
 import importlib.util
 import json
 import math
@@ -175,29 +174,3 @@ def test_the_sizes_of_128_frames():
     assert f"{4 * frames} × {height} × {width} = {4 * frames * height * width:,} positions" in (
         " ".join(TEXT["long_clips.md"].split())
     )
-
-
-def test_possible_gains_contain_what_was_measured():
-    """The ranges of docs/fast.md, of several runs, contain the run of docs/speed.csv."""
-    times: dict[tuple, dict[str, float]] = {}
-    with (DOCS / "speed.csv").open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["subsample"] == "1x2x2" and row["size"] in ("res4", "res3, 128 frames"):
-                engine = "JAX" if "jax" in row["engine"] else row["engine"].split()[0]
-                task = engine, row["size"], row["pairwise"], row["direction"]
-                times.setdefault(task, {})[row["implementation"]] = float(row["seconds"])
-    rows = re.findall(
-        r"^\| (res4|16 × 28 × 28), ([\w, ]+) \| ([\w ]+) \| (.*?) \| .*? \| (\S+) to (\S+) \|$",
-        TEXT["fast.md"],
-        re.MULTILINE,
-    )
-    assert len(rows) == 7
-    for size, how, pairwise, other, low, high in rows:
-        engine = "JAX" if "JAX" in how else "PyTorch"
-        name = {"mmcv": "mmcv", "N × M form": "materialized", "einsum": "einsum"}[other]
-        directions = {"inference": ["forward"], "training": ["both"]}.get(how, ["forward", "both"])
-        for direction in directions:
-            size_name = "res4" if size == "res4" else "res3, 128 frames"
-            of = times[engine, size_name, pairwise.lower().replace(" ", "_"), direction]
-            ratio = of[name] / of["nlcore"]
-            assert float(low) - 0.05 <= ratio <= float(high) + 0.05, (how, pairwise)

@@ -64,9 +64,11 @@ def check_dtypes(x: Tensor, weights: Mapping[str, Tensor]) -> None:
             )
 
 
-def check_memory_budget(memory_budget: int) -> None:
-    """Raise TypeError or ValueError unless the budget is a number of bytes."""
+def check_memory_budget(memory_budget: int | None) -> None:
+    """Raise TypeError or ValueError unless the budget is a number of bytes or None."""
+    if memory_budget is None:
+        return
     if not isinstance(memory_budget, int) or isinstance(memory_budget, bool):
-        raise TypeError(f"memory_budget must be an int; received {memory_budget!r}")
+        raise TypeError(f"memory_budget must be an int or None; received {memory_budget!r}")
     if memory_budget < 0:
         raise ValueError(f"memory_budget must not be negative; received {memory_budget}")

@@ -19,13 +19,13 @@ def non_local_operation(
     g: Tensor,
     f_weight: Tensor | None = None,
     f_bias: Tensor | None = None,
-    memory_budget: int = 0,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """y_i = 1/C(x) sum_j f(theta_i, phi_j) g_j, where C(x) is sum_j f or the number M of j.
 
-    Where C(x) = 0, y_i = 0. Memory is O(N + M): no N x M array is larger than an argument or y. For
-    Gaussians of shapes that no fused attention kernel supports, chunks of a fixed size are stored.
-    If theta and phi are one tensor, a Gaussian computes f_ij = f_ji once.
+    Where C(x) = 0, y_i = 0. Memory is O(N + M). The Gaussians allocate chunks of pairs of a fixed
+    size, and store what `memory_budget` permits. If theta and phi are one tensor, a Gaussian
+    computes f_ij = f_ji once.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def non_local_operation(
         w_f, for concatenation only. The first D entries multiply theta_i and the last D phi_j.
     f_bias : (), optional
         b_f, for concatenation only. Default 0.
-    memory_budget : int
+    memory_budget : int, optional
         See `non_local_block`.
 
     Returns

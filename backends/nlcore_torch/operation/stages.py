@@ -14,7 +14,9 @@ from nlcore_torch.operation.gaussian import gaussian
 from nlcore_torch.operation.linear import mapped
 
 
-def response(spec: NonLocalSpec, weights: Weights, x: Tensor, memory_budget: int = 0) -> Tensor:
+def response(
+    spec: NonLocalSpec, weights: Weights, x: Tensor, memory_budget: int | None = None
+) -> Tensor:
     """W_z y + b (B, C, *positions) from x (B, C, *positions). The arguments must be checked."""
     return output(spec, weights, x, *embeddings(spec, weights, x), memory_budget)
 
@@ -26,7 +28,7 @@ def output(
     theta: Tensor,
     phi: Tensor,
     g: Tensor,
-    memory_budget: int = 0,
+    memory_budget: int | None = None,
 ) -> Tensor:
     """W_z y + b (B, C, *positions) from theta, phi and g as `embeddings` returns them."""
     if spec.pairwise == "dot_product":
@@ -37,11 +39,11 @@ def output(
 
 
 def attend(
-    spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor, memory_budget: int = 0
+    spec: NonLocalSpec, theta: Tensor, phi: Tensor, g: Tensor, memory_budget: int | None = None
 ) -> Tensor:
     """y (B', N', V) from theta, phi and g as `embeddings` returns them.
 
-    For the gradients of the Gaussians, up to `memory_budget` bytes of w are stored.
+    `memory_budget` is that of `gaussian`.
     """
     by_sum = spec.normalization == "sum"
     if spec.pairwise == "concatenation":

@@ -118,7 +118,7 @@ def described(failure: Failure) -> list[tuple[str, str]]:
         if said := precision(j, case.dtype):
             lines.append(("precision", said))
     if failure.stage:
-        lines.append(("stage", f"the numbers part first in: {failure.stage}"))
+        lines.append(("stage", f"first difference in: {failure.stage}"))
     return lines
 
 

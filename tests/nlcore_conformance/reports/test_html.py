@@ -68,7 +68,7 @@ def test_what_is_in_it(page):
         *COLUMNS,
         *COLUMNS.values(),
         "dx[0, 1, 2] = 1.5",
-        "the numbers part first in: pooling",
+        "first difference in: pooling",
         "<in place> & [bold]more",  # escaped, or the parser would have eaten it
         "not <supported>",
         "known failure until 2027-01-01",

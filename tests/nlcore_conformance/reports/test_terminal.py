@@ -56,7 +56,7 @@ def test_a_narrow_terminal_shows_names_and_verdicts_whole():
 def test_failures_known_failures_and_what_was_not_run():
     text = printed(verdict(), 200)
     assert "FAIL gradient / gaussian (NL-9)" in text
-    assert "  stage     the numbers part first in: pooling\n" in text
+    assert "  stage     first difference in: pooling\n" in text
     assert "FAIL gradient / concatenation" not in text
     assert "known failure until 2027-01-01: gradient / concatenation: the reason (https" in text
     assert "not run: gradient / batch statistics: no block_vjp" in text

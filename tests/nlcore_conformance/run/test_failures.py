@@ -241,4 +241,4 @@ def test_replay_needs_little(tmp_path):
     )
     assert out.returncode == 1, out.stderr
     assert "z            ratio " in out.stdout
-    assert "the numbers part first in: " in out.stdout
+    assert "first difference in: " in out.stdout

@@ -83,7 +83,7 @@ def test_a_failure_is_described():
     assert lines["expected"] == "dx[0, 1, 2] = 1.0"
     assert lines["received"] == "dx[0, 1, 2] = 1.5"
     assert lines["bound"] == "0.04; error / bound = 12.5"
-    assert lines["stage"] == "the numbers part first in: pooling"
+    assert lines["stage"] == "first difference in: pooling"
     assert "stage" not in dict(described(replace(WRONG.failure, stage="")))
     assert "RuntimeError" in dict(described(RAISED.failure))["backend"]
     assert dict(described(MISSHAPEN.failure))["z"] == "expected dtype float32"

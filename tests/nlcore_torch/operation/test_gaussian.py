@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-import nlcore_torch.operation.gaussian
-from nlcore import NonLocalSpec
+import nlcore_torch
+from nlcore import NonLocalSpec, block_cost
 from nlcore.spec import NORMALIZATIONS
 from nlcore_torch import NonLocalBlock, non_local_block, non_local_operation
+from nlcore_torch.operation import gaussian
 from nlcore_torch.operation.embeddings import embeddings
 from nlcore_torch.operation.pairs import chunks, tiles
 
@@ -19,7 +20,7 @@ CHUNK = 2 * 32 * 32  # tiles of 32 rows, of which the last has 5
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(nlcore_torch.operation.gaussian, "CHUNK", CHUNK // 2)
+    monkeypatch.setattr(gaussian, "CHUNK", CHUNK // 2)
 
 
 def rows(seed=0, **sizes):
@@ -178,7 +179,7 @@ def test_a_budget_is_spent_and_changes_no_value(pairwise, values, monkeypatch):
         grads = torch.autograd.grad(z, [x, *blocks.parameters()], dz)
         found[budget] = kept, len(products), z, *grads
         monkeypatch.undo()
-        monkeypatch.setattr(nlcore_torch.operation.gaussian, "CHUNK", CHUNK // 2)
+        monkeypatch.setattr(gaussian, "CHUNK", CHUNK // 2)
     pairs = 576 * 144 * 8  # bytes of all w
     extra = [kept - found[0][0] for kept, *_ in found.values()]
     assert extra == [0, 0, chunk, 10 * chunk, pairs]
@@ -187,6 +188,39 @@ def test_a_budget_is_spent_and_changes_no_value(pairwise, values, monkeypatch):
     for _, _, *arrays in found.values():
         for array, wanted in zip(arrays, found[0][2:], strict=True):
             torch.testing.assert_close(array, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("window", [(2, 2), (4, 4)])
+@pytest.mark.parametrize("pairwise", ["gaussian", "embedded_gaussian"])
+def test_the_default_budget_is_linear(pairwise, window):
+    fields = {"pairwise": pairwise, "subsample": window, "ndim": 2, "identity": False}
+    x = torch.randn(1, 8, 24, 24, dtype=torch.float64, requires_grad=True)
+    block = NonLocalBlock(8, 2, dtype=torch.float64, **fields)
+    kept, _ = kept_by(block, x)
+    block.memory_budget = 0
+    without, _ = kept_by(block, x)
+    keys, width = 576 // window[0] ** 2, 8 if pairwise == "gaussian" else 2
+    weights = (kept - without) // 8
+    assert weights == gaussian.kept_weights(576, keys, width)
+    assert weights <= 8 * width * 576
+    assert (weights == 576 * keys) == (keys <= 8 * width)
+    if window == (2, 2):
+        report = nlcore_torch.execution(block.spec, (24, 24)).kept
+        assert report == block_cost.execution(block.spec, (24, 24), None).kept + weights
+
+
+def test_no_gradient_of_stored_weights_is_allocated(monkeypatch):
+    given = []
+    backward = chunks.InChunks.backward
+    monkeypatch.setattr(
+        chunks.InChunks,
+        "backward",
+        staticmethod(lambda ctx, *d: (given.append(d), backward(ctx, *d))[1]),
+    )
+    block = NonLocalBlock(8, 4, 2, subsample=(2, 2), identity=False, memory_budget=1 << 30)
+    block(torch.randn(1, 8, 24, 24)).sum().backward()
+    ((_, *others),) = given
+    assert others and all(d is None for d in others)
 
 
 def test_a_budget_stores_nothing_without_gradients(monkeypatch):
@@ -213,7 +247,7 @@ def test_second_derivatives_with_a_budget():
 
 
 @pytest.mark.parametrize(
-    ("budget", "error"), [(-1, ValueError), (1.0, TypeError), (True, TypeError), (None, TypeError)]
+    ("budget", "error"), [(-1, ValueError), (1.0, TypeError), (True, TypeError)]
 )
 def test_bad_budgets(budget, error):
     with pytest.raises(error, match=f"memory_budget must .*; received {budget}"):

@@ -52,10 +52,13 @@ class InChunks(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         *tensors, ctx.scale, ctx.by_sum, _, ctx.rows, _ = inputs
         ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)  # of w, whose gradients would be arrays of zeros
         ctx.save_for_backward(*tensors, *output[1:])
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        if dy is None:
+            return (None,) * 8
         theta, phi, g, *kept = ctx.saved_tensors
         arguments = theta, phi, g, dy, ctx.scale, ctx.by_sum
         with without_autocast(theta):

@@ -77,7 +77,7 @@ CLAIMS = (
     _none_of("compare", "c2d", SUM),
     _none_of("compare", "nl5_space", SUM),
     _more_than_chance("compare", "nl5", FOUR),
-    _better("compare", "nl5", "nl1_embedded_gaussian", "Table 2c"),
+    _better("compare", "nl5", "nl1_res4", "Table 2c"),
     _better("compare", "nl5", "nl5_time", "Table 2d"),
     _better("compare", "nl5", "i3d_3x1x1", "Table 2e"),
     _better("compare", "nl5_i3d", "i3d_3x1x1", "Table 2f"),

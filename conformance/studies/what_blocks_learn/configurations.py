@@ -100,8 +100,8 @@ def _non_local(count: int, **block: Any) -> dict[str, Any]:
     return {"non_local": placement(50, count), "block": {**BLOCK, **block}}
 
 
-def _after(residual: str) -> dict[str, Any]:
-    return {"non_local": (residual,), "block": BLOCK}
+def _after(residual: str, **block: Any) -> dict[str, Any]:
+    return {"non_local": (residual,), "block": {**BLOCK, **block}}
 
 
 ALL = ("compare", "recall", "move", "flash")
@@ -117,21 +117,16 @@ CONFIGURATIONS = (
     Configuration("i3d_3x1x1", "I3D 3×1×1", I3D, tasks=ALL),
     Configuration("i3d_3x3x3", "I3D 3×3×3", {"inflation": "3x3x3"}, tasks=ALL),
     *(
-        Configuration(
-            f"nl1_{pairwise}",
-            f"NL C2D, 1 block, {words}",
-            _non_local(1, pairwise=pairwise),
-        )
-        for pairwise, words in (
-            ("gaussian", "Gaussian"),
-            ("embedded_gaussian", "embedded Gaussian"),
-            ("dot_product", "dot product"),
-            ("concatenation", "concatenation"),
-        )
+        Configuration(f"nl1_{name[:4]}", f"NL C2D, 1 block in {name[:4]}", _after(name))
+        for name in ("res2.1", "res3.2", "res4.4", "res5.1")
     ),
     *(
-        Configuration(f"nl1_{name[:4]}", f"NL C2D, 1 block in {name[:4]}", _after(name))
-        for name in ("res2.1", "res3.2", "res5.1")
+        Configuration(
+            f"nl1_{pairwise}",
+            f"NL C2D, 1 block in res3, {pairwise.replace('_', ' ').replace('gaussian', 'Gaussian')}",
+            _after("res3.2", pairwise=pairwise),
+        )
+        for pairwise in ("gaussian", "dot_product", "concatenation")
     ),
     Configuration("nl5", "NL C2D, 5 blocks", _non_local(5), tasks=ALL),
     Configuration("nl10", "NL C2D, 10 blocks", _non_local(10)),

@@ -104,7 +104,7 @@ def _after(residual: str, **block: Any) -> dict[str, Any]:
     return {"non_local": (residual,), "block": {**BLOCK, **block}}
 
 
-ALL = ("compare", "recall", "move", "flash")
+ALL = ("compare", "move", "flash")
 I3D = {"inflation": "3x1x1"}
 CONFIGURATIONS = (
     Configuration("c2d", "C2D", tasks=ALL),
@@ -145,7 +145,7 @@ CONFIGURATIONS = (
         "NL C2D, 5 blocks, random start",
         _non_local(5),
         identity=False,
-        tasks=("compare", "recall", "flash"),
+        tasks=("compare", "flash"),
     ),
     Configuration(
         "nl5_i3d",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DRAWN = ("c2d", "i3d_3x1x1", "nl5", "nl5_i3d")
 CURVES = ("compare", "move")
 #: Tasks and number of films that are drawn.
-SHOWN = {"compare": 4, "recall": 4, "move": 2, "flash": 1}
+SHOWN = {"compare": 4, "move": 2, "flash": 1}
 #: The training error is the mean of so many iterations.
 SMOOTHED = 25
 CURVE_COLUMNS = ("task", "configuration", "split", "iteration", "error", "half", "seeds")

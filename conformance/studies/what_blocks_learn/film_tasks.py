@@ -16,7 +16,6 @@ from what_blocks_learn.pictures_used import (
     COLOURS,
     DIGIT,
     DIGITS,
-    PATCH,
     SIDE,
     SPLITS,
     background,
@@ -27,7 +26,7 @@ from what_blocks_learn.pictures_used import (
 FRAMES, SLOTS = 32, 8
 #: Pixels that a digit moves, and the least distance of two places along one axis.
 TRAVEL, APART = 24, 14
-#: Slots in which two digits are seen, and those in which a patch is.
+#: Slots in which the first digit is seen, and those in which the second is.
 FIRST, SECOND = range(3), range(5, 8)
 #: Colours that are compared.
 COLOURED = tuple(name for name in COLOURS if name != "white")
@@ -94,28 +93,6 @@ def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOUR
     return films
 
 
-def recalled(
-    split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)
-) -> list[Film]:
-    """Four films: a red and a blue digit are seen first, and a patch of one colour later.
-
-    Either digit is the red one, and the patch is red or blue. The label is the digit that had the
-    colour of the patch. All four films have the same digits, background and three places.
-    """
-    pair = rng.choice(among, 2, replace=False)
-    images = [digits(split)[k][rng.integers(len(digits(split)[k]))] for k in pair]
-    empty, (here, there, later) = background(split, rng), _places(rng, 3)
-    films = []
-    for colours in (("red", "blue"), ("blue", "red")):
-        both = with_shape(empty, images[0], here, colours[0])
-        both = with_shape(both, images[1], there, colours[1])
-        for colour in ("red", "blue"):
-            patch = with_shape(empty, PATCH, later, colour)
-            slots = [both if s in FIRST else patch if s in SECOND else empty for s in range(SLOTS)]
-            films.append(Film(_shown(slots), str(pair[colours.index(colour)])))
-    return films
-
-
 def moving(split: str, rng: np.random.Generator) -> list[Film]:
     """Two films: a digit moves to the right, and the same frames in reverse."""
     digit, empty = _digit(split, rng)[1], background(split, rng)
@@ -176,13 +153,6 @@ TASKS = {
             "A digit is seen first. Does its colour come back later, elsewhere?",
             ("another", "same"),
             compared,
-            {"training": 400, "validation": 100},
-        ),
-        Task(
-            "recall",
-            "Which of two digits had the colour that comes back later, elsewhere?",
-            NAMES,
-            recalled,
             {"training": 400, "validation": 100},
         ),
         Task(

@@ -12,7 +12,7 @@ from what_blocks_learn.paper_tables import TABLES, PaperTable
 from what_blocks_learn.results import Result, accuracy, paired, percent
 
 #: Tasks in the order of the page.
-SHOWN = ("compare", "recall", "move", "flash")
+SHOWN = ("compare", "move", "flash")
 #: In the folder of the page.
 ATTENDED = "pictures/evidence_attended.jpg"
 SEEN = f"""![Eight frames of a film of "compare". From the middle of the second digit, arrows

@@ -28,8 +28,6 @@ COLOURS = {
     "green": (50.0, 220.0, 70.0),
     "yellow": (240.0, 220.0, 40.0),
 }
-#: A patch of one colour.
-PATCH = np.ones((DIGIT, DIGIT))
 
 
 @cache

@@ -1,0 +1,121 @@
+"""What can a non-local block learn that a convolution cannot, and the other way round?
+
+    python conformance/studies/learning.py make            # films, from a seed
+    python conformance/studies/learning.py run --jobs 2    # all trainings that are left
+    python conformance/studies/learning.py page            # tables, CSV files, pictures of the page
+    python conformance/studies/learning.py look            # a picture of where a block looks
+
+Films are made of scikit-learn's digits and scikit-image's photographs. Narrow networks of
+`nlcore.video` are trained on them by nlcore's trainer, as `nlcore-video train` does, with five
+seeds. `run` skips the trainings whose results are in FOLDER/results, so that it can be interrupted
+at any time. `page` takes what is there.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: each training has one thread
+
+import shlex
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from nlcore.video.cli.terminal import progress
+from nlcore.video.labels import read_index
+from nlcore_torch.video.attend import app as attend
+from what_blocks_learn.configurations import STILL
+from what_blocks_learn.drawing import draw_films, films_shown, write_curves
+from what_blocks_learn.film_files import make_films
+from what_blocks_learn.film_tasks import TASKS
+from what_blocks_learn.looking import attend_arguments, validation_file
+from what_blocks_learn.many_trainings import carry_out_all, trainings, work
+from what_blocks_learn.page import ATTENDED, with_tables
+from what_blocks_learn.results import read_results, write_csv
+from what_blocks_learn.trainings import Place
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+#: Of the films.
+SEED = 0
+
+app = typer.Typer(add_completion=False, help="What can a non-local block learn?")
+Folder = Annotated[Path, typer.Option(help="Films, results and weights.")]
+HERE = Path("learning")
+
+
+@app.command()
+def make(folder: Folder = HERE) -> None:
+    """Make the films and their indices, unless they are there."""
+    console = Console(stderr=True)
+    for task in TASKS.values():
+        with progress(console, f"films: {task.name}") as tell:
+            make_films(task, Place(folder).films, SEED, tell)
+
+
+@app.command()
+def run(
+    folder: Folder = HERE,
+    jobs: Annotated[int, typer.Option(help="Trainings at a time, of one thread each.", min=1)] = 1,
+    seeds: Annotated[int, typer.Option(help="Trainings of each network and task.", min=1)] = 5,
+    only: Annotated[str, typer.Option(help="Only trainings whose name contains this.")] = "",
+    minutes: Annotated[float, typer.Option(help="Begin none after this time.")] = float("inf"),
+    dry: Annotated[bool, typer.Option("--dry", help="Only list what is left.")] = False,
+) -> None:
+    """Carry out the trainings that have no result yet."""
+    console = Console(stderr=True)
+    place = Place(folder)
+    wanted = [t for t in trainings(seeds) if only in t.name or t.task == STILL]
+    left = [t for t in wanted if not place.result(t).exists()]
+    total, done, began = sum(map(work, left)), 0.0, time.monotonic()
+    console.print(f"{len(left)} of {len(wanted)} trainings are left")
+    if dry:
+        print("\n".join(t.name for t in left))
+        return
+    results = carry_out_all(place, wanted, jobs, began + 60 * minutes)
+    for number, (training, result) in enumerate(results, start=1):
+        done += work(training)
+        rest = (time.monotonic() - began) * (total - done) / done
+        console.print(
+            f"{number} of {len(left)}: {training.name}: {result['right']} of {result['films']} "
+            f"films right, {result['seconds']:.0f} s; about {timedelta(seconds=round(rest))} left",
+            highlight=False,
+        )
+
+
+@app.command()
+def page(
+    folder: Folder = HERE,
+    output: Annotated[Path, typer.Option(help="Folder of the page.")] = DOCS,
+) -> None:
+    """Write the tables of docs/evidence.md, its CSV files and its pictures from the results."""
+    results = [r for r in read_results(Place(folder).folder / "results") if r["task"] != STILL]
+    write_csv(output / "evidence.csv", results)
+    write_curves(output / "evidence_curves.csv", results)
+    attended = (output / ATTENDED).exists()
+    text = with_tables((DOCS / "evidence.md").read_text("utf-8"), results, attended)
+    (output / "evidence.md").write_text(text, encoding="utf-8")
+    draw_films(films_shown(SEED)).savefig(output / "pictures" / "evidence_films.jpg", dpi=110)
+
+
+@app.command()
+def look(
+    folder: Folder = HERE,
+    film: Annotated[int, typer.Option(help="Number of the film in the index.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
+    output: Annotated[Path, typer.Option(help="The picture.")] = (DOCS / ATTENDED),
+) -> None:
+    """Draw where a trained block looks from the second digit, by `nlcore-video attend`."""
+    place = Place(folder)
+    arguments = attend_arguments(place, read_index(validation_file(place)), film, seed, output)
+    print(f"nlcore-video attend {shlex.join(arguments)}")
+    attend(arguments)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,180 @@
+"""The tasks: films with labels, in groups whose labels cannot be told by what a group shares.
+
+Films of these tasks have `FRAMES` frames, in `SLOTS` slots of equal frames. So a clip of 8 frames
+has one frame of each slot, and the same frames in a film and in its reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from what_blocks_learn.pictures_used import (
+    COLOURS,
+    DIGIT,
+    DIGITS,
+    SIDE,
+    SPLITS,
+    background,
+    digits,
+    with_shape,
+)
+
+FRAMES, SLOTS = 32, 8
+#: Pixels that a digit moves, and the least distance of two places along one axis.
+TRAVEL, APART = 24, 14
+#: Slots in which the first digit is seen, and those in which the second is.
+FIRST, SECOND = range(3), range(5, 8)
+#: Colours that are compared.
+COLOURED = tuple(name for name in COLOURS if name != "white")
+#: Largest coordinate of a digit's top left corner.
+LAST = SIDE - DIGIT
+
+
+class Film(NamedTuple):
+    """Frames (T, SIDE, SIDE, 3) uint8, and the label."""
+
+    frames: np.ndarray
+    label: str
+
+
+#: A group of films, from a split and a generator.
+Group = Callable[[str, np.random.Generator], list[Film]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a film shows and what is asked of it.
+
+    Attributes
+    ----------
+    name, question : str
+    labels : tuple of str
+    group : Group
+        Makes the films of one group.
+    groups : dict of split to int
+        Number of groups.
+    """
+
+    name: str
+    question: str
+    labels: tuple[str, ...]
+    group: Group
+    groups: dict[str, int]
+
+    def films(self, split: str, seed: int) -> Iterator[tuple[str, Film]]:
+        """Names and films. Those of one group have names with one number."""
+        for number in range(self.groups[split]):
+            words = seed, SPLITS.index(split), number, *self.name.encode()
+            rng = np.random.default_rng(words)
+            for member, film in enumerate(self.group(split, rng)):
+                yield f"{number:04d}-{member}", film
+
+
+def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOURED) -> list[Film]:
+    """Four films: a digit is seen first, and another digit later, each in one of two colours.
+
+    The label is whether the colour comes back. All four films have the same digits, background and
+    two places.
+    """
+    pair = [str(colour) for colour in rng.choice(among, 2, replace=False)]
+    images = [_digit(split, rng)[1] for _ in range(2)]
+    empty, (here, there) = background(split, rng), _places(rng, 2)
+    films = []
+    for first in pair:
+        one = with_shape(empty, images[0], here, first)
+        for second in pair:
+            two = with_shape(empty, images[1], there, second)
+            slots = [one if s in FIRST else two if s in SECOND else empty for s in range(SLOTS)]
+            films.append(Film(_shown(slots), "same" if first == second else "another"))
+    return films
+
+
+def moving(split: str, rng: np.random.Generator) -> list[Film]:
+    """Two films: a digit moves to the right, and the same frames in reverse."""
+    digit, empty = _digit(split, rng)[1], background(split, rng)
+    top, left = int(rng.integers(LAST + 1)), int(rng.integers(LAST - TRAVEL + 1))
+    columns = left + np.round(np.linspace(0, TRAVEL, SLOTS)).astype(int)
+    frames = _shown([with_shape(empty, digit, (top, int(column))) for column in columns])
+    return [Film(frames, "right"), Film(frames[::-1], "left")]
+
+
+def flashing(split: str, rng: np.random.Generator) -> list[Film]:
+    """One film: a digit is seen in one slot."""
+    label, digit = _digit(split, rng)
+    empty, (place,) = background(split, rng), _places(rng, 1)
+    slots = [empty] * SLOTS
+    slots[rng.integers(SLOTS)] = with_shape(empty, digit, place)
+    return [Film(_shown(slots), str(label))]
+
+
+def still(split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)) -> list[Film]:
+    """One film of one frame with a digit in any colour, of which the first network learns."""
+    label, digit = _digit(split, rng, among)
+    empty, (place,) = background(split, rng), _places(rng, 1)
+    colour = str(rng.choice(list(COLOURS)))
+    return [Film(_bytes([with_shape(empty, digit, place, colour)]), str(label))]
+
+
+def _digit(
+    split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)
+) -> tuple[int, np.ndarray]:
+    label = int(rng.choice(among))
+    images = digits(split)[label]
+    return label, images[rng.integers(len(images))]
+
+
+def _places(rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
+    """Places of which no two overlap."""
+    while True:
+        places = rng.integers(LAST + 1, size=(count, 2))
+        apart = np.abs(places[:, None] - places[None]).max(-1) + APART * np.eye(count)
+        if (apart >= APART).all():
+            return [(int(top), int(left)) for top, left in places]
+
+
+def _shown(slots: list[np.ndarray]) -> np.ndarray:
+    return np.repeat(_bytes(slots), FRAMES // SLOTS, axis=0)
+
+
+def _bytes(frames: list[np.ndarray]) -> np.ndarray:
+    return np.round(np.stack(frames)).astype(np.uint8)
+
+
+NAMES = tuple(map(str, range(DIGITS)))
+TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            "compare",
+            "A digit is seen first. Does its colour come back later, elsewhere?",
+            ("another", "same"),
+            compared,
+            {"training": 400, "validation": 100},
+        ),
+        Task(
+            "move",
+            "Which way does the digit move?",
+            ("left", "right"),
+            moving,
+            {"training": 600, "validation": 150},
+        ),
+        Task(
+            "flash",
+            "A digit is seen in one slot: which one?",
+            NAMES,
+            flashing,
+            {"training": 1200, "validation": 300},
+        ),
+        Task(
+            "still",
+            "Which digit is it?",
+            NAMES,
+            still,
+            {"training": 2400, "validation": 300},
+        ),
+    )
+}

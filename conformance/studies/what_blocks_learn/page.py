@@ -1,0 +1,79 @@
+"""The tables of docs/evidence.md, which `learning.py page` writes between markers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from what_blocks_learn.claims import claims_table
+from what_blocks_learn.configurations import BY_NAME, CONFIGURATIONS
+from what_blocks_learn.intervals import Mean
+from what_blocks_learn.paper_tables import TABLES, PaperTable
+from what_blocks_learn.results import Result, accuracy, paired, percent
+
+#: Tasks in the order of the page.
+SHOWN = ("compare", "move", "flash")
+#: In the folder of the page.
+ATTENDED = "pictures/evidence_attended.jpg"
+SEEN = f"""![Eight frames of a film of "compare". From the middle of the second digit, arrows
+lead to the positions with the largest weights.]({ATTENDED}){{.photo}}"""
+NOT_SEEN = "There is no picture yet, because no network is trained yet."
+
+
+def with_tables(page: str, results: Sequence[Result], attended: bool) -> str:
+    """The page with new tables between its markers. `attended`: whether that picture exists."""
+    tables = {"claims": claims_table(results), "tasks": by_task(results)}
+    tables["attended"] = iter([SEEN if attended else NOT_SEEN])
+    tables |= {t.name: beside_paper(t, results) for t in TABLES}
+    for name, lines in tables.items():
+        begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
+        if not page.count(begin) == page.count(end) == 1:
+            raise ValueError(f"the page must have the markers {begin} and {end} once")
+        before, rest = page.split(begin)
+        _, after = rest.split(end)
+        page = before + "\n".join([begin, "", *lines, "", end]) + after
+    return page
+
+
+def by_task(results: Sequence[Result]) -> Iterator[str]:
+    """A row for each configuration: its cost, and its right films of each task."""
+    yield "| network | parameters | multiply-adds | " + " | ".join(SHOWN) + " |"
+    yield "| --- | ---: | ---: |" + " ---: |" * len(SHOWN)
+    base = BY_NAME["c2d"].size()
+    for each in CONFIGURATIONS:
+        sizes = [f"{own / of:.2f}" for own, of in zip(each.size(), base, strict=True)]
+        cells = [
+            percent(accuracy(results, task, each.name)) if task in each.tasks else ""
+            for task in SHOWN
+        ]
+        yield "| " + " | ".join([each.title, *sizes, *cells]) + " |"
+
+
+def beside_paper(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:
+    """A row for each network of a table of the paper, on the task "compare"."""
+    first, *_ = table.rows
+    name = BY_NAME[first].title
+    head = ("network", "paper", "films right", "groups right", f"difference to {name}")
+    yield f"| {' | '.join(head)} | as in the paper |"
+    yield "| --- | ---: | ---: | ---: | ---: | --- |"
+    for row, paper in table.rows.items():
+        difference = None if row == first else paired(results, "compare", row, first)
+        cells = [
+            BY_NAME[row].title,
+            paper,
+            percent(accuracy(results, "compare", row)),
+            percent(accuracy(results, "compare", row, "groups_right", "groups")),
+            "" if row == first else percent(difference, sign=True),
+            "" if row == first else verdict(difference, paper, table.rows[first]),
+        ]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def verdict(difference: Mean | None, paper: str, base: str) -> str:
+    """Whether the difference has the sign of the paper's, by its interval."""
+    if difference is None or math.isnan(difference.half) or not paper or not base:
+        return ""
+    if not (difference.above or difference.below):
+        return "no difference seen"
+    same = difference.above == (float(paper) > float(base))
+    return "yes" if same else "no, the other way"

@@ -1,0 +1,280 @@
+"""conformance/studies/learning.py: what no training can change, and the page."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from nlcore.video.labels import Index
+from nlcore_torch.video import Network
+
+STUDIES = Path(__file__).parents[2] / "conformance" / "studies"
+DOCS = Path(__file__).parents[2] / "docs"
+
+pytest.importorskip("skimage", reason="films are made of its photographs")
+pytest.importorskip("sklearn", reason="films are made of its digits")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def study():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(STUDIES)
+        yield importlib.import_module("learning")
+
+
+def of(name):
+    return importlib.import_module(f"what_blocks_learn.{name}")
+
+
+def group(task, seed=0, split="validation"):
+    """The films of one group."""
+    return of("film_tasks").TASKS[task].group(split, np.random.default_rng(seed))
+
+
+def test_a_group_has_each_part_with_both_labels():
+    films = group("compare")
+    m, n = films[0].label, films[1].label
+    assert m != n and [film.label for film in films] == [m, n, n, m]
+    first, between, second = slice(0, 12), slice(12, 20), slice(20, 32)
+    a, b, c, d = (film.frames for film in films)
+    assert (a[first] == b[first]).all() and (c[first] == d[first]).all()
+    assert (a[second] == c[second]).all() and (b[second] == d[second]).all()
+    assert (a[between] == d[between]).all()
+    assert (a[first] != c[first]).any() and (a[second] != b[second]).any()
+
+
+def test_what_is_seen_later_is_elsewhere():
+    for seed in range(20):
+        frames = group("compare", seed)[0].frames.astype(int)
+        changed = [(frames[t] != frames[12]).any(-1) for t in (0, 31)]
+        assert changed[0].any() and changed[1].any() and not (changed[0] & changed[1]).any()
+
+
+def test_a_film_of_move_and_its_reverse_have_the_same_frames_in_their_files(tmp_path):
+    films, labels = of("film_files"), of("film_tasks")
+    task = replace(labels.TASKS["move"], groups={"training": 1, "validation": 1})
+    films.make_films(task, tmp_path, 0)
+    index = films.decoded_index(films.index_file(tmp_path, task, "training"))
+    left, right = (index.read(number, range(32)) for number in (0, 1))
+    assert index.names == ("left", "right") and (left == right[::-1]).all()
+    assert (
+        (left[::4] == right[::4][::-1]).all()
+        and (left[4:] != left[:-4]).any()
+        and films.groups_of(index).tolist() == [0, 0]
+    )
+    before = index.videos
+    films.make_films(task, tmp_path, 0)
+    assert films.decoded_index(films.index_file(tmp_path, task, "training")).videos == before
+
+
+def test_a_decoded_index_gives_what_an_index_gives(tmp_path):
+    films = of("film_files")
+    task = replace(of("film_tasks").TASKS["move"], groups={"training": 1, "validation": 1})
+    films.make_films(task, tmp_path, 0)
+    decoded = films.decoded_index(films.index_file(tmp_path, task, "training"))
+    plain = Index(decoded.format, decoded.names, decoded.root, decoded.videos)
+    for read in (decoded, decoded, plain):
+        rows = read.read(1, [4, 0], each=lambda frame: frame[0], axis=1)  # (W, T, 3)
+        assert (rows == np.swapaxes(plain.read(1, [4, 0])[:, 0], 0, 1)).all()
+
+
+def test_no_picture_is_in_both_splits():
+    used = of("pictures_used")
+    assert not set(used.PHOTOGRAPHS["training"]) & set(used.PHOTOGRAPHS["validation"])
+    counts = [sum(map(len, used.digits(split))) for split in used.SPLITS]
+    assert sum(counts) == 1797 and counts[1] > 500  # all of scikit-learn's
+
+
+def margins(name, task):
+    """How much each film of a group prefers its first label to its second, by random weights."""
+    spec = of("configurations").spec_of(name, task)
+    torch.manual_seed(0)
+    network = Network(spec, identity=False, dtype=torch.float64).eval()
+    films, labels = group(task), of("film_tasks").TASKS[task].labels
+    clips = np.stack([film.frames[::4] for film in films])  # (B, T, H, W, 3)
+    x = torch.from_numpy(np.moveaxis(clips, -1, 1) / 128.0 - 1.0)
+    with torch.no_grad():
+        logits = network(x).numpy()
+    one, other = (labels.index(film.label) for film in films[:2])
+    return (logits[:, one] - logits[:, other]) / np.abs(logits).max()
+
+
+def interaction(name, task):
+    """How far the preferences of a group of four are from sums."""
+    a, b, c, d = margins(name, task)
+    return abs(a + d - b - c)
+
+
+def test_only_networks_that_see_two_frames_can_get_a_group_right():
+    """Without: rounding. With: millions of times as much."""
+    without = max(interaction(name, "compare") for name in ("c2d", "nl5_space"))
+    seeing = min(interaction(name, "compare") for name in ("nl5", "nl5_time", "i3d_3x1x1"))
+    assert without < 2.0**-20 * seeing
+
+
+def test_only_networks_with_order_tell_a_film_from_its_reverse():
+    def differs(name):
+        right, left = margins(name, "move")
+        return abs(right - left)
+
+    blind = max(map(differs, ("c2d", "nl5")))
+    seeing = min(map(differs, ("c2d_pooled", "i3d_3x1x1", "nl5_i3d")))
+    assert blind < 2.0**-20 * seeing
+
+
+@pytest.fixture(scope="module")
+def small_films(tmp_path_factory):
+    """Two indices of a few films of move."""
+    films, folder = of("film_files"), tmp_path_factory.mktemp("films")
+    task = replace(of("film_tasks").TASKS["move"], groups={"training": 100, "validation": 40})
+    films.make_films(task, folder, 0)
+    return [films.decoded_index(films.index_file(folder, task, s)) for s in task.groups]
+
+
+def small_training(name, films, run):
+    """The results of a training from random weights, of 4 channels and 24 x 24 pixels."""
+    known = of("configurations").BY_NAME[name].recipe("move")
+    recipe = replace(
+        known,
+        network=replace(known.network, width=4),
+        **{"jitter": (24, 24), "crop": 24, "test_short_side": 24},
+        **{"iterations": 80, "initial": "random", "precise_statistics": 4},
+    )
+    return of("trainings").trained(recipe, *films, run, seed=0)[0]
+
+
+def test_a_trained_i3d_knows_the_direction(small_films, tmp_path):
+    found = small_training("i3d_3x1x1", small_films, tmp_path / "run")
+    lowest = of("intervals").lowest_rate(found["groups_right"], found["groups"], 0.999)
+    assert lowest > 0.25  # of a coin
+    assert len(found["training"]["loss"]) == 80
+    assert found["validation"]["iteration"][-1] == 80
+
+
+def test_a_trained_c2d_with_blocks_does_not(small_films, tmp_path):
+    found = small_training("nl5", small_films, tmp_path / "run")
+    assert found["groups_right"] == 0 and 2 * found["right"] == found["films"] == 80
+
+
+def test_a_group_counts_if_all_of_its_films_are_right():
+    groups_right = of("trainings").groups_right
+    right = np.array([True, True, False, True, True])
+    found = groups_right(right, np.array([7, 3, 3, 7, 1]))
+    assert found == {"groups": 3, "groups_right": 2}
+
+
+def test_the_mean_loss_of_a_sum_is_never_below_that_of_a_coin():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 1000, 2)) * 10  # s, t
+    margin = first[:, :, None] + second[:, None, :]  # (groups, 2, 2)
+    preferred = np.eye(2, dtype=bool)
+    losses = np.logaddexp(0, np.where(preferred, -margin, margin))
+    assert losses.mean((1, 2)).min() >= math.log(2) - 2.0**-40
+    assert not ((margin > 0) == preferred).all((1, 2)).any()
+
+
+def result(task, name, seed, right, groups_right=0, films=400):
+    error = [1 - right / films] * 60
+    return {
+        **{"task": task, "configuration": name, "seed": seed, "films": films, "right": right},
+        **{"groups": 100, "groups_right": groups_right, "loss": 0.5, "seconds": 30.0},
+        "training": {"loss": error, "error": error},
+        "validation": {"iteration": [30.0, 60.0], "loss": error[:2], "error": error[:2]},
+    }
+
+
+RESULTS = [
+    *(result("compare", "c2d", seed, 200 + seed) for seed in range(3)),
+    *(result("compare", "nl5", seed, 320 + seed, 50 + seed) for seed in range(3)),
+    *(result("compare", "nl5_time", seed, 180 + 5 * (-1) ** seed) for seed in range(3)),
+    result("compare", "nl10", 0, 330),
+]
+
+
+def table(lines):
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows[2:]}
+
+
+def test_means_have_students_interval():
+    mean = of("intervals").mean
+    found = mean([50.0, 51.0, 53.0])
+    assert found.half == pytest.approx(4.302653 * 1.527525 / 3**0.5, rel=1e-6)  # t of 2 degrees
+    assert mean([1.0, 1.0]).half == 0 and math.isnan(mean([1.0]).half)
+
+
+def test_a_row_beside_the_papers_has_its_difference_and_verdict():
+    page, tables = of("page"), {t.name: t for t in of("paper_tables").TABLES}
+    rows = table(page.beside_paper(tables["2d"], RESULTS))
+    assert rows["C2D"] == ["71.8", "50.2 ± 0.6", "0.0 ± 0.0", "", ""]
+    assert rows["NL C2D, 5 blocks"] == ["73.8", "80.2 ± 0.6", "51.0 ± 2.5", "+30.0 ± 0.0", "yes"]
+    assert rows["NL C2D, 5 blocks, space"] == ["72.9", "not run", "not run", "not run", ""]
+    assert rows["NL C2D, 5 blocks, time"][-1] == "no, the other way"
+    rows = table(page.beside_paper(tables["2c"], RESULTS))
+    assert rows["NL C2D, 10 blocks"] == [
+        "74.3",
+        "82.5 (1 seed)",
+        "0.0 (1 seed)",
+        "+32.5 (1 seed)",
+        "",
+    ]
+
+
+def test_a_claim_is_confirmed_by_its_whole_interval():
+    rows = table(of("claims").claims_table(RESULTS))
+    assert rows["C2D gets no group of *compare* right"][1:] == ["0.0 ± 0.0", "yes"]
+    assert rows["C2D gets no group of *move* right"][1:] == ["not run", ""]
+    coin = "NL C2D, 5 blocks gets more groups of *compare* right than a coin, 6.25%"
+    assert rows[coin][1:] == ["51.0 ± 2.5", "yes"]
+    worse = [dict(r, groups_right=3) for r in RESULTS]
+    assert table(of("claims").claims_table(worse))[coin][1:] == ["3.0 ± 0.0", "**no**"]
+
+
+def test_the_page_has_the_numbers_of_its_csv_file():
+    page = (DOCS / "evidence.md").read_text("utf-8")
+    results = of("results").read_csv(DOCS / "evidence.csv")
+    attended = (DOCS / of("page").ATTENDED).exists()
+    assert of("page").with_tables(page, results, attended) == page
+    with pytest.raises(ValueError, match="must have the markers <!-- table claims -->"):
+        of("page").with_tables(page.replace("table claims", "table"), results, attended)
+
+
+def test_the_csv_file_keeps_what_the_tables_need(tmp_path):
+    results = of("results")
+    results.write_csv(tmp_path / "a.csv", RESULTS)
+    page = (DOCS / "evidence.md").read_text("utf-8")
+    read = results.read_csv(tmp_path / "a.csv")
+    with_tables = of("page").with_tables
+    assert with_tables(page, read, True) == with_tables(page, RESULTS, True)
+
+
+def test_quoted_accuracies_are_those_of_the_page_of_results():
+    text = (DOCS / "paper_results.md").read_text("utf-8")
+    for paper in of("paper_tables").TABLES:
+        section = text.split(f"## {paper.name}. ")[1].split("\n## ")[0]
+        quoted = {number for number in paper.rows.values() if number}
+        section = section if paper.name != "2e" else text  # whose table has costs
+        assert quoted and all(number in section for number in quoted), paper.name
+
+
+def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
+    """Nothing else is started, since no first weights are there."""
+    many, place = of("many_trainings"), of("trainings").Place(tmp_path)
+    wanted = many.trainings(2)
+    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 37
+    (tmp_path / "results").mkdir()
+    for training in wanted[:2]:
+        place.result(training).write_text("{}")
+    assert list(many.carry_out_all(place, wanted, 1, until=math.inf)) == []
+    done = CliRunner().invoke(
+        study.app, ["run", "--folder", str(tmp_path), "--seeds", "2", "--dry"]
+    )
+    assert done.exit_code == 0 and "still-c2d" not in done.output
+    assert len(done.stdout.split()) == 74

@@ -2,8 +2,8 @@
 
     python conformance/studies/learning.py make            # films, from a seed
     python conformance/studies/learning.py run --jobs 2    # all trainings that are left
-    python conformance/studies/learning.py page            # tables, CSV files, pictures of the page
-    python conformance/studies/learning.py look            # a picture of where a block looks
+    python conformance/studies/learning.py look            # where trained blocks look
+    python conformance/studies/learning.py page            # tables, CSV files, films of the page
 
 Films are made of scikit-learn's digits and scikit-image's photographs. Narrow networks of
 `nlcore.video` are trained on them by nlcore's trainer, as `nlcore-video train` does, with five
@@ -27,20 +27,28 @@ import typer
 from rich.console import Console
 
 from nlcore.video.cli.terminal import progress
-from nlcore.video.labels import read_index
 from nlcore_torch.video.attend import app as attend
 from what_blocks_learn.configurations import STILL
 from what_blocks_learn.drawing import draw_films, films_shown, write_curves
-from what_blocks_learn.film_files import make_films
+from what_blocks_learn.film_files import decoded_index, make_films
 from what_blocks_learn.film_tasks import TASKS
-from what_blocks_learn.looking import attend_arguments, validation_file
+from what_blocks_learn.looking import (
+    LOOKING,
+    attend_arguments,
+    best_seed,
+    shares,
+    validation_file,
+    write_shares,
+)
 from what_blocks_learn.many_trainings import carry_out_all, trainings, work
-from what_blocks_learn.page import ATTENDED, with_tables
-from what_blocks_learn.results import read_results, write_csv
+from what_blocks_learn.page import with_tables
+from what_blocks_learn.results import read_csv, read_results, write_csv
 from what_blocks_learn.trainings import Place
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+#: In the folder of the page.
+WEIGHTS, ATTENDED = "evidence_weights.csv", "pictures/evidence_attended.jpg"
 #: Of the films.
 SEED = 0
 
@@ -94,11 +102,11 @@ def page(
     output: Annotated[Path, typer.Option(help="Folder of the page.")] = DOCS,
 ) -> None:
     """Write the tables of docs/evidence.md, its CSV files and its pictures from the results."""
-    results = [r for r in read_results(Place(folder).folder / "results") if r["task"] != STILL]
+    results = [r for r in read_results(Place(folder).results) if r["task"] != STILL]
     write_csv(output / "evidence.csv", results)
     write_curves(output / "evidence_curves.csv", results)
-    attended = (output / ATTENDED).exists()
-    text = with_tables((DOCS / "evidence.md").read_text("utf-8"), results, attended)
+    looks = read_csv(output / WEIGHTS)
+    text = with_tables((DOCS / "evidence.md").read_text("utf-8"), results, looks)
     (output / "evidence.md").write_text(text, encoding="utf-8")
     draw_films(films_shown(SEED)).savefig(output / "pictures" / "evidence_films.jpg", dpi=110)
 
@@ -106,13 +114,21 @@ def page(
 @app.command()
 def look(
     folder: Folder = HERE,
-    film: Annotated[int, typer.Option(help="Number of the film in the index.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the training.")] = 0,
-    output: Annotated[Path, typer.Option(help="The picture.")] = (DOCS / ATTENDED),
+    output: Annotated[Path, typer.Option(help="Folder of the page.")] = DOCS,
 ) -> None:
-    """Draw where a trained block looks from the second digit, by `nlcore-video attend`."""
+    """Write where trained blocks look, and draw it for one film by `nlcore-video attend`."""
     place = Place(folder)
-    arguments = attend_arguments(place, read_index(validation_file(place)), film, seed, output)
+    films = decoded_index(validation_file(place))
+    seeds = sorted({r["seed"] for r in read_results(place.results) if r["task"] == "compare"})
+    todo = [(name, seed) for name in LOOKING for seed in seeds]
+    with progress(Console(stderr=True), "networks") as tell:
+        rows = []
+        for done, (name, seed) in enumerate(todo, start=1):
+            rows.append(shares(place, name, seed, films))
+            tell(done, len(todo))
+    write_shares(output / WEIGHTS, rows)
+    seed = best_seed(read_results(place.results))
+    arguments = attend_arguments(place, films, 0, seed, output / ATTENDED)
     print(f"nlcore-video attend {shlex.join(arguments)}")
     attend(arguments)
 

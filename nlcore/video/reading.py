@@ -257,11 +257,11 @@ def read_clip(
     return Clip(np.stack(frames), tuple(times))
 
 
-def cropped(frames: np.ndarray, side: int | None = None) -> np.ndarray:
+def cropped(frames: np.ndarray, side: int | None = None, stride: int = STRIDE) -> np.ndarray:
     """Crop frames (T, H, W, 3) to their centre, with at most `side` pixels along H and along W.
 
-    The new H and W are the largest multiples of 32, so that every position of every layer covers
-    whole pixels. Without `side`, the whole frame is used.
+    The new H and W are the largest multiples of `stride`, so that every position of a layer with
+    that stride covers whole pixels. Without `side`, the whole frame is used.
 
     Raises
     ------
@@ -274,8 +274,8 @@ def cropped(frames: np.ndarray, side: int | None = None) -> np.ndarray:
             f"the crop must have at most {smaller} pixels, the frames' smaller side; "
             f"received {side}"
         )
-    height, width = (min(n, side or n) // STRIDE * STRIDE for n in frames.shape[1:3])
-    if not height or not width:
+    height, width = (min(n, side or n) // stride * stride for n in frames.shape[1:3])
+    if min(height, width) < STRIDE:
         raise ValueError(
             f"frames must have at least {STRIDE} pixels per side after cropping; received "
             f"{frames.shape[1:3]}, cropped to {side}"

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
+from nlcore.checkpoints.starting_weights import read_source, starting_weights
 from nlcore.video.labels import Index
 from nlcore_torch.video import Network
 
@@ -240,10 +242,10 @@ def test_a_claim_is_confirmed_by_its_whole_interval():
 def test_the_page_has_the_numbers_of_its_csv_file():
     page = (DOCS / "evidence.md").read_text("utf-8")
     results = of("results").read_csv(DOCS / "evidence.csv")
-    attended = (DOCS / of("page").ATTENDED).exists()
-    assert of("page").with_tables(page, results, attended) == page
+    looks = of("results").read_csv(DOCS / "evidence_weights.csv")
+    assert of("page").with_tables(page, results, looks) == page
     with pytest.raises(ValueError, match="must have the markers <!-- table claims -->"):
-        of("page").with_tables(page.replace("table claims", "table"), results, attended)
+        of("page").with_tables(page.replace("table claims", "table"), results, looks)
 
 
 def test_the_csv_file_keeps_what_the_tables_need(tmp_path):
@@ -252,7 +254,7 @@ def test_the_csv_file_keeps_what_the_tables_need(tmp_path):
     page = (DOCS / "evidence.md").read_text("utf-8")
     read = results.read_csv(tmp_path / "a.csv")
     with_tables = of("page").with_tables
-    assert with_tables(page, read, True) == with_tables(page, RESULTS, True)
+    assert with_tables(page, read, []) == with_tables(page, RESULTS, [])
 
 
 def test_quoted_accuracies_are_those_of_the_page_of_results():
@@ -264,11 +266,42 @@ def test_quoted_accuracies_are_those_of_the_page_of_results():
         assert quoted and all(number in section for number in quoted), paper.name
 
 
+def test_a_look_is_from_the_second_digit_to_the_first():
+    clip = np.zeros((8, 40, 40, 3), np.uint8)
+    clip[0:3, 8:16, 17:23] = 200  # rows of one position, columns of one
+    clip[5:8, 20:28, 4:6] = 200  # rows of two positions
+    look = of("looking").look_at(clip)
+    assert look.position == (6, 2, 0)
+    assert np.argwhere(look.first).tolist() == [[t, 1, 2] for t in (0, 1, 2)]
+    assert np.argwhere(look.second).tolist() == [[t, y, 0] for t in (5, 6, 7) for y in (2, 3)]
+
+
+def test_weights_that_are_all_equal_have_the_share_of_chance(tmp_path):
+    looking, films, trainings = (of(name) for name in ("looking", "film_files", "trainings"))
+    place, task = trainings.Place(tmp_path), of("film_tasks").TASKS["compare"]
+    films.make_films(replace(task, groups={"training": 1, "validation": 2}), place.films, 0)
+    first, _ = starting_weights(of("configurations").first_recipe(), 0)
+    trainings.write_start(place.start(0), first)
+    recipe = of("configurations").BY_NAME["nl1_res3"].recipe("compare")
+    weights, _ = starting_weights(recipe, 0, read_source(place.start(0)))
+    equal = {name: 0 * value if "theta" in name else value for name, value in weights.items()}
+    (tmp_path / "weights").mkdir()
+    save_file(equal, place.weights(trainings.Training("compare", "nl1_res3", 0)))
+    index = films.decoded_index(looking.validation_file(place))
+    found = looking.shares(place, "nl1_res3", 0, index)
+    assert found["first"] == pytest.approx(found["by_chance"], rel=1e-5)
+    assert 0 < found["by_chance"] < 0.2
+    assert abs(found["before"] / found["by_chance"] - 1) > 1e-3
+    looking.write_shares(tmp_path / "a.csv", [found])
+    (read,) = of("results").read_csv(tmp_path / "a.csv")
+    assert read == pytest.approx(found, abs=5e-6)
+
+
 def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
     """Nothing else is started, since no first weights are there."""
     many, place = of("many_trainings"), of("trainings").Place(tmp_path)
     wanted = many.trainings(2)
-    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 37
+    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 31
     (tmp_path / "results").mkdir()
     for training in wanted[:2]:
         place.result(training).write_text("{}")
@@ -277,4 +310,4 @@ def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
         study.app, ["run", "--folder", str(tmp_path), "--seeds", "2", "--dry"]
     )
     assert done.exit_code == 0 and "still-c2d" not in done.output
-    assert len(done.stdout.split()) == 74
+    assert len(done.stdout.split()) == 62

@@ -151,7 +151,7 @@ def attend(
             _load(network, weights, found)
         with console.status(f"reading {video}"):
             clip = read_clip(video, *_clip(recipe, frames, every), start, _side(recipe, short_side))
-        seen = cropped(clip.frames, crop)
+        seen = cropped(clip.frames, crop, 2 ** int(residual[3]))  # the stride of res3 is 8
         name = f"{residual}.{NAME}"
         x = _input_of(network, name, torch.from_numpy(_normalized(seen, recipe)).to(device))
         sizes = tuple(x.shape[2:])  # (T', H', W')

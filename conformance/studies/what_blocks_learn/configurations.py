@@ -123,10 +123,14 @@ CONFIGURATIONS = (
     *(
         Configuration(
             f"nl1_{pairwise}",
-            f"NL C2D, 1 block in res3, {pairwise.replace('_', ' ').replace('gaussian', 'Gaussian')}",
+            f"NL C2D, 1 block in res3, {title}",
             _after("res3.2", pairwise=pairwise),
         )
-        for pairwise in ("gaussian", "dot_product", "concatenation")
+        for pairwise, title in {
+            "gaussian": "Gaussian",
+            "dot_product": "dot product",
+            "concatenation": "concatenation",
+        }.items()
     ),
     Configuration("nl5", "NL C2D, 5 blocks", _non_local(5), tasks=ALL),
     Configuration("nl10", "NL C2D, 10 blocks", _non_local(10)),

@@ -1,39 +1,117 @@
-"""Where a trained block looks in a film of "compare": the command that draws it."""
+"""Where the one block of a trained network looks in films of "compare"."""
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from safetensors.numpy import load_file
 
+from nlcore.checkpoints.starting_weights import read_source, starting_weights
 from nlcore.video.labels import Index
-from what_blocks_learn.configurations import BLOCK, CLIP, NETWORK
+from nlcore.video.sampling import dialect
+from nlcore.video.sampling.cropping import whole
+from nlcore_torch import NonLocalBlock
+from nlcore_torch.attention_weights import responses
+from nlcore_torch.video.network import Network
+from what_blocks_learn.configurations import BLOCK, BY_NAME, CLIP, NETWORK
 from what_blocks_learn.film_files import index_file
-from what_blocks_learn.film_tasks import FRAMES, SECOND, SLOTS, TASKS
+from what_blocks_learn.film_tasks import FIRST, FRAMES, SECOND, SLOTS, TASKS
 from what_blocks_learn.pictures_used import SIDE
 from what_blocks_learn.trainings import Place, Training
 
-#: The network, and the last of its blocks in res3, whose grid has CELLS x CELLS cells.
-LOOKING, RESIDUAL, CELLS = "nl5", "res3.3", 5
-#: Frames of one slot.
-EACH = FRAMES // SLOTS
+#: Networks with one block, whose weights w_ij are shares of 1, and the one that is drawn.
+LOOKING, DRAWN = ("nl1_res3", "nl1_gaussian"), "nl1_res3"
+#: Pixels of a position of the block's grid.
+CELL = 8
 #: Sum over R, G and B by which a pixel of a digit differs from the background at least.
 VISIBLE = 60
+COLUMNS = ("configuration", "seed", "first", "second", "by_chance", "before")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a block sees of one film from the position i in the middle of the second digit.
+
+    Attributes
+    ----------
+    position : (T, H, W)
+        The position i.
+    first, second : (T, H, W), bool
+        The positions that show a pixel of the first digit, and of the second.
+    """
+
+    position: tuple[int, int, int]
+    first: np.ndarray
+    second: np.ndarray
+
+
+def look_at(clip: np.ndarray) -> Look:
+    """The digits in a clip of 8 frames (T, H, W, 3), one of each slot."""
+    empty = clip[FIRST.stop].astype(int)
+    first, second = (_shape(clip[slots.start], empty) for slots in (FIRST, SECOND))  # (H, W)
+    rows, columns = np.nonzero(second)
+    middle = (rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2
+    row, column = (int(n) // CELL for n in middle)
+    return Look(
+        (SECOND[len(SECOND) // 2], row, column),
+        np.stack([_cells(first) & (slot in FIRST) for slot in range(SLOTS)]),
+        np.stack([_cells(second) & (slot in SECOND) for slot in range(SLOTS)]),
+    )
+
+
+def shares(place: Place, name: str, seed: int, films: Index) -> dict[str, Any]:
+    """The mean over films of the sum of w_ij over the positions j of each digit.
+
+    `by_chance` is that of a block whose w_ij are all equal, and `before` that of the first digit
+    with the weights from which the training starts.
+    """
+    recipe = BY_NAME[name].recipe("compare")
+    start, _ = starting_weights(recipe, seed, read_source(place.start(seed)))
+    trained = load_file(place.weights(Training("compare", name, seed)))
+    networks = []
+    for weights in (trained, start):
+        network = Network(recipe.network).eval()
+        network.import_weights(weights)
+        networks.append(network)
+    found = []
+    for number in range(len(films.videos)):
+        clip = _clip(films, number)
+        look = look_at(clip)
+        x = dialect(recipe.sampling).pixels(clip, whole((SIDE, SIDE)))[None]  # (1, 3, T, H, W)
+        after, before = (_weights(network, torch.from_numpy(x), look) for network in networks)
+        digits = after[look.first].sum(), after[look.second].sum(), look.first.mean()
+        found.append([*digits, before[look.first].sum()])
+    means = np.mean(found, 0).tolist()
+    return dict(zip(COLUMNS, (name, seed, *means), strict=True))
+
+
+def write_shares(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """The CSV file of docs/evidence.md."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file, lineterminator="\n")
+        out.writerow(COLUMNS)
+        for row in rows:
+            name, seed, *numbers = row.values()
+            out.writerow([name, seed, *(f"{number:.5f}" for number in numbers)])
 
 
 def attend_arguments(place: Place, index: Index, number: int, seed: int, output: Path) -> list[str]:
     """Arguments of `nlcore-video attend` for one film, from the middle of its second digit."""
-    frames = index.read(number, range(FRAMES))
-    slot = SECOND[len(SECOND) // 2]
-    position = position_of(place_of_second(frames), slot)
+    spec = BY_NAME[DRAWN].recipe("compare").network
+    (residual,) = spec.non_local
     fields = {**NETWORK, "classes": len(TASKS["compare"].labels), "block": BLOCK}
-    weights = place.weights(Training("compare", LOOKING, seed))
     options = {
-        "--weights": weights,
-        "--block": RESIDUAL,
-        "--position": ",".join(map(str, position)),
-        "--fields": json.dumps(fields),
+        "--weights": place.weights(Training("compare", DRAWN, seed)),
+        "--block": residual,
+        "--position": ",".join(map(str, look_at(_clip(index, number)).position)),
+        "--fields": json.dumps({**fields, "non_local": spec.non_local}),
         "--frames": CLIP,
         "--every": FRAMES // CLIP,
         "--short-side": SIDE,
@@ -44,20 +122,43 @@ def attend_arguments(place: Place, index: Index, number: int, seed: int, output:
     return [str(film), *(str(word) for pair in options.items() for word in pair)]
 
 
-def place_of_second(frames: np.ndarray) -> tuple[int, int]:
-    """The row and column in the middle of the second digit, in frames (T, H, W, 3)."""
-    empty = frames[(SECOND.start - 1) * EACH].astype(int)
-    changed = np.abs(frames[SECOND.start * EACH] - empty).sum(-1) > VISIBLE  # (H, W)
-    rows, columns = np.nonzero(changed)
-    return (rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2
-
-
-def position_of(place: tuple[int, int], slot: int) -> tuple[int, int, int]:
-    """The position (T, H, W) in the block's grid."""
-    row, column = (int(n) * CELLS // SIDE for n in place)
-    return slot, row, column
+def best_seed(results: Iterable[dict[str, Any]]) -> int:
+    """The seed of the drawn network that has most films right."""
+    ranked = [
+        (r["right"], r["seed"])
+        for r in results
+        if (r["task"], r["configuration"]) == ("compare", DRAWN)
+    ]
+    return int(max(ranked)[1])
 
 
 def validation_file(place: Place) -> Path:
     """The index of the films that are looked at."""
     return index_file(place.films, TASKS["compare"], "validation")
+
+
+def _clip(films: Index, number: int) -> np.ndarray:
+    """A frame of each slot: (T, H, W, 3)."""
+    return films.read(number, range(0, FRAMES, FRAMES // CLIP))
+
+
+def _shape(frame: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """The pixels (H, W) of a digit."""
+    return np.abs(frame - empty).sum(-1) > VISIBLE
+
+
+def _cells(pixels: np.ndarray) -> np.ndarray:
+    """The positions of the block's grid that have any of the pixels."""
+    side = SIDE // CELL
+    return pixels.reshape(side, CELL, side, CELL).any((1, 3))
+
+
+def _weights(network: Network, x: torch.Tensor, look: Look) -> np.ndarray:
+    """The weights w_ij (T, H, W) of the network's block."""
+    (block,) = (module for module in network.modules() if isinstance(module, NonLocalBlock))
+    seen: list[torch.Tensor] = []
+    handle = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        network(x)
+    handle.remove()
+    return responses(block, seen[0], look.position)[0].detach().numpy()

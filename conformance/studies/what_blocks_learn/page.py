@@ -7,23 +7,18 @@ from collections.abc import Iterator, Sequence
 
 from what_blocks_learn.claims import claims_table
 from what_blocks_learn.configurations import BY_NAME, CONFIGURATIONS
-from what_blocks_learn.intervals import Mean
+from what_blocks_learn.intervals import Mean, mean
 from what_blocks_learn.paper_tables import TABLES, PaperTable
 from what_blocks_learn.results import Result, accuracy, paired, percent
 
 #: Tasks in the order of the page.
 SHOWN = ("compare", "move", "flash")
-#: In the folder of the page.
-ATTENDED = "pictures/evidence_attended.jpg"
-SEEN = f"""![Eight frames of a film of "compare". From the middle of the second digit, arrows
-lead to the positions with the largest weights.]({ATTENDED}){{.photo}}"""
-NOT_SEEN = "There is no picture yet, because no network is trained yet."
 
 
-def with_tables(page: str, results: Sequence[Result], attended: bool) -> str:
-    """The page with new tables between its markers. `attended`: whether that picture exists."""
+def with_tables(page: str, results: Sequence[Result], looks: Sequence[Result]) -> str:
+    """The page with new tables between its markers. `looks`: where blocks look."""
     tables = {"claims": claims_table(results), "tasks": by_task(results)}
-    tables["attended"] = iter([SEEN if attended else NOT_SEEN])
+    tables["attended"] = attended(looks)
     tables |= {t.name: beside_paper(t, results) for t in TABLES}
     for name, lines in tables.items():
         begin, end = f"<!-- table {name} -->", f"<!-- end {name} -->"
@@ -47,6 +42,20 @@ def by_task(results: Sequence[Result]) -> Iterator[str]:
             for task in SHOWN
         ]
         yield "| " + " | ".join([each.title, *sizes, *cells]) + " |"
+
+
+def attended(looks: Sequence[Result]) -> Iterator[str]:
+    """A row for each network: the mean weights on each digit over seeds, in percent."""
+    yield "| network | first digit | before training | second digit | if all are equal |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for name in dict.fromkeys(row["configuration"] for row in looks):
+        own = [row for row in looks if row["configuration"] == name]
+        first, before, second, equal = (
+            mean([100 * row[key] for row in own])
+            for key in ("first", "before", "second", "by_chance")
+        )
+        cells = [percent(first), percent(before), percent(second), f"{equal.value:.1f}"]
+        yield "| " + " | ".join([BY_NAME[name].title, *cells]) + " |"
 
 
 def beside_paper(table: PaperTable, results: Sequence[Result]) -> Iterator[str]:

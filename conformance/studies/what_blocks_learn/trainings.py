@@ -62,9 +62,13 @@ class Place:
     def films(self) -> Path:
         return self.folder / "films"
 
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
     def result(self, training: Training) -> Path:
         """The file of results. A training whose file is there is done."""
-        return self.folder / "results" / f"{training.name}.json"
+        return self.results / f"{training.name}.json"
 
     def run(self, training: Training) -> Path:
         return self.folder / "runs" / training.name

@@ -74,8 +74,9 @@ def test_the_middle_is_cropped_to_whole_positions():
     assert cropped(frames)[0, 0, [0, -1], 0].tolist() == [2, 97]
     assert cropped(frames, 64).shape == (1, 64, 64, 3)
     assert cropped(frames, 64)[0, 0, [0, -1], 0].tolist() == [18, 81]
+    assert cropped(frames, stride=4).shape == (1, 68, 100, 3)
     with pytest.raises(ValueError, match=r"at least 32 pixels .* received \(70, 100\), .*31"):
-        cropped(frames, 31)
+        cropped(frames, 31, 8)
     with pytest.raises(ValueError, match=r"at most 70 pixels, .* received 71"):
         cropped(frames, 71)
 

@@ -105,12 +105,12 @@ def test_the_command(video, tmp_path, seen):
         "--position", "1,3,4", "--start", "0.2",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    assert "4 largest weights of position (1, 3, 4) in (4, 8, 8) at res3.3" in result.stdout
+    assert "4 largest weights of position (1, 3, 4) in (4, 8, 10) at res3.3" in result.stdout
     assert imread(output).shape[2] == 4
     (((frames, sizes, query, weights, positions), options),) = seen
     clip = read_clip(video, 8, 2, 0.2, 64)
-    assert np.array_equal(frames, cropped(clip.frames))
-    assert (sizes, query) == ((4, 8, 8), (1, 3, 4))
+    assert np.array_equal(frames, cropped(clip.frames, stride=8))
+    assert (sizes, query) == ((4, 8, 10), (1, 3, 4))
     assert options["times"] == clip.times and options["window"] == (1, 2, 2)
     assert UNTRAINED not in options["title"]
     x = []
@@ -128,7 +128,7 @@ def test_random_weights_are_said_to_be(video, tmp_path, seen):
         result = invoke(video, "--output", tmp_path / "a.svg", *TINY, "--seed", seed)
         assert result.exit_code == 0, result.stderr
     assert all(UNTRAINED in options["title"] for _, options in seen)
-    assert all(arguments[2] == (2, 4, 4) for arguments, _ in seen)  # the middle
+    assert all(arguments[2] == (2, 4, 5) for arguments, _ in seen)  # the middle
     first, again, other = (arguments[3].tolist() for arguments, _ in seen)
     assert first == again != other
 
@@ -145,7 +145,7 @@ def test_as_a_module(video, tmp_path):
     )
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1] == (
-        "nlcore-video attend: position must be an index into (4, 8, 8); received (9, 0, 0)"
+        "nlcore-video attend: position must be an index into (4, 8, 10); received (9, 0, 0)"
     )
 
 
@@ -167,7 +167,7 @@ def test_as_a_module(video, tmp_path):
         (("--frames", "0"), "count must be at least 1; received 0"),
         (("--every", "0"), "every must be at least 1; received 0"),
         (("--depth", "0"), "depth must be"),
-        (("-k", "1000"), "k must be from 1 to 64, the number of positions j; received 1000"),
+        (("-k", "1000"), "k must be from 1 to 80, the number of positions j; received 1000"),
         (("--crop", "999"), "pixels, the frames' smaller side; received 999"),
         (("--weights", "none.safetensors"), "none.safetensors"),
         (
@@ -244,7 +244,7 @@ def test_a_run_states_its_network_and_clips(coloured, tmp_path, seen, run, given
     )
     (((frames, _, _, weights, positions), _),) = seen
     clip = read_clip(coloured, 6, 3, 0.0, 72)
-    assert np.array_equal(frames, cropped(clip.frames))
+    assert np.array_equal(frames, cropped(clip.frames, stride=16))
     network, x = Network.from_run(run), []
     assert not network.training
     block = network.get_submodule("res4.5.non_local")
@@ -262,7 +262,15 @@ def test_options_come_before_the_run(coloured, tmp_path, seen, run):
     result = invoke(coloured, "--weights", run, "--output", tmp_path / "a.png", *options)
     assert result.exit_code == 0, result.stderr
     (((frames, *_), _),) = seen
-    assert np.array_equal(frames, cropped(read_clip(coloured, 4, 1, 0.0, 64).frames))
+    assert np.array_equal(frames, cropped(read_clip(coloured, 4, 1, 0.0, 64).frames, stride=16))
+
+
+def test_a_block_of_res3_sees_all_of_a_frame_of_40_pixels(video, tmp_path, seen):
+    tiny = [*TINY, "--short-side", "40"]
+    result = invoke(video, "--output", tmp_path / "a.png", *tiny, "--position", "1,4,4")
+    assert result.exit_code == 0, result.stderr
+    (((frames, sizes, *_), _),) = seen
+    assert frames.shape[1:3] == (40, 48) and sizes[1:] == (5, 6)  # 53 columns of pixels
 
 
 def test_a_run_has_the_blocks_that_it_has(coloured, run):

@@ -2,7 +2,7 @@
 
     python conformance/studies/learning.py make            # films, from a seed
     python conformance/studies/learning.py run --jobs 2    # all trainings that are left
-    python conformance/studies/learning.py look            # where trained blocks look
+    python conformance/studies/learning.py look            # what trained networks see
     python conformance/studies/learning.py page            # tables, CSV files, films of the page
 
 Films are made of scikit-learn's digits and scikit-image's photographs. Narrow networks of
@@ -38,17 +38,18 @@ from what_blocks_learn.looking import (
     best_seed,
     shares,
     validation_file,
-    write_shares,
 )
 from what_blocks_learn.many_trainings import carry_out_all, trainings, work
 from what_blocks_learn.page import with_tables
-from what_blocks_learn.results import read_csv, read_results, write_csv
-from what_blocks_learn.trainings import Place
+from what_blocks_learn.results import Result, read_csv, read_results, write_csv, write_rows
+from what_blocks_learn.trained_networks import COUNTED, by_colours
+from what_blocks_learn.trainings import Place, Training
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 #: In the folder of the page.
-WEIGHTS, ATTENDED = "evidence_weights.csv", "pictures/evidence_attended.jpg"
+WEIGHTS, BY_COLOURS = "evidence_weights.csv", "evidence_colours.csv"
+ATTENDED = "pictures/evidence_attended.jpg"
 #: Of the films.
 SEED = 0
 
@@ -105,8 +106,8 @@ def page(
     results = [r for r in read_results(Place(folder).results) if r["task"] != STILL]
     write_csv(output / "evidence.csv", results)
     write_curves(output / "evidence_curves.csv", results)
-    looks = read_csv(output / WEIGHTS)
-    text = with_tables((DOCS / "evidence.md").read_text("utf-8"), results, looks)
+    looks, colours = read_csv(output / WEIGHTS), read_csv(output / BY_COLOURS)
+    text = with_tables((DOCS / "evidence.md").read_text("utf-8"), results, looks, colours)
     (output / "evidence.md").write_text(text, encoding="utf-8")
     draw_films(films_shown(SEED)).savefig(output / "pictures" / "evidence_films.jpg", dpi=110)
 
@@ -116,17 +117,21 @@ def look(
     folder: Folder = HERE,
     output: Annotated[Path, typer.Option(help="Folder of the page.")] = DOCS,
 ) -> None:
-    """Write where trained blocks look, and draw it for one film by `nlcore-video attend`."""
+    """Write where trained blocks look and which colours they tell apart. Draw one film."""
     place = Place(folder)
     films = decoded_index(validation_file(place))
     seeds = sorted({r["seed"] for r in read_results(place.results) if r["task"] == "compare"})
-    todo = [(name, seed) for name in LOOKING for seed in seeds]
+    todo = [Training("compare", name, seed) for name in COUNTED for seed in seeds]
+    looks: list[Result] = []
+    colours: list[Result] = []
     with progress(Console(stderr=True), "networks") as tell:
-        rows = []
-        for done, (name, seed) in enumerate(todo, start=1):
-            rows.append(shares(place, name, seed, films))
+        for done, training in enumerate(todo, start=1):
+            colours += by_colours(place, training, films, SEED)
+            if training.configuration in LOOKING:
+                looks.append(shares(place, training, films))
             tell(done, len(todo))
-    write_shares(output / WEIGHTS, rows)
+    write_rows(output / WEIGHTS, looks)
+    write_rows(output / BY_COLOURS, colours)
     seed = best_seed(read_results(place.results))
     arguments = attend_arguments(place, films, 0, seed, output / ATTENDED)
     print(f"nlcore-video attend {shlex.join(arguments)}")

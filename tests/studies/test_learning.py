@@ -215,18 +215,27 @@ def test_means_have_students_interval():
 def test_a_row_beside_the_papers_has_its_difference_and_verdict():
     page, tables = of("page"), {t.name: t for t in of("paper_tables").TABLES}
     rows = table(page.beside_paper(tables["2d"], RESULTS))
-    assert rows["C2D"] == ["71.8", "50.2 ± 0.6", "0.0 ± 0.0", "", ""]
-    assert rows["NL C2D, 5 blocks"] == ["73.8", "80.2 ± 0.6", "51.0 ± 2.5", "+30.0 ± 0.0", "yes"]
-    assert rows["NL C2D, 5 blocks, space"] == ["72.9", "not run", "not run", "not run", ""]
+    assert rows["C2D"] == ["71.8", "50.2 ± 0.6", "0.0 ± 0.0", "0 of 3", "", ""]
+    assert rows["NL C2D, 5 blocks"] == [
+        *("73.8", "80.2 ± 0.6", "51.0 ± 2.5", "3 of 3", "+30.0 ± 0.0", "yes"),
+    ]
+    assert rows["NL C2D, 5 blocks, space"] == ["72.9", *["not run"] * 4, ""]
     assert rows["NL C2D, 5 blocks, time"][-1] == "no, the other way"
     rows = table(page.beside_paper(tables["2c"], RESULTS))
     assert rows["NL C2D, 10 blocks"] == [
         "74.3",
         "82.5 (1 seed)",
         "0.0 (1 seed)",
+        "0 of 1",
         "+32.5 (1 seed)",
         "",
     ]
+
+
+def test_seeds_above_a_coin_are_counted_by_an_exact_bound():
+    """By chance, 15 of 100 groups or more have a probability of 0.0014, and 17 of 0.0002."""
+    seeds = [result("compare", "c2d", n, 300, right) for n, right in enumerate([15, 17, 60])]
+    assert of("page").better_than_a_coin(seeds, "compare", "c2d", 0.0625) == "2 of 3"
 
 
 def test_a_claim_is_confirmed_by_its_whole_interval():
@@ -242,10 +251,12 @@ def test_a_claim_is_confirmed_by_its_whole_interval():
 def test_the_page_has_the_numbers_of_its_csv_file():
     page = (DOCS / "evidence.md").read_text("utf-8")
     results = of("results").read_csv(DOCS / "evidence.csv")
-    looks = of("results").read_csv(DOCS / "evidence_weights.csv")
-    assert of("page").with_tables(page, results, looks) == page
+    other = [
+        of("results").read_csv(DOCS / f"evidence_{name}.csv") for name in ("weights", "colours")
+    ]
+    assert of("page").with_tables(page, results, *other) == page
     with pytest.raises(ValueError, match="must have the markers <!-- table claims -->"):
-        of("page").with_tables(page.replace("table claims", "table"), results, looks)
+        of("page").with_tables(page.replace("table claims", "table"), results, *other)
 
 
 def test_the_csv_file_keeps_what_the_tables_need(tmp_path):
@@ -254,7 +265,7 @@ def test_the_csv_file_keeps_what_the_tables_need(tmp_path):
     page = (DOCS / "evidence.md").read_text("utf-8")
     read = results.read_csv(tmp_path / "a.csv")
     with_tables = of("page").with_tables
-    assert with_tables(page, read, []) == with_tables(page, RESULTS, [])
+    assert with_tables(page, read, [], []) == with_tables(page, RESULTS, [], [])
 
 
 def test_quoted_accuracies_are_those_of_the_page_of_results():
@@ -286,15 +297,41 @@ def test_weights_that_are_all_equal_have_the_share_of_chance(tmp_path):
     weights, _ = starting_weights(recipe, 0, read_source(place.start(0)))
     equal = {name: 0 * value if "theta" in name else value for name, value in weights.items()}
     (tmp_path / "weights").mkdir()
-    save_file(equal, place.weights(trainings.Training("compare", "nl1_res3", 0)))
+    training = trainings.Training("compare", "nl1_res3", 0)
+    save_file(equal, place.weights(training))
     index = films.decoded_index(looking.validation_file(place))
-    found = looking.shares(place, "nl1_res3", 0, index)
+    found = looking.shares(place, training, index)
     assert found["first"] == pytest.approx(found["by_chance"], rel=1e-5)
     assert 0 < found["by_chance"] < 0.2
     assert abs(found["before"] / found["by_chance"] - 1) > 1e-3
-    looking.write_shares(tmp_path / "a.csv", [found])
+    of("results").write_rows(tmp_path / "a.csv", [found])
     (read,) = of("results").read_csv(tmp_path / "a.csv")
     assert read == pytest.approx(found, abs=5e-6)
+
+
+def test_groups_are_counted_by_their_colours(tmp_path, monkeypatch):
+    """A network that knows red and blue only, whose other answers are all the same."""
+    networks, tasks, films = (of(n) for n in ("trained_networks", "film_tasks", "film_files"))
+    task = replace(tasks.TASKS["compare"], groups={"training": 1, "validation": 12})
+    films.make_films(task, tmp_path, 3)
+    index = films.decoded_index(films.index_file(tmp_path, task, "validation"))
+    training = of("trainings").Training("compare", "nl5", 4)
+
+    class Knowing(torch.nn.Module):
+        def forward(self, x):
+            """Clips (B, 3, T, H, W) -> (B, 2)."""
+            seen = torch.stack([x[:, :, 1], x[:, :, 6]]).amax((-2, -1))  # (2, B, 3)
+            red, blue = seen.argmax(2) == 0, seen.argmax(2) == 2
+            known = (red | blue).all(0) & (seen[..., 1].amax(0) < 0.5)  # not yellow, nor green
+            same = (~known) | (red[0] == red[1])
+            return torch.stack([~same, same], 1).double()
+
+    monkeypatch.setattr(networks, "trained_network", lambda *_: Knowing())
+    rows = list(networks.by_colours(None, training, index, 3))
+    assert sum(row["groups"] for row in rows) == 12 and len(rows) > 2
+    solved = {row["colours"]: row["groups_right"] for row in rows if row["groups_right"]}
+    (groups,) = (row["groups"] for row in rows if row["colours"] == "blue and red")
+    assert solved == {"blue and red": groups}
 
 
 def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):

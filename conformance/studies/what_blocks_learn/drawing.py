@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: The networks whose curves are drawn, and those of each task that are.
 DRAWN = ("c2d", "i3d_3x1x1", "nl5", "nl5_i3d")
-CURVES = ("compare", "move")
+CURVES = ("compare", "move", "flash")
 #: Tasks and number of films that are drawn.
 SHOWN = {"compare": 4, "move": 2, "flash": 1}
 #: The training error is the mean of so many iterations.

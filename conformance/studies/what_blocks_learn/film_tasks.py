@@ -68,10 +68,14 @@ class Task:
     def films(self, split: str, seed: int) -> Iterator[tuple[str, Film]]:
         """Names and films. Those of one group have names with one number."""
         for number in range(self.groups[split]):
-            words = seed, SPLITS.index(split), number, *self.name.encode()
-            rng = np.random.default_rng(words)
-            for member, film in enumerate(self.group(split, rng)):
+            group = self.group(split, self.generator(split, seed, number))
+            for member, film in enumerate(group):
                 yield f"{number:04d}-{member}", film
+
+    def generator(self, split: str, seed: int, number: int) -> np.random.Generator:
+        """The generator of the films of a group."""
+        words = seed, SPLITS.index(split), number, *self.name.encode()
+        return np.random.default_rng(words)
 
 
 def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOURED) -> list[Film]:
@@ -80,7 +84,7 @@ def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOUR
     The label is whether the colour comes back. All four films have the same digits, background and
     two places.
     """
-    pair = [str(colour) for colour in rng.choice(among, 2, replace=False)]
+    pair = two_colours(rng, among)
     images = [_digit(split, rng)[1] for _ in range(2)]
     empty, (here, there) = background(split, rng), _places(rng, 2)
     films = []
@@ -91,6 +95,11 @@ def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOUR
             slots = [one if s in FIRST else two if s in SECOND else empty for s in range(SLOTS)]
             films.append(Film(_shown(slots), "same" if first == second else "another"))
     return films
+
+
+def two_colours(rng: np.random.Generator, among: Sequence[str] = COLOURED) -> list[str]:
+    """The colours of a group of "compare", which are the first that its generator draws."""
+    return [str(colour) for colour in rng.choice(among, 2, replace=False)]
 
 
 def moving(split: str, rng: np.random.Generator) -> list[Film]:

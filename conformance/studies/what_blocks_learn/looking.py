@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file
 
 from nlcore.checkpoints.starting_weights import read_source, starting_weights
 from nlcore.video.labels import Index
-from nlcore.video.sampling import dialect
-from nlcore.video.sampling.cropping import whole
 from nlcore_torch import NonLocalBlock
 from nlcore_torch.attention_weights import responses
 from nlcore_torch.video.network import Network
@@ -24,6 +20,7 @@ from what_blocks_learn.configurations import BLOCK, BY_NAME, CLIP, NETWORK
 from what_blocks_learn.film_files import index_file
 from what_blocks_learn.film_tasks import FIRST, FRAMES, SECOND, SLOTS, TASKS
 from what_blocks_learn.pictures_used import SIDE
+from what_blocks_learn.trained_networks import clip_of, input_of, trained_network, with_weights
 from what_blocks_learn.trainings import Place, Training
 
 #: Networks with one block, whose weights w_ij are shares of 1, and the one that is drawn.
@@ -32,6 +29,7 @@ LOOKING, DRAWN = ("nl1_res3", "nl1_gaussian"), "nl1_res3"
 CELL = 8
 #: Sum over R, G and B by which a pixel of a digit differs from the background at least.
 VISIBLE = 60
+#: Of the rows that `shares` makes.
 COLUMNS = ("configuration", "seed", "first", "second", "by_chance", "before")
 
 
@@ -66,40 +64,25 @@ def look_at(clip: np.ndarray) -> Look:
     )
 
 
-def shares(place: Place, name: str, seed: int, films: Index) -> dict[str, Any]:
+def shares(place: Place, training: Training, films: Index) -> dict[str, Any]:
     """The mean over films of the sum of w_ij over the positions j of each digit.
 
     `by_chance` is that of a block whose w_ij are all equal, and `before` that of the first digit
     with the weights from which the training starts.
     """
-    recipe = BY_NAME[name].recipe("compare")
-    start, _ = starting_weights(recipe, seed, read_source(place.start(seed)))
-    trained = load_file(place.weights(Training("compare", name, seed)))
-    networks = []
-    for weights in (trained, start):
-        network = Network(recipe.network).eval()
-        network.import_weights(weights)
-        networks.append(network)
+    seed = training.seed
+    start, _ = starting_weights(training.recipe, seed, read_source(place.start(seed)))
+    networks = trained_network(place, training), with_weights(training, start)
     found = []
     for number in range(len(films.videos)):
-        clip = _clip(films, number)
+        clip = clip_of(films, number)
         look = look_at(clip)
-        x = dialect(recipe.sampling).pixels(clip, whole((SIDE, SIDE)))[None]  # (1, 3, T, H, W)
-        after, before = (_weights(network, torch.from_numpy(x), look) for network in networks)
+        x = input_of(training, clip)[None]  # (1, 3, T, H, W)
+        after, before = (_weights(network, x, look) for network in networks)
         digits = after[look.first].sum(), after[look.second].sum(), look.first.mean()
         found.append([*digits, before[look.first].sum()])
     means = np.mean(found, 0).tolist()
-    return dict(zip(COLUMNS, (name, seed, *means), strict=True))
-
-
-def write_shares(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """The CSV file of docs/evidence.md."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow(COLUMNS)
-        for row in rows:
-            name, seed, *numbers = row.values()
-            out.writerow([name, seed, *(f"{number:.5f}" for number in numbers)])
+    return dict(zip(COLUMNS, (training.configuration, seed, *means), strict=True))
 
 
 def attend_arguments(place: Place, index: Index, number: int, seed: int, output: Path) -> list[str]:
@@ -110,7 +93,7 @@ def attend_arguments(place: Place, index: Index, number: int, seed: int, output:
     options = {
         "--weights": place.weights(Training("compare", DRAWN, seed)),
         "--block": residual,
-        "--position": ",".join(map(str, look_at(_clip(index, number)).position)),
+        "--position": ",".join(map(str, look_at(clip_of(index, number)).position)),
         "--fields": json.dumps({**fields, "non_local": spec.non_local}),
         "--frames": CLIP,
         "--every": FRAMES // CLIP,
@@ -137,20 +120,17 @@ def validation_file(place: Place) -> Path:
     return index_file(place.films, TASKS["compare"], "validation")
 
 
-def _clip(films: Index, number: int) -> np.ndarray:
-    """A frame of each slot: (T, H, W, 3)."""
-    return films.read(number, range(0, FRAMES, FRAMES // CLIP))
-
-
 def _shape(frame: np.ndarray, empty: np.ndarray) -> np.ndarray:
     """The pixels (H, W) of a digit."""
-    return np.abs(frame - empty).sum(-1) > VISIBLE
+    changed: np.ndarray = np.abs(frame - empty).sum(-1) > VISIBLE
+    return changed
 
 
 def _cells(pixels: np.ndarray) -> np.ndarray:
     """The positions of the block's grid that have any of the pixels."""
     side = SIDE // CELL
-    return pixels.reshape(side, CELL, side, CELL).any((1, 3))
+    cells: np.ndarray = pixels.reshape(side, CELL, side, CELL).any((1, 3))
+    return cells
 
 
 def _weights(network: Network, x: torch.Tensor, look: Look) -> np.ndarray:

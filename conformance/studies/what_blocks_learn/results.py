@@ -29,22 +29,29 @@ def read_results(folder: Path) -> list[Result]:
 
 
 def write_csv(path: Path, results: Iterable[Result]) -> None:
-    """One row for each training."""
+    """One row for each training, without its curves."""
+    rows = []
+    for result in results:
+        size = dict(zip(COLUMNS[-3:], BY_NAME[result["configuration"]].size(), strict=False))
+        row = {**result, **size, "seconds": round(result["seconds"], 1)}
+        rows.append({name: row[name] for name in COLUMNS})
+    write_rows(path, rows)
+
+
+def write_rows(path: Path, rows: Sequence[Result]) -> None:
+    """Rows with the same keys as a CSV file. Numbers have five decimals at most."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow(COLUMNS)
-        for result in results:
-            size = dict(zip(COLUMNS[-3:], BY_NAME[result["configuration"]].size(), strict=False))
-            row = {**result, **size, "loss": f"{result['loss']:.5f}"}
-            row["seconds"] = f"{result['seconds']:.1f}"
-            out.writerow([row[name] for name in COLUMNS])
+        out = csv.DictWriter(file, tuple(rows[0]) if rows else (), lineterminator="\n")
+        out.writeheader()
+        for row in rows:
+            out.writerow({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
 
 
 def read_csv(path: Path) -> list[Result]:
     """The rows of the CSV file, with numbers as numbers."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    words = ("task", "configuration")
+    words = ("task", "configuration", "colours")
     return [{k: v if k in words else float(v) for k, v in row.items()} for row in rows]
 
 

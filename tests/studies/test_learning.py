@@ -201,6 +201,7 @@ RESULTS = [
 
 
 def table(lines):
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return {row[0]: row[1:] for row in rows[2:]}
 

@@ -129,8 +129,7 @@ def _shape(frame: np.ndarray, empty: np.ndarray) -> np.ndarray:
 def _cells(pixels: np.ndarray) -> np.ndarray:
     """The positions of the block's grid that have any of the pixels."""
     side = SIDE // CELL
-    cells: np.ndarray = pixels.reshape(side, CELL, side, CELL).any((1, 3))
-    return cells
+    return np.any(pixels.reshape(side, CELL, side, CELL), axis=(1, 3))
 
 
 def _weights(network: Network, x: torch.Tensor, look: Look) -> np.ndarray:

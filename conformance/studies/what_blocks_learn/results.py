@@ -20,6 +20,7 @@ COLUMNS = (
 )
 #: What stands in a cell before its trainings are done.
 OPEN = "not run"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def read_results(folder: Path) -> list[Result]:
@@ -86,4 +87,6 @@ def percent(found: Mean | None, sign: bool = False) -> str:
     if found is None:
         return OPEN
     number = f"{found.value:{'+' if sign else ''}.1f}"
-    return f"{number} (1 seed)" if math.isnan(found.half) else f"{number} ± {found.half:.1f}"
+    if math.isnan(found.half):
+        return f"{number} (1 seed)"
+    return f"{number}{NO_BREAK}±{NO_BREAK}{found.half:.1f}"

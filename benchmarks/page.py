@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -24,6 +25,8 @@ PEERS = {
     "einsum": "einsum",
     "products": "bare products",
 }
+#: The space before the unit of a cell.
+UNIT = re.compile(r"(?<=\d) (?=(?:m?s|MiB|clips/s) \|)")
 HEAD = """# Speed and memory
 
 These tables compare nlcore with other ways to compute the same network or block. [How nlcore
@@ -104,7 +107,8 @@ def main(
             text += f"\n### Growth: {engine}\n"
             text += GROWTH.format(engine=next(n for n in DRAWN if n in engine.lower()))
             text += "\n" + "\n".join(growth_table(grown)) + "\n"
-    (output / "speed.md").write_text(text + videos, encoding="utf-8")
+    page = UNIT.sub("\N{NO-BREAK SPACE}", text + videos)
+    (output / "speed.md").write_text(page, encoding="utf-8")
     with (output / "speed.csv").open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         out.writerow(
@@ -152,7 +156,7 @@ def summary(results: Results) -> Iterator[str]:
             if others and "nlcore" in values:
                 ratios.append(min(others) / values["nlcore"])
     for key, (seconds, peaks) in ranges.items():
-        cells = [f"{min(r):.2g} to {max(r):.2g}" if r else "" for r in (seconds, peaks)]
+        cells = [_range(r) for r in (seconds, peaks)]
         yield "| " + " | ".join([*key, *cells]) + " |"
 
 
@@ -216,6 +220,11 @@ def growth_table(results: Results) -> Iterator[str]:
 def _ms(seconds: float) -> str:
     """Three digits and no exponent."""
     return f"{1e3 * seconds:.0f} ms" if seconds >= 0.1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _range(ratios: Sequence[float]) -> str:
+    """The smallest and the largest, or one number if they are equal."""
+    return " to ".join(dict.fromkeys(f"{f(ratios):.2g}" for f in (min, max))) if ratios else ""
 
 
 #: The tables of an engine, the one with the point first.

@@ -17,7 +17,12 @@ COMMON = ("--help", "--install-completion", "--show-completion")
 
 
 def leaves(command: Any, name: str) -> list[tuple[str, Any]]:
-    """The name and the command of every command that has no commands below it."""
+    """The name and the command of every command that has no commands below it.
+
+    Left out are those that pass their arguments on to another application.
+    """
+    if command.context_settings.get("allow_extra_args"):
+        return []
     if not hasattr(command, "commands"):
         return [(name, command)]
     below = command.commands.items()

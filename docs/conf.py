@@ -17,6 +17,8 @@ import nlcore
 sys.path.insert(0, str(Path(__file__).parent))
 import clauses
 import commands
+import docstrings
+import line_breaks
 import tables
 
 # autosummary writes the pages of the API anew; those of names that are gone would stay
@@ -79,6 +81,7 @@ plot_rcparams |= dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.f
 plot_apply_rcparams = True
 
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 autodoc_mock_imports = ["torchvision"]  # each version fits one version of torch
 autosummary_generate_overwrite = True
 autosummary_ignore_module_all = False
@@ -86,13 +89,6 @@ napoleon_use_ivar = True  # attributes are described once, not a second time as 
 
 
 logger = getLogger(__name__)
-
-
-def escape_formulas(app, what, name, obj, options, lines: list[str]) -> None:
-    """Keep the * and | of docstrings' formulas from being read as markup."""
-    for n, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            lines[n] = re.sub(r"[*|]", r"\\\g<0>", line)
 
 
 def math(self: HTMLTranslator, node: nodes.math | nodes.math_block) -> None:
@@ -112,4 +108,5 @@ def setup(app: Sphinx) -> None:
     clauses.add_to(app)
     commands.add_to(app)
     tables.add_to(app)
-    app.connect("autodoc-process-docstring", escape_formulas, priority=400)  # before napoleon
+    docstrings.add_to(app)
+    line_breaks.add_to(app)

@@ -92,7 +92,7 @@ def holes(rows: Iterable[Enforced]) -> list[str]:
 
 
 def families(names: list[str]) -> str:
-    """Names of checks in a few words: a family's name where all of it is there."""
+    """Names of checks in a few words: a family's name once, and "all" where none is missing."""
     every: dict[str, list[str]] = {}
     for check in CHECKS:
         every.setdefault(check.name.split(" / ")[0], []).append(check.name)
@@ -101,9 +101,17 @@ def families(names: list[str]) -> str:
     out = []
     for family, members in every.items():
         named = [name for name in members if name in names]
-        whole = len(members) > 1 and named == members
-        out += [f"{family} / all"] if whole else named
-    return ", ".join(out)
+        kinds, left = (
+            [name.removeprefix(f"{family} / ") for name in members if (name in named) == is_named]
+            for is_named in (True, False)
+        )
+        if not named or named == [family]:
+            out += named
+        elif len(left) < 2:
+            out.append(f"{family} / all" + "".join(f" but {kind}" for kind in left))
+        else:
+            out.append(f"{family} / {', '.join(kinds)}")
+    return "; ".join(out)
 
 
 def tests_of(page: str, folder: str) -> dict[str, list[str]]:

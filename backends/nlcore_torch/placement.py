@@ -27,7 +27,7 @@ def placement_report(model: nn.Module, *example: Any) -> PlacementReport:
     Parameters
     ----------
     model : nn.Module
-        Any module that contains `NonLocalBlock`s. It is called once, in evaluation mode and without
+        Any module that contains non-local blocks. It is called once, in evaluation mode and without
         gradients. The blocks return x during this call. Their costs are those of their definition,
         see `nlcore.video.placed_blocks.Placed`.
     *example

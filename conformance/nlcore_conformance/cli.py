@@ -66,7 +66,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the search for failures.")]
 BackendName = Annotated[
     str, typer.Argument(help="A name that `list` prints, or an import path.", metavar="BACKEND")
 ]
-Folder = Annotated[Path, typer.Argument(metavar="DIR")]
+Folder = Annotated[Path, typer.Argument(help="Folder of the vectors to write.", metavar="DIR")]
 
 
 def _file(help_: str) -> typer.models.OptionInfo:
@@ -243,7 +243,7 @@ def export_clip_vectors(folder: Folder) -> None:
 
 @vectors_app.command("check")
 def check_vectors(
-    folder: Folder,
+    folder: Annotated[Path, typer.Argument(help="Folder of the outputs.", metavar="DIR")],
     against: Annotated[
         Path | None,
         typer.Option(

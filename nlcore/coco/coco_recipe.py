@@ -23,7 +23,7 @@ KINDS = ("bias", "scale", "weight")
 class CocoRecipe:
     """A detector, its images, the schedule and the optimizer, SGD with momentum.
 
-    The paper states no schedule for COCO, so a recipe is never *the* recipe.
+    The paper states no schedule for COCO, so no recipe is the paper's own.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ class CocoRecipe:
 
     @property
     def precise_statistics(self) -> int:
-        """0: running statistics are averages over the training."""
+        """0, because running statistics are averages over the training."""
         return 0
 
     def iterations_per_epoch(self, images: int) -> int:

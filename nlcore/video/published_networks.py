@@ -11,7 +11,14 @@ from nlcore.video.network_layers import SLOW_ONLY, placement
 
 
 class Published(NamedTuple):
-    """The network of a published file, and the project whose names and shapes it has."""
+    """The network of a published file, and the project whose names and shapes it has.
+
+    Attributes
+    ----------
+    origin : str
+        The project: "mmaction2", "slowfast", "pytorchvideo" or "caffe2".
+    spec : NetworkSpec
+    """
 
     origin: str
     spec: NetworkSpec

@@ -191,8 +191,14 @@ def coco_files(folder: Path | str, split: str, task: str) -> tuple[Path, Path]:
 
     Examples
     --------
-    ``coco_files("coco", "val2017", "mask")`` are ``coco/annotations/instances_val2017.json`` and
-    ``coco/val2017``.
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as coco:
+    ...     (Path(coco) / "val2017").mkdir()
+    ...     (Path(coco) / "annotations").mkdir()
+    ...     (Path(coco) / "annotations" / "instances_val2017.json").touch()
+    ...     annotations, images = coco_files(coco, "val2017", "mask")
+    >>> annotations.name, images.name
+    ('instances_val2017.json', 'val2017')
     """
     if task not in FILES:
         raise ValueError(f"task must be one of {tuple(FILES)}; received {task!r}")

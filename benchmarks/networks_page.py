@@ -28,8 +28,9 @@ pairs, and by nothing.
 """
 
 KERAS = """
-**{engine}.** `python -m benchmarks.keras_networks` times the same architectures, with
-clips of {clips}. Beside nlcore's: the same networks with Keras' own Conv3D.
+**{engine}.** `python -m benchmarks.keras_networks` times the
+same architectures, with clips of {clips}. It compares nlcore's networks with the same
+networks of Keras' own Conv3D layers.
 """
 
 

@@ -23,9 +23,9 @@ before a clip, and reads the times of all packets to prove which frame is which.
 from the start. x264 sets keyframes 250 frames apart by itself.
 """
 STEPS = """
-**Loop.** An iteration of `nlcore-video train` whose clips are decoded already, and a step by hand:
-the same network, loss and optimizer on a batch in memory, in turn. The loop draws clips, checks the
-videos' files, makes batches, and writes the metrics.
+**Loop.** The table compares an iteration of `nlcore-video train`, whose clips are decoded already,
+with a step by hand: the same network, loss and optimizer on a batch in memory. The two are timed in
+turn. The loop draws clips, checks the videos' files, makes batches, and writes the metrics.
 """
 PROCESSES = """
 **Processes.** A training step of NL C2D R50 with 5 blocks. Two processes have one thread and half

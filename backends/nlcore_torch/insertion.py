@@ -89,7 +89,9 @@ def insert(
             wrong = f"received {name!r}, a {type(module).__name__}"
             raise ValueError(f"a block must follow a module that is called; {wrong}")
         if len(same := [other for other in modules if modules[other] is module]) > 1:
-            raise ValueError(f"a module must have one block; received several names of it: {same}")
+            raise ValueError(
+                f"a module must have one block; received several names of one module: {same}"
+            )
     seen = _shapes(model, modules, example, before) if example is not None else {}
     made = {}
     for name, module in modules.items():

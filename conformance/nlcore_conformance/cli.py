@@ -61,7 +61,9 @@ DtypeName = StrEnum("DtypeName", {name: name for name in FLOATS})  # type: ignor
 Device = Annotated[
     str | None, typer.Option(help="Device of the backend, such as cpu or cuda.", metavar="NAME")
 ]
-ProfileOption = Annotated[ProfileName, typer.Option(help="How many problems are tried.")]
+ProfileOption = Annotated[
+    ProfileName, typer.Option(help="How many problems are tried, and how large they are.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the search for failures.")]
 BackendName = Annotated[
     str, typer.Argument(help="A name that `list` prints, or an import path.", metavar="BACKEND")
@@ -89,11 +91,11 @@ def run(
     check: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only checks with this text in their name. May be given again.", metavar="TEXT"
+            help="Run only checks with this text in their name. Can be repeated.", metavar="TEXT"
         ),
     ] = None,
     dtype: Annotated[
-        list[DtypeName] | None, typer.Option(help="Only this dtype. May be given again.")
+        list[DtypeName] | None, typer.Option(help="Try only this dtype. Can be repeated.")
     ] = None,
     examples: Annotated[
         int | None, typer.Option(help="Problems of each check. Default: the profile's.", min=1)

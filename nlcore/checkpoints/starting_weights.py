@@ -104,8 +104,8 @@ def _check_missing(recipe: Recipe, source: Mapping[str, Any], missing: list[str]
     ]
     if wrong:
         raise ValueError(
-            f"the initial weights must have all of the network's but fc"
-            f"{' and those of non-local blocks' if new_blocks else ''}; missing: {len(wrong)}, "
+            f"the initial weights must be all of the network's weights except those of fc"
+            f"{' and of non-local blocks' if new_blocks else ''}; missing: {len(wrong)}, "
             f"such as {wrong[:3]}; received {sorted(source)[:3]} ..."
         )
 

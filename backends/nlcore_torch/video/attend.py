@@ -50,11 +50,11 @@ Weights = Annotated[
     Path | None,
     typer.Option(
         help="A run, a checkpoint, or a .safetensors file with nlcore's names. A run and a "
-        "checkpoint state their network and clips. Without weights they are random, and the title "
-        "of the figure states it."
+        "checkpoint state their network and clips. Without this option, the weights are random, "
+        "and the title of the picture states that."
     ),
 ]
-Output = Annotated[Path, typer.Option(help="Figure to write: .png, .svg or .pdf.")]
+Output = Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")]
 Block = Annotated[
     str | None,
     typer.Option(
@@ -69,7 +69,7 @@ Position = Annotated[
 ]
 Largest = Annotated[
     int | None,
-    typer.Option("-k", help="Number of weights to draw. Default: 20, or all of fewer.", min=1),
+    typer.Option("-k", help="Number of weights to draw. Default: 20, or all if fewer.", min=1),
 ]
 Depth = Annotated[
     int | None, typer.Option(help="Depth of the ResNet: 50, 101 or 152. Default: 50.")
@@ -104,7 +104,8 @@ ShortSide = Annotated[
     ),
 ]
 Crop = Annotated[
-    int | None, typer.Option(help="Crop frames to a centre with at most this side, in pixels.")
+    int | None,
+    typer.Option(help="Crop the middle of the frames, with sides of at most this many pixels."),
 ]
 Columns = Annotated[int, typer.Option(help="Number of frames per row.", min=1)]
 Device = Annotated[str, typer.Option(help="Device, such as cpu or cuda.")]
@@ -135,8 +136,8 @@ def attend(
     """Draw the largest weights of one position of a video in a network: the paper's Figure 3.
 
     The position i is marked. Arrows lead from it to the k positions j of the clip with the largest
-    weights w_ij = f(x_i, x_j) / C(x). Without a run, frames are normalized as in the paper; with
-    one, as in its recipe. The step between frames counts frames of the file.
+    weights w_ij = f(x_i, x_j) / C(x). Frames are normalized as in the recipe of the run. Without a
+    run, they are normalized as in the paper. The step between frames counts frames of the file.
     """
     with _or_exit():
         _check_output(output)

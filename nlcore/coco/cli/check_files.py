@@ -62,7 +62,7 @@ def _annotation_files(folder: Path, split: str | None) -> list[tuple[Path, Path,
                 found.append((path, folder / name, task))
     if not found:
         wanted = f"{folder}/annotations must have files such as instances_{split or 'train2017'}"
-        raise ValueError(f"{wanted}.json or person_keypoints_{split or 'train2017'}.json; none is")
+        raise ValueError(f"{wanted}.json or person_keypoints_{split or 'train2017'}.json")
     return found
 
 

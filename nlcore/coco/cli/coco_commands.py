@@ -17,7 +17,8 @@ app = typer.Typer(no_args_is_help=True)
 def options(version: VersionOption = False) -> None:
     """Train and evaluate torchvision's Mask R-CNN and Keypoint R-CNN with the paper's blocks.
 
-    The exit status is 0 if everything is done, 1 if a part is not, and 2 if there was an error.
+    The exit status is 0 if the command did all of its work, 1 if it did only a part, and 2 if it
+    could not be run or an error ended it.
     """
 
 

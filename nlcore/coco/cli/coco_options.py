@@ -26,7 +26,7 @@ RecipeOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="A field of the recipe, such as batch=8 or detector.blocks=none. May be given again.",
+        help="A field of the recipe, such as batch=8 or detector.blocks=none. Can be repeated.",
         metavar="FIELD=VALUE",
     ),
 ]

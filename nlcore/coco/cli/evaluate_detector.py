@@ -32,7 +32,7 @@ SHOWN = 10
 Model = Annotated[
     Path, typer.Argument(help="A run, a checkpoint, or a file of weights.", metavar="MODEL")
 ]
-Split = Annotated[str, typer.Option(help="Split of which the images are tested.", metavar="NAME")]
+Split = Annotated[str, typer.Option(help="Split whose images are tested.", metavar="NAME")]
 Output = Annotated[
     Path | None,
     typer.Option(help="Folder of the results. Default: MODEL/evaluation.", metavar="DIR"),

@@ -102,7 +102,7 @@ class TrainingImages:
         if not len(self):
             raise ValueError(
                 f"{self.images.path} must have an image to train on; received "
-                f"{len(self.images)} images without fit annotations"
+                f"{len(self.images)} images without annotations to train on"
             )
 
     @cached_property

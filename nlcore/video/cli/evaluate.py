@@ -61,8 +61,8 @@ Dialect = Annotated[
 Scores = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Scores of an earlier evaluation: they are merged, and nothing is computed. May be "
-        "given again.",
+        help="Scores of an earlier evaluation: they are merged, and nothing is computed. Can be "
+        "repeated.",
         metavar="FILE",
     ),
 ]

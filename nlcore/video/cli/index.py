@@ -94,10 +94,10 @@ def split(
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
 ) -> None:
-    """Divide an index by chance into one to train with and one to validate with.
+    """Divide an index at random into one to train with and one to validate with.
 
-    Nothing is decoded. Videos that are cut from one recording may come to both sides: make two
-    lists of such videos instead.
+    Nothing is decoded. Videos that are cut from one recording may get into both. For such videos,
+    make two lists instead.
     """
     with or_exit():
         for path in (training, validation):

@@ -52,7 +52,7 @@ RecipeOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="A field of the recipe, such as batch=8 or network.depth=101. May be given again.",
+        help="A field of the recipe, such as batch=8 or network.depth=101. Can be repeated.",
         metavar="FIELD=VALUE",
     ),
 ]

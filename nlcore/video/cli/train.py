@@ -75,8 +75,7 @@ def train(
     """Train a network by a recipe.
 
     SIGTERM and Ctrl-C end it after the current iteration, with a checkpoint and exit status 1. To
-    continue, run the same command with --resume. The results are those of a run that was not
-    stopped.
+    continue, run the same command with --resume. The results are the same as without the stop.
 
     Several GPUs: torchrun --nproc-per-node 8 --no-python nlcore-video train ...
     """

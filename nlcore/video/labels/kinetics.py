@@ -26,7 +26,9 @@ def kinetics(source: Source) -> Listing:
     rows = table(source, COLUMNS)
     splits = sorted({row["split"] for _, row in rows if row.get("split")})
     if source.split is None and len(splits) > 1:
-        raise ListError(f"{source.path} has the splits {', '.join(splits)}; split must be one")
+        raise ListError(
+            f"{source.path} has the splits {', '.join(splits)}; split must be one of them"
+        )
     if source.split is not None:
         rows = [(line, row) for line, row in rows if row.get("split") == source.split]
     faults, entries = Faults(source.path), []

@@ -15,7 +15,7 @@ without. All have the same weights and compute the same scores. Sizes are clips 
 float32.
 
 - **fused** is `Network.fused()`, which `evaluate` and the trainer's validation use: batch
-  normalization is folded into the convolutions. The ratios of inference are of it.
+  normalization is folded into the convolutions. The ratios of inference refer to this network.
 - **bare products** are the convolutions and matrix products of the same call, on operands of the
   same shapes, without normalization, ReLU, pooling, softmax, sums and updates.
 - **Peak** is what a call needs above what is allocated before it, in a process of its own.

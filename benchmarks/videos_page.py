@@ -15,12 +15,12 @@ shorter side 256 to 320, 224 × 224 pixels. Each ratio is one of medians of inte
 
 **Loader.** "Bare" is PyAV, which seeks to the keyframe before a clip, decodes up to its last frame,
 and lets FFmpeg scale the wanted frames, in as many processes. It neither crops nor normalizes, and
-sends nothing to the process that trains: the limit of a loader. torchcodec does the same.
+sends nothing to the process that trains. So it is the limit of a loader. torchcodec does the same.
 """
 SEEKING = """
 **Seeking.** With the number of frames that an index states, the reader decodes from the keyframe
-before a clip, and reads the times of all packets to prove which frame is which. Without, it decodes
-from the start. x264 sets keyframes 250 frames apart by itself.
+before a clip, and reads the times of all packets to prove which frame is which. Without this
+number, it decodes from the start. By default, x264 sets keyframes 250 frames apart.
 """
 STEPS = """
 **Loop.** The table compares an iteration of `nlcore-video train`, whose clips are decoded already,
@@ -28,8 +28,9 @@ with a step by hand: the same network, loss and optimizer on a batch in memory. 
 turn. The loop draws clips, checks the videos' files, makes batches, and writes the metrics.
 """
 PROCESSES = """
-**Processes.** A training step of NL C2D R50 with 5 blocks. Two processes have one thread and half
-of the clips each, and sum their gradients by gloo. One process has two threads and all clips.
+**Processes.** The table compares training steps of NL C2D, a ResNet-50 with 5 blocks. Two processes
+have one thread and half of the clips each, and sum their gradients by gloo. One process has two
+threads and all clips.
 [Several GPUs](several_gpus.md#what-the-processes-send) plans for more.
 """
 

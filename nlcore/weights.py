@@ -106,7 +106,7 @@ def check_named_weights(
     if extra:
         raise ValueError(
             f"weight {extra[0]!r} is not used by {user}: expected exactly {sorted(expected)}; "
-            f"received also {extra}"
+            f"also received {extra}"
         )
 
 

@@ -241,7 +241,7 @@ def framework_seed(seed: int, iteration: int, slot: int = 0) -> int:
     seed, iteration : int
         As of `Draw`.
     slot : int
-        The first slot that the process computes. So two processes have different masks.
+        The first slot of the clips of a device. So two devices have different masks.
 
     Examples
     --------

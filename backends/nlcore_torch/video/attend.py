@@ -133,7 +133,7 @@ def attend(
     device: Device = "cpu",
     seed: Seed = 0,
 ) -> None:
-    """Draw the largest weights of one position of a video in a network: the paper's Figure 3.
+    """Draw the largest weights of one position of a video, as in the paper's Figure 3.
 
     The position i is marked. Arrows lead from it to the k positions j of the clip with the largest
     weights w_ij = f(x_i, x_j) / C(x). Frames are normalized as in the recipe of the run. Without a

@@ -52,7 +52,7 @@ def evaluate(
     device: DeviceOption = None,
     precision: PrecisionOption = Dtype.float32,
 ) -> None:
-    """Find the objects of a split, and print COCO's numbers, as pycocotools computes them.
+    """Detect the objects in a split, and print COCO's metrics as pycocotools computes them.
 
     The command writes into DIR: results-bbox.json and results-segm.json or results-keypoints.json
     in COCO's form, metrics.json, classes.csv, and pictures of detections and of where the block in

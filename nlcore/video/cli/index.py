@@ -90,7 +90,7 @@ def split(
         Path, typer.Argument(help="Index to write, of the other videos.", metavar="VALIDATION")
     ],
     fraction: Annotated[
-        float, typer.Option(help="Fraction of each label's videos that go to VALIDATION.")
+        float, typer.Option(help="Fraction of each label's videos that goes to VALIDATION.")
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Seed of the choice.")] = 0,
 ) -> None:

@@ -18,13 +18,14 @@ float32.
   normalization is folded into the convolutions. The ratios of inference refer to this network.
 - **bare products** are the convolutions and matrix products of the same call, on operands of the
   same shapes, without normalization, ReLU, pooling, softmax, sums and updates.
-- **Peak** is what a call needs above what is allocated before it, in a process of its own.
+- **Peak** is the largest memory that a call allocates, beyond what was allocated before the call.
+  Each call runs in a process of its own.
 """
 
 STEPS = """
 **Training, beside blocks that store all pairs.** `python -m benchmarks.training` times a step of
-C2D R50 with 5 blocks, for 8 × 8 × 112 × 112. It replaces nlcore's blocks by blocks that store all
-pairs, and by nothing.
+C2D R50 with 5 blocks, for 8 × 8 × 112 × 112. It also times the network with blocks that store all
+pairs, and without blocks.
 """
 
 KERAS = """

@@ -51,8 +51,8 @@ BLOCKS = """
 - **Sizes** are frames × rows × columns × channels: res4 is 4 × 14 × 14 × 1024, res3 is
   4 × 28 × 28 × 512, and res3 of 128 frames is 16 × 28 × 28 × 512. All tasks have one batch item.
 - **The N × M form** stores all pairs of positions: see [How nlcore computes blocks fast](fast.md).
-- A summary gives the range over all sizes. In the tables of growth, **time / half's** divides by
-  the time of half as many positions, and **peak / half's** by its peak.
+- A summary gives the range over all sizes. In the tables of growth, **time / half's** is the time
+  divided by the time for half as many positions. **peak / half's** is the same ratio of the peaks.
 
 {download}`speed.csv` contains every median in seconds and every peak in bytes.
 """

@@ -31,7 +31,7 @@ PROCESSES = """
 **Processes.** The table compares training steps of NL C2D, a ResNet-50 with 5 blocks. Two processes
 have one thread and half of the clips each, and sum their gradients by gloo. One process has two
 threads and all clips.
-[Several GPUs](several_gpus.md#what-the-processes-send) plans for more.
+[Several GPUs](several_gpus.md#what-the-processes-send) estimates the cost of more processes.
 """
 
 

@@ -151,11 +151,18 @@ class RecipeTable(GeneratedTable):
         equal = self.arguments == ["equal"]
         names = list(RECIPES)[:1] if equal else self.arguments
         rows: list[tuple] = [("field", *(["value"] if equal else [f"`{n}`" for n in names]))]
+        if not equal:
+            rows.append(("`network`", *(network_text(RECIPES[name].network) for name in names)))
         for field in (field for group in GROUPS.values() for field in group):
             values = {name: value_or_dash(recipe, field) for name, recipe in RECIPES.items()}
             if field != "network" and (len(set(values.values())) == 1) == equal:
                 rows.append((f"`{field}`", *(values[name] for name in names)))
         return rows
+
+
+def network_text(network) -> str:
+    """Depth, inflation and number of blocks."""
+    return f"ResNet-{network.depth}, I3D {network.inflation}, {len(network.non_local)} blocks"
 
 
 def value_or_dash(recipe, field: str) -> str:

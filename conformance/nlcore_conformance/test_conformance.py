@@ -88,11 +88,13 @@ def test_conformance(
     record_property("nl_tried", result.examples)
     known = [s for s in statuses(nl_known, report) if s.entry.check == check.name]
     if result.failure is not None:
+        diagnoses = diagnosed([result], nl_backend, profile, report.seed)
+        report.diagnoses += diagnoses
         console = Console(width=100)
         with console.capture() as text:
             console.print(failure(report, result), soft_wrap=True)
         said = text.get() + "\n".join(map(str, known))
-        for found in diagnosed([result], nl_backend, profile, report.seed):
+        for found in diagnoses:
             said += f"\nIt {'; '.join(found.lines)}"
         if folder := pytestconfig.getoption("--nl-failures"):
             file = failures.write(Path(folder), report.backend, nl_backend, check, result.failure)

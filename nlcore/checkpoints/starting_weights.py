@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from nlcore.checkpoints.imagenet import inflate
 from nlcore.checkpoints.network_conversion import convert_network
 from nlcore.checkpoints.network_origins import NETWORKS
 from nlcore.video.initial_weights import initial_network_weights
+from nlcore.video.labels.videos import renamed_labels
 from nlcore.video.network import NetworkSpec
 from nlcore.video.network_weights import FC, check_network_weights, selected_weights
 from nlcore.video.recipes.definition import Recipe
@@ -106,18 +107,26 @@ def _check_missing(recipe: Recipe, source: Mapping[str, Any], missing: list[str]
         raise ValueError(
             f"the initial weights must be all of the network's weights except those of fc"
             f"{' and of non-local blocks' if new_blocks else ''}; missing: {len(wrong)}, "
-            f"such as {wrong[:3]}; received {sorted(source)[:3]} ..."
+            f"such as {wrong[:3]}; received {sorted(source)[:3]} ... Set the network's depth, "
+            "width and blocks to those of the weights"
         )
 
 
 def read_source(
-    path: Path, read: Callable[[Path], Mapping[str, Any]] = read_arrays
+    path: Path,
+    read: Callable[[Path], Mapping[str, Any]] = read_arrays,
+    labels: Sequence[str] | None = None,
 ) -> Mapping[str, Any]:
     """Read the weights of a file, of a checkpoint, or of the newest checkpoint of a run.
 
-    `read` reads a file. That of `nlcore_torch.convert` knows PyTorch's, too.
+    `read` reads a file. That of `nlcore_torch.convert` knows PyTorch's, too. fc is left out if
+    `labels` are the names of a new training's labels, and the run has others.
     """
-    return load_run(path).state.weights if path.is_dir() else read(path)
+    if not path.is_dir():
+        return read(path)
+    found = load_run(path)
+    same = labels is None or not renamed_labels(found.names, labels)
+    return {n: value for n, value in found.state.weights.items() if same or n not in FC}
 
 
 def complete_weights(

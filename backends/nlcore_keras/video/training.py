@@ -64,7 +64,8 @@ def train(
         make_deterministic()
 
     def start() -> tuple[dict[str, np.ndarray], str]:
-        source = None if initial is None else read_source(initial)
+        names = settings.index.names
+        source = None if initial is None else read_source(initial, labels=names)
         return starting_weights(settings.recipe, settings.seed, source, naming)
 
     with chosen_devices(device) as devices, tensorboard_log(settings.output) as log:

@@ -60,7 +60,8 @@ def train(
         torch.backends.cudnn.benchmark = False
 
     def start() -> tuple[dict[str, np.ndarray], str]:
-        source = None if initial is None else read_source(initial, read_weights)
+        names = settings.index.names
+        source = None if initial is None else read_source(initial, read_weights, names)
         return starting_weights(settings.recipe, settings.seed, source, naming)
 
     with place_of_process(device) as place, tensorboard_log(settings.output, place.process) as log:

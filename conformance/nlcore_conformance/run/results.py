@@ -44,10 +44,11 @@ class Diagnosis:
     def lines(self) -> list[str]:
         """The diagnosis in words, a line for each cause."""
         if not self.causes:
-            return [f"fails where {self.only}, and only there, by no mistake that is known"]
+            return [f"fails only where {self.only}, by no mistake that is known"]
         first, *others = self.causes
-        where = f"where {self.only}, and only there, " if self.only else ""
-        lines = [f"{where}computes what {first.name!r} computes ({first.clause}): {first.mistake}"]
+        where = f", but only where {self.only}" if self.only else ""
+        same = f"computes what {first.name!r} computes ({first.clause})"
+        lines = [f"{same}{where}: {first.mistake}"]
         return lines + [f"or {c.name!r} ({c.clause}), equal here: {c.mistake}" for c in others]
 
 

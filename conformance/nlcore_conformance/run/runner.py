@@ -59,6 +59,12 @@ def run(
     dtypes : tuple of str, optional
         Only these of the backend's dtypes are used.
 
+    Returns
+    -------
+    Report
+        `results` has a `CheckResult` for each check, whose `verdict` is "pass", "FAIL" or "not
+        run". The backend conforms if none is "FAIL" and `tried` is true.
+
     Raises
     ------
     CannotRun

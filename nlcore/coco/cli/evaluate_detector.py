@@ -85,7 +85,9 @@ def _recipe(model: Path, name: str | None) -> CocoRecipe:
     if name is not None:
         return shared.recipe_named(name, None)
     if not model.is_dir():
-        raise ValueError(f"--recipe is needed: {model} is a file of weights, or does not exist")
+        if not model.exists():
+            raise FileNotFoundError(f"{model} must be a run, a checkpoint or a file; there is none")
+        raise ValueError(f"--recipe is needed: {model} is a file of weights")
     return load_run(model, print, COCO).recipe
 
 

@@ -20,4 +20,4 @@ def curves(
     """Draw the training and validation error of runs over the iterations, in one picture."""
     with or_exit():
         draw_curves(runs).savefig(output, dpi=150)
-    print(f"{output}: {len(runs)} runs")
+    print(f"{output}: {', '.join(map(str, runs))}")

@@ -14,6 +14,7 @@ from rich.text import Text
 from nlcore.video.cli import options as shared
 from nlcore.video.cli.terminal import or_exit, progress
 from nlcore.video.labels import read_index
+from nlcore.video.loading.targets import check_names
 from nlcore.video.metrics import PRECISION_DIALECTS
 from nlcore.video.recipes import Recipe
 from nlcore.video.running.evaluation_report import Results, write_results
@@ -128,6 +129,8 @@ def evaluate(
                 "precision": precision.value,
                 "channels_last": channels_last,
             }
+            if model.is_dir():
+                check_names(videos, load_run(model).names, str(model))
             settings = EvaluationSettings(chosen, videos, folder, workers, batch)
             found = _computed(lambda tell: computed(settings, model, naming, tell=tell, **options))
         if found is not None:
@@ -146,7 +149,9 @@ def _recipe(model: Path, name: str | None) -> Recipe:
     if name is not None:
         return shared.recipe_of(name, None)
     if not model.is_dir():
-        raise ValueError(f"--recipe is needed: {model} is a file of weights, or does not exist")
+        if not model.exists():
+            raise FileNotFoundError(f"{model} must be a run, a checkpoint or a file; there is none")
+        raise ValueError(f"--recipe is needed: {model} is a file of weights")
     return load_run(model, print).recipe
 
 

@@ -102,7 +102,7 @@ def split(
     with or_exit():
         for path in (training, validation):
             if path.exists():
-                raise FileExistsError(f"{path} exists; it is not replaced")
+                raise FileExistsError(f"{path} exists; delete it, or name another file")
         if training.absolute() == validation.absolute():
             raise ValueError(f"TRAINING and VALIDATION must differ; received {training} twice")
         parts = divided(read_index(index, check=False), fraction, seed)

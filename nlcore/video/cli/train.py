@@ -18,7 +18,7 @@ from nlcore.video.cli.training_options import (
     SeedOption,
 )
 from nlcore.video.labels import read_index
-from nlcore.video.recipes import Recipe, load_recipe
+from nlcore.video.recipes import RECIPES, Recipe, load_recipe
 from nlcore.video.running.reporting import TerminalReporter
 from nlcore.video.running.run_folder import RunFolder
 from nlcore.video.running.run_settings import RunSettings
@@ -28,6 +28,15 @@ TrainingIndex = Annotated[
 ]
 Validation = Annotated[
     Path | None, typer.Option(help="Index of the validation videos.", metavar="INDEX")
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help=f"Recipe: {', '.join(RECIPES)}, or a .json file. Default: paper, or with --resume "
+        "that of the run.",
+        metavar="NAME",
+    ),
 ]
 Initial = Annotated[
     Path | None,
@@ -54,7 +63,7 @@ Compile = Annotated[bool, typer.Option("--compile", help="Compile the network.")
 def train(
     index: TrainingIndex,
     output: OutputOption,
-    recipe: shared.RecipeOption = None,
+    recipe: RecipeName = None,
     set: shared.SetOption = None,
     validation: Validation = None,
     root: shared.RootOption = None,

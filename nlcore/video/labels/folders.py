@@ -37,7 +37,9 @@ def class_folders(source: Source) -> Listing:
 def torchvision(source: Source) -> Listing:
     """torchvision's Kinetics: root/split/class/video."""
     if source.split is None:
-        raise ValueError(f"split must be the name of a folder in {source.path}; received none")
+        raise ValueError(
+            f"split must be the name of a folder in {source.path} (--split); received none"
+        )
     return class_folders(replace(source, path=source.path / source.split, split=None))
 
 

@@ -198,10 +198,11 @@ def check_file(video: Video, root: Path) -> None:
     size, modified = state_of(files_of(root, video.path, video.images))
     if size != video.size:
         raise ValueError(
-            f"{video.path} must have {video.size} bytes, as when it was indexed; received {size}"
+            f"{video.path} must have {video.size} bytes, as when it was indexed; received {size}. "
+            "Index the videos again"
         )
     if modified != video.modified:
         raise ValueError(
             f"{video.path} has changed since it was indexed: its time of modification must be "
-            f"{video.modified} ns; received {modified}"
+            f"{video.modified} ns; received {modified}. Index the videos again"
         )

@@ -94,6 +94,22 @@ class Index:
         return read_frames(self.root / video.path, indices, video.frames, threads, each, axis)
 
 
+def renamed_labels(names: Sequence[str], others: Sequence[str]) -> list[int]:
+    """The labels that have another name among `others`.
+
+    Labels without names are called "0", "1" and so on. They differ from no others.
+
+    Examples
+    --------
+    >>> renamed_labels(["left", "right"], ["right", "left"]), renamed_labels(["0", "1"], ["a", "b"])
+    ([0, 1], [])
+    """
+    if any(all(name == str(n) for n, name in enumerate(given)) for given in (names, others)):
+        return []
+    both = enumerate(zip(names, others, strict=False))
+    return [label for label, (one, other) in both if one != other]
+
+
 def files_of(root: Path, path: str, images: Iterable[Run]) -> list[Path]:
     """The files of a video: its images, or itself."""
     return [root / path / name for name in names_of(images)] or [root / path]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from nlcore.video.labels.videos import Index, labels_of
+from nlcore.video.labels.videos import Index, labels_of, renamed_labels
 from nlcore.video.recipes.definition import Recipe
 
 #: Names of wrong videos that an error contains.
@@ -42,6 +42,18 @@ def check_targets(index: Index, recipe: Recipe) -> None:
     if wrong:
         more = f"\nand {len(wrong) - NAMED} more videos" if len(wrong) > NAMED else ""
         raise ValueError("\n".join(wrong[:NAMED]) + more)
+
+
+def check_names(index: Index, names: Sequence[str], of: str) -> None:
+    """Raise a ValueError if labels of an index have other names than `of`, which has `names`."""
+    wrong = renamed_labels(index.names, names)
+    if wrong:
+        first = wrong[0]
+        raise ValueError(
+            f"the labels of an index must be those of {of}: label {first} must be "
+            f"{names[first]!r}; received {index.names[first]!r}, and {len(wrong)} other names in "
+            "all. Index both lists with the same --names"
+        )
 
 
 def target_of(labels: Iterable[int], recipe: Recipe) -> np.ndarray:

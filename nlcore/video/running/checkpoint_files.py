@@ -273,7 +273,7 @@ def check_same_training(
     if checkpoint.seed != seed:
         wrong.append(f"seed: the checkpoint has {checkpoint.seed}, the run {seed}")
     if checkpoint.index != index:
-        wrong.append(f"the training {elements} are others")
+        wrong.append(f"the training {elements}")
     if wrong:
         raise ValueError(
             f"the checkpoint of iteration {checkpoint.iteration} must be of the same training to "

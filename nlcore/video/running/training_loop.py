@@ -205,9 +205,10 @@ class _Run:
         where = f"of {self.task.form.elements} of another process"
         if not math.isfinite(loss):
             where = f"of {', '.join(map(str, self.task.files(iteration, *self.place)))}"
+        rate = f"at the learning rate {self.task.rate(iteration):g}"
         return (
-            f"the loss of iteration {iteration} must be finite; received {total} {where}. The last "
-            f"checkpoint is {self._last()}"
+            f"the loss of iteration {iteration}, {rate}, must be finite; received {total} {where}. "
+            f"The last checkpoint is {self._last()}"
         )
 
     def _last(self) -> str:

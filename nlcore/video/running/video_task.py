@@ -22,7 +22,7 @@ from nlcore.video.loading.batches import (
     validation_batches,
 )
 from nlcore.video.loading.clip_sources import TrainingClips, ValidationClips
-from nlcore.video.loading.targets import one_label, target_of
+from nlcore.video.loading.targets import check_names, one_label, target_of
 from nlcore.video.loading.worker_pool import Workers
 from nlcore.video.metrics import mean_average_precision, top_k
 from nlcore.video.recipes.definition import Recipe
@@ -44,6 +44,8 @@ class VideoTask:
     def __init__(self, recipe: Recipe, index: Index, validation: Index | None, seed: int) -> None:
         self.recipe, self.index, self.validation, self.seed = recipe, index, validation, seed
         self.validates = validation is not None
+        if validation is not None:
+            check_names(validation, index.names, "the training videos")
         one = ("loss", "error", "top5_error")
         self.validation_columns: Sequence[str] = (
             one if one_label(recipe) else ("loss", "mean_average_precision")

@@ -16,6 +16,7 @@ from training_set import small_index, small_recipe
 from nlcore.video import recipe_to_json
 from nlcore.video.cli import main
 from nlcore.video.initial_weights import initial_network_weights
+from nlcore.video.labels.index_file import write_index
 from nlcore.video.loading import EvaluationClips, views_of
 from nlcore.video.running import Checkpoint, write_checkpoint
 from nlcore.video.running.learner import LearnerState
@@ -137,10 +138,20 @@ def test_classify_names_everything(trained, monkeypatch, capsys):
     assert "none.mp4" in capsys.readouterr().err
 
 
+def test_an_index_with_other_labels(trained, tmp_path, monkeypatch, capsys):
+    folder, index, *_ = trained
+    write_index(tmp_path / "other.jsonl", replace(index, names=tuple(reversed(NAMES))))
+    arguments = ("evaluate", folder / "run", tmp_path / "other.jsonl", "--device", "cpu")
+    assert command(monkeypatch, *arguments) == 2
+    assert "label 0 must be 'run'; received 'eat', and 4 other names in all" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["none", "index.jsonl"], "--recipe is needed: none is a file of weights, or does not"),
+        (["none", "index.jsonl"], "none must be a run, a checkpoint or a file; there is none"),
         (["run", "none.jsonl"], "No such file"),
         (["run", "index.jsonl", "--crops", 2], "test_crops must be 1 or 3; received 2"),
         (["run", "index.jsonl", "--device", "no"], "device must be one that PyTorch supports"),

@@ -44,7 +44,7 @@ def digests(run):
 
 def run_settings(films, folder, **fields):
     given = {"recipe": small_recipe(), "validation": films[1], "every": 3, **fields}
-    return RunSettings(index=films[1], output=folder, **given)
+    return RunSettings(**{"index": films[1], "output": folder, **given})
 
 
 def test_workers_do_not_change_a_bit(films, tmp_path):
@@ -116,6 +116,28 @@ def test_initial_weights_of_another_run(films, tmp_path):
     )
     assert all(np.array_equal(first[n], second[n]) for n in first if "running" not in n)
     assert said[0].startswith(f"{len(first)} of {len(first)} weights imported")
+
+
+@pytest.mark.parametrize("names", ["dcba", "abcd"])
+def test_a_run_with_other_labels_gives_no_classifier(films, tmp_path, names):
+    """Though the number of classes is the same."""
+    named = [replace(films[1], names=tuple(letters)) for letters in ("abcd", names)]
+    folders = tmp_path / "first", tmp_path / "second"
+    first = run_settings(films, folders[0], index=named[0], validation=None, every=8)
+    train(first, device="cpu")
+    recipe = small_recipe(initial="network", initial_recipe="small", base_rate=1e-30)
+    second = replace(first, index=named[1], output=folders[1], recipe=recipe)
+    train(second, folders[0], device="cpu")
+    one, other = (load_run(folder).state.weights for folder in folders)
+    changed = {n for n in one if "running" not in n and not np.array_equal(one[n], other[n])}
+    assert changed == ({"fc.weight", "fc.bias"} if names == "dcba" else set())
+
+
+def test_validation_videos_have_the_names_of_the_training_videos(films, tmp_path):
+    named, other = (replace(films[1], names=tuple(letters)) for letters in ("abcd", "abdc"))
+    settings = run_settings(films, tmp_path / "run", index=named, validation=other)
+    with pytest.raises(ValueError, match="those of the training videos: label 2 must be 'c'"):
+        train(settings, device="cpu")
 
 
 def command(films, run, *more):

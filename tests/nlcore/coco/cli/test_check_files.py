@@ -44,7 +44,10 @@ def test_one_split(tmp_path):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["evaluate", "nothing.pth", "."], "needs torchvision|--recipe is needed"),
+        (
+            ["evaluate", "nothing.pth", "."],
+            "needs torchvision|nothing.pth must be a run, a checkpoint or a file",
+        ),
         (["plan", "--recipe", "paper"], "recipe must be one of"),
         (["plan", "--set", "detector.depth=50"], "detector.depth must be blocks or a field"),
         (["plan", "--recipe", "torchvision_keypoints"], "--images is needed"),

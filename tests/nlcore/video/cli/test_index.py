@@ -63,7 +63,7 @@ def test_split(folder, monkeypatch, capsys):
     training, validation = map(read_index, parts)
     assert {v.path for v in training.videos + validation.videos} == {"0.mp4", "1.mp4", "2.mp4"}
     assert run(monkeypatch, "split", whole, *parts) == 2
-    assert f"{parts[0]} exists; it is not replaced" in capsys.readouterr().err
+    assert f"{parts[0]} exists; delete it, or name another file" in capsys.readouterr().err
     assert run(monkeypatch, "split", whole, folder / "a.jsonl", folder / "a.jsonl") == 2
     assert "TRAINING and VALIDATION must differ" in capsys.readouterr().err
 

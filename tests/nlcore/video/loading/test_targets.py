@@ -8,6 +8,7 @@ import pytest
 from nlcore.video import recipe
 from nlcore.video.labels import Index, Video
 from nlcore.video.loading import check_targets, target_of
+from nlcore.video.loading.targets import check_names
 
 
 def index_of(*videos):
@@ -41,3 +42,21 @@ def test_labels_of_several_classes():
     assert target_of((1,), several).tolist() == [0.0, 1.0]
     assert target_of((), several).tolist() == [0.0, 0.0]
     assert target_of((1,), recipe("paper")).dtype == "int64"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("left", "right"), None),
+        (("left", "right", "up"), None),  # a list that lacks the last class
+        (("0", "1"), None),  # without names
+        (("right", "left"), "label 0 must be 'right'; received 'left', and 2 other names in all"),
+    ],
+)
+def test_labels_with_other_names(names, message):
+    index = replace(index_of({"labels": (0,)}), names=("left", "right"))
+    if message is None:
+        check_names(index, names, "the run")
+    else:
+        with pytest.raises(ValueError, match=message):
+            check_names(index, names, "the run")

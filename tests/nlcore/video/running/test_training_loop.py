@@ -167,7 +167,8 @@ def test_a_loss_that_is_not_finite(index, tmp_path):
     paths = ", ".join(str(index.root / index.videos[number].path) for number in videos)
     last = tmp_path / "run" / "checkpoints" / "iteration-00000003"
     assert str(stopped.value) == (
-        f"the loss of iteration 4 must be finite; received nan of {paths}. "
+        f"the loss of iteration 4, at the learning rate {settings.recipe.learning_rate(4):g}, must "
+        f"be finite; received nan of {paths}. "
         f"The last checkpoint is {last}"
     )
     assert len(learner.rates) == 4  # iteration 4 did not change the weights

@@ -111,7 +111,8 @@ def test_a_mistake_of_one_path_is_named():
     report = run(WrongFallback(), only=lambda check: check.name == "forward / embedded_gaussian")
     (found,) = report.diagnoses
     assert [cause.name for cause in found.causes] == ["no scale"]
-    assert found.lines[0].startswith("where positions=up to 4096")
+    assert found.lines[0].startswith("computes what 'no scale' computes (NL-3")
+    assert ", but only where positions=up to 4096" in found.lines[0]
 
 
 class WrongInHalf(Plain):
@@ -193,7 +194,7 @@ def test_checks_that_fail_in_one_mode_are_one_finding():
     report = run(BrokenInTime(), only=lambda check: check.name in checks)
     (found,) = report.diagnoses
     assert found == Diagnosis(checks, only="extent=time")
-    assert found.lines[0].startswith("fails where extent=time, and only there")
+    assert found.lines[0].startswith("fails only where extent=time")
 
 
 class BrokenForOneFunction(Plain):

@@ -193,8 +193,8 @@ def _clips(r: Any) -> list[str]:
         wrong.append(f"test_crops must be 1 or 3; received {r.test_crops}")
     if r.test_crop is None and r.test_crops != 1:
         wrong.append(
-            "test_crops must be 1 for whole frames (test_crop=None; set it, or --crop, to the side of "
-            f"a crop); received {r.test_crops}"
+            "test_crops must be 1 for whole frames (test_crop=None; set it, or --crop, to the side "
+            f"of a crop); received {r.test_crops}"
         )
     if r.test_crop is not None and r.test_crop > r.test_short_side:
         wrong.append(

@@ -72,7 +72,8 @@ def test_the_same_network():
     other = weights_of(classes=7)
     weights, report = starting_weights(recipe_of("network"), 3, other)
     assert weights["fc.weight"].shape == (5, 64) and "missing, not changed: fc (2)" in report
-    with pytest.raises(ValueError, match=r"weights except those of fc; missing: 8.* Set the network's depth"):
+    message = "weights except those of fc; missing: 8.* Set the network's depth"
+    with pytest.raises(ValueError, match=message):
         starting_weights(recipe_of("network"), 3, weights_of(non_local=()))
 
 

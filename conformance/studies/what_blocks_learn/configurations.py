@@ -50,6 +50,8 @@ class Configuration:
         Of a clip, which always spans the whole film.
     identity : bool
         Whether a new block is the identity.
+    longer : mapping
+        Fields of `Recipe` that differ from `FIELDS`.
     tasks : tuple of str
     """
 
@@ -58,6 +60,7 @@ class Configuration:
     network: Mapping[str, Any] = field(default_factory=dict)
     frames: int = CLIP
     identity: bool = True
+    longer: Mapping[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ("compare",)
 
     def recipe(self, task: str) -> Recipe:
@@ -70,6 +73,7 @@ class Configuration:
             "clips_per_device": BATCH,
             "initial": "imagenet",
             "block_identity": self.identity,
+            **self.longer,
         }
         network = {**NETWORK, **self.network, "classes": len(TASKS[task].labels)}
         return recipe("paper", **fields, network={"non_local": (), "inflation": "none", **network})
@@ -156,6 +160,17 @@ CONFIGURATIONS = (
         "NL I3D 3×1×1, 5 blocks",
         {**I3D, **_non_local(5)},
         tasks=ALL,
+    ),
+    Configuration(
+        "nl1_equal",
+        "NL C2D, 1 block in res3, all weights equal",
+        _after("res3.2", scale=0.0),
+    ),
+    Configuration(
+        "i3d_longer",
+        "I3D 3×1×1, 900 iterations, rate 0.01",
+        I3D,
+        longer={"iterations": 2 * ITERATIONS, "base_rate": 0.01},
     ),
     Configuration("c2d_32", "C2D, 32 frames", frames=32),
     Configuration("nl5_32", "NL C2D, 5 blocks, 32 frames", _non_local(5), 32),

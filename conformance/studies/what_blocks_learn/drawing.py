@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nlcore.video.running.curve_picture import running_mean
-from what_blocks_learn.film_tasks import SLOTS, TASKS, Film
+from what_blocks_learn.film_tasks import SEGMENTS, TASKS, Film
 from what_blocks_learn.intervals import mean
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ CURVE_COLUMNS = ("task", "configuration", "split", "iteration", "error", "half",
 
 
 def draw_films(films: Sequence[tuple[str, Film]]) -> Figure:
-    """A frame of each slot of each film, a row for each film with its title."""
+    """A frame of each segment of each film, a row for each film with its title."""
     from matplotlib.figure import Figure
 
     figure = Figure((7.2, 1.05 * len(films)), layout="constrained")
-    axes = figure.subplots(len(films), SLOTS, squeeze=False)
+    axes = figure.subplots(len(films), SEGMENTS, squeeze=False)
     for (title, film), row in zip(films, axes, strict=True):
-        for slot, axis in enumerate(row):
-            number = slot * len(film.frames) // SLOTS
+        for segment, axis in enumerate(row):
+            number = segment * len(film.frames) // SEGMENTS
             axis.imshow(film.frames[number])
             axis.set(xticks=[], yticks=[])
             if film is films[-1][1]:

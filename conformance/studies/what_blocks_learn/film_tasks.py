@@ -1,7 +1,7 @@
 """The tasks: films with labels, in groups whose labels cannot be told by what a group shares.
 
-Films of these tasks have `FRAMES` frames, in `SLOTS` slots of equal frames. So a clip of 8 frames
-has one frame of each slot, and the same frames in a film and in its reverse.
+Films of these tasks have `FRAMES` frames, in `SEGMENTS` segments of equal frames. So a clip of 8
+frames has one frame of each segment, and the same frames in a film and in its reverse.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from what_blocks_learn.pictures_used import (
     with_shape,
 )
 
-FRAMES, SLOTS = 32, 8
+FRAMES, SEGMENTS = 32, 8
 #: Pixels that a digit moves, and the least distance of two places along one axis.
 TRAVEL, APART = 24, 14
-#: Slots in which the first digit is seen, and those in which the second is.
+#: Segments in which the first digit is seen, and those in which the second is.
 FIRST, SECOND = range(3), range(5, 8)
 #: Colours that are compared.
 COLOURED = tuple(name for name in COLOURS if name != "white")
@@ -92,8 +92,10 @@ def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOUR
         one = with_shape(empty, images[0], here, first)
         for second in pair:
             two = with_shape(empty, images[1], there, second)
-            slots = [one if s in FIRST else two if s in SECOND else empty for s in range(SLOTS)]
-            films.append(Film(_shown(slots), "same" if first == second else "another"))
+            segments = [
+                one if s in FIRST else two if s in SECOND else empty for s in range(SEGMENTS)
+            ]
+            films.append(Film(_shown(segments), "same" if first == second else "another"))
     return films
 
 
@@ -106,18 +108,18 @@ def moving(split: str, rng: np.random.Generator) -> list[Film]:
     """Two films: a digit moves to the right, and the same frames in reverse."""
     digit, empty = _digit(split, rng)[1], background(split, rng)
     top, left = int(rng.integers(LAST + 1)), int(rng.integers(LAST - TRAVEL + 1))
-    columns = left + np.round(np.linspace(0, TRAVEL, SLOTS)).astype(int)
+    columns = left + np.round(np.linspace(0, TRAVEL, SEGMENTS)).astype(int)
     frames = _shown([with_shape(empty, digit, (top, int(column))) for column in columns])
     return [Film(frames, "right"), Film(frames[::-1], "left")]
 
 
 def flashing(split: str, rng: np.random.Generator) -> list[Film]:
-    """One film: a digit is seen in one slot."""
+    """One film: a digit is seen in one segment."""
     label, digit = _digit(split, rng)
     empty, (place,) = background(split, rng), _places(rng, 1)
-    slots = [empty] * SLOTS
-    slots[rng.integers(SLOTS)] = with_shape(empty, digit, place)
-    return [Film(_shown(slots), str(label))]
+    segments = [empty] * SEGMENTS
+    segments[rng.integers(SEGMENTS)] = with_shape(empty, digit, place)
+    return [Film(_shown(segments), str(label))]
 
 
 def still(split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)) -> list[Film]:
@@ -145,8 +147,8 @@ def _places(rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
             return [(int(top), int(left)) for top, left in places]
 
 
-def _shown(slots: list[np.ndarray]) -> np.ndarray:
-    return np.repeat(_bytes(slots), FRAMES // SLOTS, axis=0)
+def _shown(segments: list[np.ndarray]) -> np.ndarray:
+    return np.repeat(_bytes(segments), FRAMES // SEGMENTS, axis=0)
 
 
 def _bytes(frames: list[np.ndarray]) -> np.ndarray:
@@ -173,7 +175,7 @@ TASKS = {
         ),
         Task(
             "flash",
-            "A digit is seen in one slot: which one?",
+            "A digit is seen in one segment: which one?",
             NAMES,
             flashing,
             {"training": 1200, "validation": 300},

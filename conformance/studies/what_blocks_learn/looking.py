@@ -18,7 +18,7 @@ from nlcore_torch.attention_weights import responses
 from nlcore_torch.video.network import Network
 from what_blocks_learn.configurations import BLOCK, BY_NAME, CLIP, NETWORK
 from what_blocks_learn.film_files import index_file
-from what_blocks_learn.film_tasks import FIRST, FRAMES, SECOND, SLOTS, TASKS
+from what_blocks_learn.film_tasks import FIRST, FRAMES, SECOND, SEGMENTS, TASKS
 from what_blocks_learn.pictures_used import SIDE
 from what_blocks_learn.trained_networks import clip_of, input_of, trained_network, with_weights
 from what_blocks_learn.trainings import Place, Training
@@ -51,16 +51,16 @@ class Look:
 
 
 def look_at(clip: np.ndarray) -> Look:
-    """The digits in a clip of 8 frames (T, H, W, 3), one of each slot."""
+    """The digits in a clip of 8 frames (T, H, W, 3), one of each segment."""
     empty = clip[FIRST.stop].astype(int)
-    first, second = (_shape(clip[slots.start], empty) for slots in (FIRST, SECOND))  # (H, W)
+    first, second = (_shape(clip[segments.start], empty) for segments in (FIRST, SECOND))  # (H, W)
     rows, columns = np.nonzero(second)
     middle = (rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2
     row, column = (int(n) // CELL for n in middle)
     return Look(
         (SECOND[len(SECOND) // 2], row, column),
-        np.stack([_cells(first) & (slot in FIRST) for slot in range(SLOTS)]),
-        np.stack([_cells(second) & (slot in SECOND) for slot in range(SLOTS)]),
+        np.stack([_cells(first) & (segment in FIRST) for segment in range(SEGMENTS)]),
+        np.stack([_cells(second) & (segment in SECOND) for segment in range(SEGMENTS)]),
     )
 
 

@@ -37,7 +37,7 @@ def with_weights(training: Training, weights: Mapping[str, np.ndarray]) -> Netwo
 
 
 def clip_of(films: Index, number: int) -> np.ndarray:
-    """A frame of each slot: (T, H, W, 3)."""
+    """A frame of each segment: (T, H, W, 3)."""
     return films.read(number, range(0, FRAMES, FRAMES // CLIP))
 
 

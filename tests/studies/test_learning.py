@@ -94,6 +94,38 @@ def test_no_picture_is_in_both_splits():
     assert sum(counts) == 1797 and counts[1] > 500  # all of scikit-learn's
 
 
+def test_films_of_a_split_are_made_of_its_pictures(monkeypatch):
+    tasks, asked = of("film_tasks"), []
+
+    def seen(function):
+        return lambda split, *more: asked.append(split) or function(split, *more)
+
+    for name in ("digits", "background"):
+        monkeypatch.setattr(tasks, name, seen(getattr(tasks, name)))
+    for task in tasks.TASKS:
+        for split in of("pictures_used").SPLITS:
+            asked.clear()
+            group(task, split=split)
+            assert len(asked) >= 2 and set(asked) == {split}, task
+
+
+def test_what_rows_change_in_a_recipe():
+    known = of("configurations").BY_NAME
+    recipes = {name: known[name].recipe("compare") for name in known}
+    assert {n for n, r in recipes.items() if not r.block_identity} == {"nl5_random"}
+    assert {n for n, r in recipes.items() if r.iterations != 450} == {"i3d_longer"}
+    assert {n for n, r in recipes.items() if r.frames != 8} == {"c2d_32", "nl5_32"}
+
+
+def test_weights_to_start_from_are_those_of_the_first_network(tmp_path):
+    conf, trainings = of("configurations"), of("trainings")
+    first, _ = starting_weights(conf.first_recipe(), 0)
+    trainings.write_start(tmp_path / "start.safetensors", first)
+    recipe = conf.BY_NAME["c2d"].recipe("compare")
+    weights, _ = starting_weights(recipe, 1, read_source(tmp_path / "start.safetensors"))
+    assert all((weights[name] == first[name]).all() for name in weights if "fc" not in name)
+
+
 def margins(name, task):
     """How much each film of a group prefers its first label to its second, by random weights."""
     spec = of("configurations").spec_of(name, task)
@@ -245,6 +277,9 @@ def test_a_claim_is_confirmed_by_its_whole_interval():
     assert rows["C2D gets no group of *move* right"][1:] == ["not run", ""]
     coin = "NL C2D, 5 blocks gets more groups of *compare* right than a coin, 6.25%"
     assert rows[coin][1:] == ["51.0 ± 2.5", "yes"]
+    wide = [dict(r, groups_right=10 * r["seed"]) for r in RESULTS]  # 10 ± 25
+    assert table(of("claims").claims_table(wide))[coin][1] == "10.0 ± 24.8"
+    assert table(of("claims").claims_table(wide))[coin][2] == "**no**"
     worse = [dict(r, groups_right=3) for r in RESULTS]
     assert table(of("claims").claims_table(worse))[coin][1:] == ["3.0 ± 0.0", "**no**"]
 
@@ -335,11 +370,17 @@ def test_groups_are_counted_by_their_colours(tmp_path, monkeypatch):
     assert solved == {"blue and red": groups}
 
 
+def test_the_seed_that_is_drawn_has_most_films_right():
+    name = of("looking").DRAWN
+    rows = [result("compare", name, seed, right) for seed, right in enumerate([300, 390, 310])]
+    assert of("looking").best_seed([*rows, result("compare", "nl10", 3, 400)]) == 1
+
+
 def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
     """Nothing else is started, since no first weights are there."""
     many, place = of("many_trainings"), of("trainings").Place(tmp_path)
     wanted = many.trainings(2)
-    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 31
+    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 33
     (tmp_path / "results").mkdir()
     for training in wanted[:2]:
         place.result(training).write_text("{}")
@@ -348,4 +389,4 @@ def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
         study.app, ["run", "--folder", str(tmp_path), "--seeds", "2", "--dry"]
     )
     assert done.exit_code == 0 and "still-c2d" not in done.output
-    assert len(done.stdout.split()) == 62
+    assert len(done.stdout.split()) == 66

@@ -71,6 +71,7 @@ def _as_good(task: str, name: str, other: str, reason: str) -> Claim:
 
 SUM = "proof: a sum over frames"
 BLIND = "proof: blind to order"
+DATA = "Sec. 3.1: weights depend on the data"
 START = "Sec. 4.1: a new block is the identity"
 #: Percentage of groups of four and of two films that a coin gets right.
 FOUR, TWO = 6.25, 25
@@ -83,6 +84,8 @@ CLAIMS = (
     _better("compare", "nl5", "i3d_3x1x1", "Table 2e"),
     _better("compare", "nl5_i3d", "i3d_3x1x1", "Table 2f"),
     _better("compare", "nl5", "nl5_random", START),
+    _better("compare", "nl1_gaussian", "nl1_equal", DATA),
+    _better("compare", "nl1_res3", "nl1_equal", DATA),
     _none_of("move", "c2d", BLIND),
     _none_of("move", "nl5", BLIND),
     _more_than_chance("move", "i3d_3x1x1", TWO),

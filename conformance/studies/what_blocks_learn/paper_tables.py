@@ -32,6 +32,7 @@ TABLES = (
             "nl1_res3": "72.7",
             "nl1_dot_product": "72.9",
             "nl1_concatenation": "72.8",
+            "nl1_equal": "",
         },
     ),
     PaperTable(
@@ -58,7 +59,13 @@ TABLES = (
     PaperTable(
         "2e",
         "non-local blocks or 3-D convolutions",
-        {"c2d": "71.8", "i3d_3x3x3": "", "i3d_3x1x1": "73.3", "nl5": "73.8"},
+        {
+            "c2d": "71.8",
+            "i3d_3x3x3": "",
+            "i3d_3x1x1": "73.3",
+            "i3d_longer": "",
+            "nl5": "73.8",
+        },
     ),
     PaperTable("2f", "both together", {"c2d": "71.8", "i3d_3x1x1": "73.3", "nl5_i3d": "74.9"}),
     PaperTable("2g", "longer clips", {"c2d_32": "73.8", "nl5_32": ""}),

@@ -50,7 +50,7 @@ class Configuration:
         Of a clip, which always spans the whole film.
     identity : bool
         Whether a new block is the identity.
-    longer : mapping
+    schedule : mapping
         Fields of `Recipe` that differ from `FIELDS`.
     tasks : tuple of str
     """
@@ -60,7 +60,7 @@ class Configuration:
     network: Mapping[str, Any] = field(default_factory=dict)
     frames: int = CLIP
     identity: bool = True
-    longer: Mapping[str, Any] = field(default_factory=dict)
+    schedule: Mapping[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ("compare",)
 
     def recipe(self, task: str) -> Recipe:
@@ -73,7 +73,7 @@ class Configuration:
             "clips_per_device": BATCH,
             "initial": "imagenet",
             "block_identity": self.identity,
-            **self.longer,
+            **self.schedule,
         }
         network = {**NETWORK, **self.network, "classes": len(TASKS[task].labels)}
         return recipe("paper", **fields, network={"non_local": (), "inflation": "none", **network})
@@ -110,6 +110,14 @@ def _after(residual: str, **block: Any) -> dict[str, Any]:
 
 ALL = ("compare", "move", "flash")
 I3D = {"inflation": "3x1x1"}
+#: The paper's rate, and networks that are also trained with it.
+RATE = {"base_rate": 0.01}
+LONGER = {**RATE, "iterations": 2 * ITERATIONS}
+SLOW: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("c2d", "C2D", {}),
+    ("i3d", "I3D 3×1×1", I3D),
+    ("nl5", "NL C2D, 5 blocks", _non_local(5)),
+)
 CONFIGURATIONS = (
     Configuration("c2d", "C2D", tasks=ALL),
     Configuration(
@@ -166,11 +174,17 @@ CONFIGURATIONS = (
         "NL C2D, 1 block in res3, all weights equal",
         _after("res3.2", scale=0.0),
     ),
-    Configuration(
-        "i3d_longer",
-        "I3D 3×1×1, 900 iterations, rate 0.01",
-        I3D,
-        longer={"iterations": 2 * ITERATIONS, "base_rate": 0.01},
+    *(
+        Configuration(
+            f"{name}_longer", f"{title}, 900 iterations, rate 0.01", network, schedule=LONGER
+        )
+        for name, title, network in SLOW[1:]
+    ),
+    *(
+        Configuration(
+            f"{name}_slow", f"{title}, rate 0.01", network, schedule=RATE, tasks=("flash",)
+        )
+        for name, title, network in SLOW
     ),
     Configuration("c2d_32", "C2D, 32 frames", frames=32),
     Configuration("nl5_32", "NL C2D, 5 blocks, 32 frames", _non_local(5), 32),

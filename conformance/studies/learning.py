@@ -103,7 +103,10 @@ def page(
     output: Annotated[Path, typer.Option(help="Folder of the page.")] = DOCS,
 ) -> None:
     """Write the tables of docs/evidence.md, its CSV files and its pictures from the results."""
-    results = [r for r in read_results(Place(folder).results) if r["task"] != STILL]
+    missing = [name for name in (WEIGHTS, BY_COLOURS) if not (output / name).exists()]
+    if missing:
+        raise typer.BadParameter(f"{output} must have {' and '.join(missing)}: run `look` first")
+    results = read_results(Place(folder).results)
     write_csv(output / "evidence.csv", results)
     write_curves(output / "evidence_curves.csv", results)
     looks, colours = read_csv(output / WEIGHTS), read_csv(output / BY_COLOURS)

@@ -113,7 +113,7 @@ def test_what_rows_change_in_a_recipe():
     known = of("configurations").BY_NAME
     recipes = {name: known[name].recipe("compare") for name in known}
     assert {n for n, r in recipes.items() if not r.block_identity} == {"nl5_random"}
-    assert {n for n, r in recipes.items() if r.iterations != 450} == {"i3d_longer"}
+    assert {n for n, r in recipes.items() if r.iterations != 450} == {"i3d_longer", "nl5_longer"}
     assert {n for n, r in recipes.items() if r.frames != 8} == {"c2d_32", "nl5_32"}
 
 
@@ -148,7 +148,7 @@ def interaction(name, task):
 
 def test_only_networks_that_see_two_frames_can_get_a_group_right():
     """Without: rounding. With: millions of times as much."""
-    without = max(interaction(name, "compare") for name in ("c2d", "nl5_space"))
+    without = max(interaction(name, "compare") for name in ("c2d", "c2d_pooled", "nl5_space"))
     seeing = min(interaction(name, "compare") for name in ("nl5", "nl5_time", "i3d_3x1x1"))
     assert without < 2.0**-20 * seeing
 
@@ -376,11 +376,24 @@ def test_the_seed_that_is_drawn_has_most_films_right():
     assert of("looking").best_seed([*rows, result("compare", "nl10", 3, 400)]) == 1
 
 
+def test_curves_have_means_and_halves_of_their_intervals(tmp_path):
+    runs = [dict(result("compare", "c2d", seed, 200), training={}) for seed in range(3)]
+    for seed, run in enumerate(runs):
+        run["training"]["error"] = [0.5] * 50 + [0.1 * seed] * 25
+    of("drawing").write_curves(tmp_path / "curves.csv", runs)
+    rows = (tmp_path / "curves.csv").read_text().split()
+    assert rows[1:4] == [
+        "compare,c2d,training,25,50.00,0.00,3",
+        "compare,c2d,training,50,50.00,0.00,3",
+        "compare,c2d,training,75,10.00,24.84,3",
+    ]
+
+
 def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
     """Nothing else is started, since no first weights are there."""
     many, place = of("many_trainings"), of("trainings").Place(tmp_path)
     wanted = many.trainings(2)
-    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 33
+    assert len({t.name for t in wanted}) == len(wanted) == 2 + 2 * 37
     (tmp_path / "results").mkdir()
     for training in wanted[:2]:
         place.result(training).write_text("{}")
@@ -389,4 +402,4 @@ def test_trainings_are_skipped_if_their_results_are_there(study, tmp_path):
         study.app, ["run", "--folder", str(tmp_path), "--seeds", "2", "--dry"]
     )
     assert done.exit_code == 0 and "still-c2d" not in done.output
-    assert len(done.stdout.split()) == 66
+    assert len(done.stdout.split()) == 74

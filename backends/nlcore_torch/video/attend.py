@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from math import lcm, prod
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,12 +152,13 @@ def attend(
             _load(network, weights, found)
         with console.status(f"reading {video}"):
             clip = read_clip(video, *_clip(recipe, frames, every), start, _side(recipe, short_side))
-        seen = cropped(clip.frames, crop, 2 ** int(residual[3]))  # the stride of res3 is 8
         name = f"{residual}.{NAME}"
+        module = non_local_blocks(network)[name]
+        window = 2 ** int(residual[3]) * lcm(*module.spec.pool[1:])  # the stride of res3 is 8
+        seen = cropped(clip.frames, crop, window)
         x = _input_of(network, name, torch.from_numpy(_normalized(seen, recipe)).to(device))
         sizes = tuple(x.shape[2:])  # (T', H', W')
         query = tuple(n // 2 for n in sizes) if position is None else _indices(position)
-        module = non_local_blocks(network)[name]
         keys = prod(n // w for n, w in zip(sizes, module.spec.pool, strict=True))
         k = min(LARGEST, keys) if k is None else k
         top = top_responses(module, x, query, k)

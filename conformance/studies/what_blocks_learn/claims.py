@@ -82,6 +82,7 @@ CLAIMS = (
     _better("compare", "nl5", "nl1_res4", "Table 2c"),
     _better("compare", "nl5", "nl5_time", "Table 2d"),
     _better("compare", "nl5", "i3d_3x1x1", "Table 2e"),
+    _better("compare", "nl5_longer", "i3d_longer", "Table 2e"),
     _better("compare", "nl5_i3d", "i3d_3x1x1", "Table 2f"),
     _better("compare", "nl5", "nl5_random", START),
     _better("compare", "nl1_gaussian", "nl1_equal", DATA),
@@ -91,6 +92,7 @@ CLAIMS = (
     _more_than_chance("move", "i3d_3x1x1", TWO),
     _better("move", "nl5_i3d", "nl5", "Table 2f"),
     _as_good("flash", "nl5", "c2d", "one frame decides"),
+    _better("flash", "nl5_slow", "c2d_slow", "Table 2c"),
     _better("flash", "nl5", "nl5_random", START),
 )
 

@@ -6,7 +6,7 @@ frames has one frame of each segment, and the same frames in a film and in its r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,11 +47,11 @@ Group = Callable[[str, np.random.Generator], list[Film]]
 
 @dataclass(frozen=True)
 class Task:
-    """What a film shows and what is asked of it.
+    """What a film shows, and its labels.
 
     Attributes
     ----------
-    name, question : str
+    name : str
     labels : tuple of str
     group : Group
         Makes the films of one group.
@@ -60,7 +60,6 @@ class Task:
     """
 
     name: str
-    question: str
     labels: tuple[str, ...]
     group: Group
     groups: dict[str, int]
@@ -78,13 +77,13 @@ class Task:
         return np.random.default_rng(words)
 
 
-def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOURED) -> list[Film]:
+def compared(split: str, rng: np.random.Generator) -> list[Film]:
     """Four films: a digit is seen first, and another digit later, each in one of two colours.
 
     The label is whether the colour comes back. All four films have the same digits, background and
     two places.
     """
-    pair = two_colours(rng, among)
+    pair = two_colours(rng)
     images = [_digit(split, rng)[1] for _ in range(2)]
     empty, (here, there) = background(split, rng), _places(rng, 2)
     films = []
@@ -99,9 +98,9 @@ def compared(split: str, rng: np.random.Generator, among: Sequence[str] = COLOUR
     return films
 
 
-def two_colours(rng: np.random.Generator, among: Sequence[str] = COLOURED) -> list[str]:
+def two_colours(rng: np.random.Generator) -> list[str]:
     """The colours of a group of "compare", which are the first that its generator draws."""
-    return [str(colour) for colour in rng.choice(among, 2, replace=False)]
+    return [str(colour) for colour in rng.choice(COLOURED, 2, replace=False)]
 
 
 def moving(split: str, rng: np.random.Generator) -> list[Film]:
@@ -122,18 +121,16 @@ def flashing(split: str, rng: np.random.Generator) -> list[Film]:
     return [Film(_shown(segments), str(label))]
 
 
-def still(split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)) -> list[Film]:
+def still(split: str, rng: np.random.Generator) -> list[Film]:
     """One film of one frame with a digit in any colour, of which the first network learns."""
-    label, digit = _digit(split, rng, among)
+    label, digit = _digit(split, rng)
     empty, (place,) = background(split, rng), _places(rng, 1)
     colour = str(rng.choice(list(COLOURS)))
     return [Film(_bytes([with_shape(empty, digit, place, colour)]), str(label))]
 
 
-def _digit(
-    split: str, rng: np.random.Generator, among: Sequence[int] = range(DIGITS)
-) -> tuple[int, np.ndarray]:
-    label = int(rng.choice(among))
+def _digit(split: str, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+    label = int(rng.integers(DIGITS))
     images = digits(split)[label]
     return label, images[rng.integers(len(images))]
 
@@ -161,28 +158,24 @@ TASKS = {
     for task in (
         Task(
             "compare",
-            "A digit is seen first. Does its colour come back later, elsewhere?",
             ("another", "same"),
             compared,
             {"training": 400, "validation": 100},
         ),
         Task(
             "move",
-            "Which way does the digit move?",
             ("left", "right"),
             moving,
             {"training": 600, "validation": 150},
         ),
         Task(
             "flash",
-            "A digit is seen in one segment: which one?",
             NAMES,
             flashing,
             {"training": 1200, "validation": 300},
         ),
         Task(
             "still",
-            "Which digit is it?",
             NAMES,
             still,
             {"training": 2400, "validation": 300},

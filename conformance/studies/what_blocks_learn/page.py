@@ -113,6 +113,6 @@ def verdict(difference: Mean | None, paper: str, base: str) -> str:
     if difference is None or math.isnan(difference.half) or not paper or not base:
         return ""
     if not (difference.above or difference.below):
-        return "no difference seen"
+        return "not decided"
     same = difference.above == (float(paper) > float(base))
     return "yes" if same else "no, the other way"

@@ -109,7 +109,7 @@ def test_the_command(video, tmp_path, seen):
     assert imread(output).shape[2] == 4
     (((frames, sizes, query, weights, positions), options),) = seen
     clip = read_clip(video, 8, 2, 0.2, 64)
-    assert np.array_equal(frames, cropped(clip.frames, stride=8))
+    assert np.array_equal(frames, cropped(clip.frames, stride=16))
     assert (sizes, query) == ((4, 8, 10), (1, 3, 4))
     assert options["times"] == clip.times and options["window"] == (1, 2, 2)
     assert UNTRAINED not in options["title"]
@@ -244,7 +244,7 @@ def test_a_run_states_its_network_and_clips(coloured, tmp_path, seen, run, given
     )
     (((frames, _, _, weights, positions), _),) = seen
     clip = read_clip(coloured, 6, 3, 0.0, 72)
-    assert np.array_equal(frames, cropped(clip.frames, stride=16))
+    assert np.array_equal(frames, cropped(clip.frames, stride=32))
     network, x = Network.from_run(run), []
     assert not network.training
     block = network.get_submodule("res4.5.non_local")
@@ -262,11 +262,12 @@ def test_options_come_before_the_run(coloured, tmp_path, seen, run):
     result = invoke(coloured, "--weights", run, "--output", tmp_path / "a.png", *options)
     assert result.exit_code == 0, result.stderr
     (((frames, *_), _),) = seen
-    assert np.array_equal(frames, cropped(read_clip(coloured, 4, 1, 0.0, 64).frames, stride=16))
+    assert np.array_equal(frames, cropped(read_clip(coloured, 4, 1, 0.0, 64).frames, stride=32))
 
 
 def test_a_block_of_res3_sees_all_of_a_frame_of_40_pixels(video, tmp_path, seen):
-    tiny = [*TINY, "--short-side", "40"]
+    fields = json.dumps({**FIELDS, "block": {"subsample": None}})
+    tiny = [*TINY, "--fields", fields, "--short-side", "40"]
     result = invoke(video, "--output", tmp_path / "a.png", *tiny, "--position", "1,4,4")
     assert result.exit_code == 0, result.stderr
     (((frames, sizes, *_), _),) = seen

@@ -35,9 +35,11 @@ def separate_attributes(app, what, name, obj, options, lines: list[str]) -> None
     separate = []
     for first, *text in fields:
         several = NAMES.fullmatch(first)
-        names = several[1].split(", ") if several else [first]
-        for each in names:
-            separate += [f"{each}{several[2] or ''}" if several else each, *text]
+        entries = [first]
+        if several:
+            entries = [each + (several[2] or "") for each in several[1].split(", ")]
+        for entry in entries:
+            separate += [entry, *text]
     lines[begin:end] = separate
 
 

@@ -17,6 +17,7 @@ from nlcore.video.labels import read_index
 from nlcore.video.loading.targets import check_names
 from nlcore.video.metrics import PRECISION_DIALECTS
 from nlcore.video.recipes import Recipe
+from nlcore.video.running import Checkpoint
 from nlcore.video.running.evaluation_report import Results, write_results
 from nlcore.video.running.run_folder import load_run
 from nlcore.video.running.view_scoring import EvaluationSettings
@@ -116,7 +117,8 @@ def evaluate(
         tested: dict[str, Any] = {k: value for k, value in changes.items() if value is not None}
         if crop is not None:
             tested["test_crop"] = crop or None
-        chosen = shared.changed_recipe(_recipe(model, recipe), set, tested)
+        trained = None if scores or not model.is_dir() else load_run(model, print)
+        chosen = shared.changed_recipe(_recipe(model, recipe, trained), set, tested)
         videos = read_index(index, root, check=not scores)
         found: ViewScores | None
         folder = output or (model if model.is_dir() else model.parent) / "evaluation"
@@ -129,8 +131,8 @@ def evaluate(
                 "precision": precision.value,
                 "channels_last": channels_last,
             }
-            if model.is_dir():
-                check_names(videos, load_run(model).names, str(model))
+            if trained is not None:
+                check_names(videos, trained.names, str(model))
             settings = EvaluationSettings(chosen, videos, folder, workers, batch)
             found = _computed(lambda tell: computed(settings, model, naming, tell=tell, **options))
         if found is not None:
@@ -145,9 +147,11 @@ def _computed(compute: Callable[[Tell], ViewScores | None]) -> ViewScores | None
         return compute(tell)
 
 
-def _recipe(model: Path, name: str | None) -> Recipe:
+def _recipe(model: Path, name: str | None, trained: Checkpoint | None) -> Recipe:
     if name is not None:
         return shared.recipe_of(name, None)
+    if trained is not None:
+        return trained.recipe
     if not model.is_dir():
         if not model.exists():
             raise FileNotFoundError(f"{model} must be a run, a checkpoint or a file; there is none")
